@@ -1,0 +1,47 @@
+"""What each metric means, in a few words with its unit; unknown ones simply have none."""
+
+MEANINGS: dict[str, str] = {
+    "data.name": "data set",
+    "data.train": "observations to learn from",
+    "data.val": "observations that decide when to stop",
+    "data.test": "observations that only the final numbers have seen",
+    "data.shape": "shape of one observation",
+    "data.integers": "whole numbers, dequantised: nats count bins of width 1",
+    "backbone.nll_test": "negative log-likelihood of the flow, nats, test data",
+    "backbone.nll_val": "the same on validation data",
+    "tilted.nll_test": "negative log-likelihood of the tilted model, nats, test data",
+    "tilted.nll_low": "lower end of its 95% interval",
+    "tilted.nll_high": "upper end of its 95% interval",
+    "gain_nats.mean": "nats that the tilt gains over the backbone, per observation",
+    "gain_nats.low": "lower end of its 95% interval",
+    "gain_nats.high": "upper end of its 95% interval",
+    "log_z.mean": "log-normaliser of the tilt, nats",
+    "log_z.low": "lower end of its interval",
+    "log_z.high": "upper end of its interval",
+    "log_z.method": "how it was estimated",
+    "mixing.rhat_max": "worst R-hat: 1 is agreement of all chains",
+    "mixing.ess_bulk_min": "effective draws of the worst quantity, its middle",
+    "mixing.ess_tail_min": "effective draws of the worst quantity, its tails",
+    "mixing.acceptance": "share of HMC proposals accepted",
+    "mixing.divergences": "trajectories rejected for non-finite energies",
+    "mixing.draws": "draws per chain after warm-up",
+    "mixing.chains": "independent chains",
+    "mixing.ess_per_1000_gradients_min": "the worst quantity’s effective draws per 1,000 gradients",
+    "mixing.step_size": "leapfrog step in latent units",
+    "mixing.leapfrogs": "leapfrog steps per draw",
+    "seconds.backbone": "seconds fitting the flow",
+    "seconds.tilt": "seconds learning the tilt",
+    "seconds.sampling": "seconds drawing and judging samples",
+    "seconds.total": "seconds in all",
+}
+
+GROUPS: dict[str, str] = {
+    "data": "Data",
+    "backbone": "Backbone",
+    "tilted": "Tilted model",
+    "gain_nats": "Gain",
+    "log_z": "Normaliser",
+    "mixing": "Mixing",
+    "seconds": "Time",
+}
+"""Headings of the groups that are known, in no particular order."""

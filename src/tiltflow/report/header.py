@@ -1,0 +1,168 @@
+"""The top of the page: which run this is, whether to trust it, and its three numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .markup import Markup, element, join
+from .numbers import MISSING, finite, interval, nats, readable, seconds, shape, signed_nats
+from .run_folder import Run
+from .tables import check_mark
+
+VERDICTS = {
+    "ok": ("Converged", "✓"),
+    "caution": ("Caution", "!"),
+    "failed": ("Not converged", "✕"),
+}
+"""Title and sign of each status; anything else is no verdict."""
+
+
+def header(run: Run) -> Markup:
+    """Title, verdict, headline numbers, and what is missing."""
+    return element(
+        "header",
+        element("p", "tiltflow report", class_="eyebrow"),
+        element("h1", title(run)),
+        element("p", *_facts(run), class_="facts"),
+        _verdict(run),
+        _headline(run),
+        _missing(run),
+        _formula(),
+    )
+
+
+def title(run: Run) -> str:
+    """The data's name, else the run folder's."""
+    for source in (run.metrics.get("data"), run.config.get("data")):
+        name = source.get("name") if isinstance(source, Mapping) else source
+        if isinstance(name, str) and name.strip():
+            return name
+    return run.name
+
+
+def checks_of(run: Run) -> list[Mapping[str, Any]]:
+    """The verdict's checks, as far as they are well formed."""
+    checks = run.metric("verdict", "checks")
+    return [c for c in checks if isinstance(c, Mapping)] if isinstance(checks, list) else []
+
+
+def observation(run: Run) -> str:
+    """What one observation is called."""
+    sides = run.event_shape or run.metric("data", "shape")
+    if not isinstance(sides, list | tuple) or not sides:
+        return "observation"
+    return "image" if len(sides) > 1 else "row"
+
+
+def _facts(run: Run) -> list[Markup]:
+    """The run in a line: its name, its data, how long it took."""
+    facts = [f"run {run.name}"]
+    for field, word in (("train", "training"), ("val", "validation"), ("test", "test")):
+        count = finite(run.metric("data", field))
+        facts += [] if count is None else [f"{count:,.0f} {word}"]
+    sides = run.metric("data", "shape")
+    if isinstance(sides, list) and sides:
+        columns = "column" if sides == [1] else "columns"
+        facts.append(shape(sides) + (" pixels" if len(sides) > 1 else f" {columns}"))
+    if finite(run.metric("seconds", "total")) is not None:
+        facts.append(seconds(run.metric("seconds", "total")))
+    return [element("span", fact) for fact in facts]
+
+
+def _verdict(run: Run) -> Markup:
+    status = run.metric("verdict", "status")
+    known = isinstance(status, str) and status in VERDICTS
+    name, sign = VERDICTS[status] if known else ("No verdict", "?")
+    text = run.metric("verdict", "text")
+    if not isinstance(text, str) or not text.strip():
+        text = None if known else "This run has not been judged: what follows is work in progress."
+    chips = [
+        element(
+            "li", check_mark(c.get("ok")), f" {readable(c.get('name'))} ",
+            element("b", readable(c.get("value"))),
+        )
+        for c in checks_of(run)
+    ]  # fmt: skip
+    return element(
+        "section",
+        element("span", sign, class_="seal", aria_hidden="true"),
+        element(
+            "div",
+            element("h2", name),
+            element("p", text) if text else None,
+            None if known else _last_event(run),
+            element("ul", *chips, class_="chips") if chips else None,
+        ),
+        class_=f"verdict {status if known else 'none'}",
+        aria_label="Verdict",
+    )
+
+
+def _last_event(run: Run) -> Markup | None:
+    """How far the run has come, from its last event."""
+    if not run.events:
+        return None
+    last = run.events[-1]
+    count = next((f"{k} {readable(last[k])}" for k in ("stage", "step") if k in last), None)
+    where = [readable(last[k]) for k in ("phase",) if k in last] + ([count] if count else [])
+    return element("p", f"Last event: {', '.join(where)}, after {seconds(last.get('time'))}.")
+
+
+def _headline(run: Run) -> Markup:
+    unit = f"nats per {observation(run)}"
+    tilted = interval(run.metric("tilted", "nll_low"), run.metric("tilted", "nll_high"))
+    low, high = run.metric("gain_nats", "low"), run.metric("gain_nats", "high")
+    gain = interval(low, high) and f"{signed_nats(low)} to {signed_nats(high)}"
+    numbers = element(
+        "dl",
+        _number(
+            "Backbone", "backbone", nats(run.metric("backbone", "nll_test")), f"{unit}, test data"
+        ),
+        _number(
+            "Tilted model", "tilted", nats(run.metric("tilted", "nll_test")),
+            f"95% interval {tilted}" if tilted else "no interval",
+        ),
+        _number(
+            "Gain", "gain", signed_nats(run.metric("gain_nats", "mean")),
+            f"95% interval {gain}" if gain else "no interval",
+        ),
+        class_="headline",
+    )  # fmt: skip
+    note = "Negative log-likelihood in nats: lower is better. Gain: higher is better."
+    return join(numbers, element("p", note, class_="note"))
+
+
+def _number(label: str, class_: str, value: str, below: str) -> Markup:
+    missing = value == MISSING
+    return element(
+        "div",
+        element("dt", label),
+        element("dd", value, class_="value"),
+        element("dd", "not measured yet" if missing else below, class_="below"),
+        class_=f"{class_} missing" if missing else class_,
+    )
+
+
+def _missing(run: Run) -> Markup | None:
+    if not run.problems:
+        return None
+    return element(
+        "aside",
+        element("h2", "Missing or unreadable"),
+        element("ul", *(element("li", problem) for problem in run.problems)),
+        class_="missing-parts",
+    )
+
+
+def _formula() -> Markup:
+    q, f, x = element("i", "q", class_="backbone"), element("i", "f"), element("i", "x")
+    p, z = element("i", "p", class_="tilted"), element("i", "Z")
+    exponent = element("sup", f, "(", x, ")")
+    formula = element(
+        "span", p, "(", x, ") = e", exponent, " ", q, "(", x, ") / ", z, class_="formula"
+    )
+    return element(
+        "p", formula,
+        join(" A flow ", q, ", the backbone, is corrected by a learned tilt ", f, ". "),
+        join("Larger ", f, " is more probable; the energy is −", f, "."),
+        class_="idea",
+    )  # fmt: skip

@@ -1,0 +1,122 @@
+"""The body of the page: figures in five sections, then tables, each introduced."""
+
+import shlex
+from collections.abc import Callable, Sequence
+
+from . import images, tabular
+from .energies import energy_pictures
+from .figures import Picture
+from .header import checks_of
+from .learning import backbone_pictures, learning_pictures
+from .markup import Markup, element, join
+from .mixing import mixing_pictures
+from .run_folder import Run
+from .tables import checks_table, config_table, health_table, metrics_table
+
+Draw = Callable[[Picture], Markup]
+"""Turns a picture into a finished <figure>."""
+
+
+def contents() -> Markup:
+    """Links to the sections."""
+    names = ("samples", "chains", "mixing", "learning", "energies", "numbers")
+    links = [element("li", element("a", name.capitalize(), href=f"#{name}")) for name in names]
+    return element("nav", element("ul", *links), aria_label="Contents")
+
+
+def sections(run: Run, draw: Draw) -> list[Markup]:
+    """All sections in their order."""
+    kind = images if run.is_images else tabular
+    return [
+        _section(
+            "samples",
+            "Samples",
+            "What was observed, where learning started, and what was learned. The tilt has earned "
+            "its place when its samples look more like the data than the backbone’s do.",
+            [draw(p) for p in kind.sample_plots(run)],
+            "No samples in evidence.npz.",
+        ),
+        _section(
+            "chains",
+            "Chains travelling",
+            "An energy-based model is only known through its chains. In the flow’s latent space "
+            "they should pass from any kind of observation to any other.",
+            [draw(p) for p in kind.travelling_chains(run)],
+            "No travelling chains in evidence.npz.",
+        ),
+        _section(
+            "mixing",
+            "Mixing",
+            "Whether the draws can stand for the model. f(x) is the hardest to mix and the first "
+            "to look at: R-hat of single coordinates can be perfect while f(x) still drifts.",
+            [draw(p) for p in mixing_pictures(run)],
+            "No traces or diagnostics in evidence.npz.",
+        ),
+        _section(
+            "learning",
+            "Learning",
+            "Whether the tilt learned at equilibrium. Particles that teach it are never the ones "
+            "that judge it: witnesses move by the same rules but enter no gradient.",
+            [draw(p) for p in (*learning_pictures(run), *backbone_pictures(run))],
+            "No events of learning in events.jsonl.",
+        ),
+        _section(
+            "energies",
+            "Energies",
+            "The tilt’s own opinion of data and samples, in nats.",
+            [draw(p) for p in energy_pictures(run)],
+            "No values of f in evidence.npz.",
+        ),
+        _numbers(run),
+    ]
+
+
+def _section(
+    anchor: str, heading: str, lead: str, figures: Sequence[Markup], without: str
+) -> Markup:
+    body = (
+        element("div", *figures, class_="panels")
+        if figures
+        else element("p", without, class_="absent")
+    )
+    return element(
+        "section", element("h2", heading), element("p", lead, class_="lead"), body, id=anchor
+    )
+
+
+def _numbers(run: Run) -> Markup:
+    absent = {
+        "All numbers": "No numbers: metrics.json is written when a run ends.",
+        "Checks": "No checks: the verdict has not been written.",
+        "Health while learning": "No health events: nothing had to be repaired, or nothing ran.",
+        "Configuration": "No configuration in config.toml.",
+        "How to reproduce": "The command line was not recorded in config.toml.",
+    }
+    parts = (
+        checks_table(checks_of(run)), metrics_table(run), health_table(run), config_table(run),
+        _command(run),
+    )  # fmt: skip
+    order = ("Checks", "All numbers", "Health while learning", "Configuration", "How to reproduce")
+    blocks = [
+        join(element("h3", name), part or element("p", absent[name], class_="absent"))
+        for name, part in zip(order, parts, strict=True)
+    ]
+    lead = "What was checked, what was measured, and what it takes to run this again."
+    return element(
+        "section",
+        element("h2", "Numbers"),
+        element("p", lead, class_="lead"),
+        *blocks,
+        id="numbers",
+    )
+
+
+def _command(run: Run) -> Markup | None:
+    command = run.config.get("command")
+    if isinstance(command, list):
+        command = shlex.join(str(part) for part in command)
+    if not isinstance(command, str) or not command.strip():
+        return None
+    return element(
+        "pre", element("code", command), class_="scroll", tabindex=0, aria_label="Command line"
+    )
