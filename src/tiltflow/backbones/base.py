@@ -1,0 +1,75 @@
+"""The contract: a backbone turns standard normal noise into data, `x = g(u)`, u ~ N(0, I).
+
+A backbone works in *coordinates* y of its own, in which data are well spread; `units` (see
+`units.py`) lead from data x to y and back. A tilt reads y, so that a sampler, which needs only
+`coordinates(u)`, never passes through the units, and the latent density stays as smooth as the
+backbone itself:
+
+    push(u) = units.decode(coordinates(u)),    pull(x) = inverse(units.encode(x)).
+
+All methods take one example; `jax.vmap` goes outside.
+"""
+
+import abc
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tiltflow.backbones.units import Units
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Backbone(eqx.Module):
+    """A generative model with a standard normal latent variable.
+
+    Attributes:
+        units: the bijection between data and the backbone's coordinates.
+        latent_shape: the shape of u.
+        data_shape: the shape of x.
+    """
+
+    units: eqx.AbstractVar[Units]
+    latent_shape: eqx.AbstractVar[tuple[int, ...]]
+    data_shape: eqx.AbstractVar[tuple[int, ...]]
+
+    @abc.abstractmethod
+    def coordinates(self, u: Float[Array, "..."]) -> Float[Array, " dim"]:
+        """Noise u (`latent_shape`) to coordinates y (`[dim]`); differentiable."""
+
+    @abc.abstractmethod
+    def log_prob_coordinates(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density of coordinates y, in nats."""
+
+    def push(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """g: noise u (`latent_shape`) to data x (`data_shape`)."""
+        return self.units.decode(self.coordinates(u))
+
+    def log_prob(self, x: Float[Array, "..."]) -> Float[Array, ""]:
+        """Log q(x) in nats, in data units: the units' log-determinant is counted."""
+        y, log_det = self.units.encode_and_log_det(x)
+        return self.log_prob_coordinates(y) + log_det
+
+
+class Flow(Backbone):
+    """A backbone that is a bijection: q(x) is exact and data have a latent position."""
+
+    @abc.abstractmethod
+    def inverse(self, y: Float[Array, " dim"]) -> tuple[Float[Array, "..."], Float[Array, ""]]:
+        """The u with `coordinates(u) == y`, and log|det du/dy|."""
+
+    def log_prob_coordinates(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Change of variables: log N(u; 0, I) + log|det du/dy|."""
+        u, log_det = self.inverse(y)
+        return standard_normal_log_prob(u) + log_det
+
+    def pull(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The u (`latent_shape`) with `push(u) == x`."""
+        return self.inverse(self.units.encode_and_log_det(x)[0])[0]
+
+
+def standard_normal_log_prob(u: Float[Array, "..."]) -> Float[Array, ""]:
+    """Log N(u; 0, I), summed over all axes of u."""
+    return -0.5 * (jnp.sum(u**2) + u.size * LOG_2PI)

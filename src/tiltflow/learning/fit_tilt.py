@@ -1,0 +1,156 @@
+"""The loop that both learners share: a stage, a look at its health, a judgement, the best kept."""
+
+import math
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.errors import InputError
+from tiltflow.learning import optimiser, persistent, population
+from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.health import Monitor
+from tiltflow.learning.particles import exact, freeze, log_mean_exp
+from tiltflow.learning.rows import Rows
+from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
+from tiltflow.learning.witnesses import Judge, Judgement
+from tiltflow.tilts import MLPTilt
+
+Stage = Callable[..., tuple[LearnerState, StageInfo]]
+LEARNERS: dict[str, Stage] = {"population": population.stage, "persistent": persistent.stage}
+FIRST_STEP_SIZE = 0.5
+
+
+def fit_tilt(
+    backbone: Backbone,
+    tilt: MLPTilt,
+    train: Rows,
+    val: Rows,
+    settings: TiltSettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+) -> tuple[MLPTilt, Judgement, LearnerState]:
+    """Learn `tilt`, which must be zero, by maximum likelihood.
+
+    What is kept is the average of the weights with the best held-out gain, as the witnesses
+    judge it.
+
+    Returns the tilt, the judgement it was kept for, and the learner's last state.
+
+    Raises:
+        InputError: an unknown learner, an odd number of particles, a tilt that is not zero.
+    """
+    stage = _checked(tilt, backbone, settings)
+    particles_key, judge_key, key = jr.split(key, 3)
+    particles = exact(particles_key, backbone, settings.particles, FIRST_STEP_SIZE)
+    state = LearnerState(
+        tilt=tilt,
+        average=tilt,
+        adam=optimiser.ADAM.init(freeze(tilt)[0]),
+        particles=particles,
+        log_weights=jnp.zeros(settings.particles),
+        log_z=jnp.zeros(()),
+        steps=jnp.asarray(0),
+        gradients=jnp.asarray(0),
+    )
+    judge = Judge.gather(backbone, train, val, settings.bank, key=judge_key)
+    best, best_judgement, best_stage = tilt, judge.judge(tilt, state), 0
+    monitor = Monitor(settings.share_end)
+    traced = settings.traced()
+    number, good = 0, state
+    while int(state.steps) < settings.steps and not monitor.gave_up:
+        key, stage_key = jr.split(key)
+        number += 1
+        state, info = stage(
+            state,
+            backbone,
+            train,
+            traced,
+            jnp.asarray(monitor.rate_scale),
+            jnp.asarray(monitor.share_end),
+            stage_key,
+        )
+        action = _health(monitor, state, info, settings)
+        if action is not None:
+            listen("tilt", "health", stage=number, action=action[0], why=action[1])
+            if action[0].startswith("roll back"):
+                # The steps count on, so that a learner which keeps failing still ends.
+                state = eqx.tree_at(lambda s: s.steps, good, state.steps)
+                continue
+        last = int(state.steps) >= settings.steps
+        if number % settings.judge_every and not last:
+            continue
+        good, judgement = state, judge.judge(state.average, state)
+        if float(judgement.gain_val) > float(best_judgement.gain_val):
+            best, best_judgement, best_stage = state.average, judgement, number
+        listen("tilt", "stage", **_told(settings, number, state, info, judgement))
+        if number - best_stage >= settings.patience * settings.judge_every:
+            listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
+            break
+    listen("tilt", "kept", stage=best_stage, gain_val=float(best_judgement.gain_val))
+    return best, best_judgement, state
+
+
+def _checked(tilt: MLPTilt, backbone: Backbone, settings: TiltSettings) -> Stage:
+    """The learner's stage; raises InputError for settings that cannot work."""
+    if settings.learner not in LEARNERS:
+        raise InputError(f"learner {settings.learner!r}; expected {' or '.join(sorted(LEARNERS))}")
+    if settings.particles < 4 or settings.particles % 2:
+        raise InputError(
+            f"{settings.particles} particles; expected an even number of at least 4: half of "
+            f"them learn, half are witnesses"
+        )
+    y = jr.normal(jr.key(0), (8, math.prod(backbone.data_shape)))
+    if jnp.any(jax.vmap(tilt)(y) != 0):
+        raise InputError("the tilt is not zero; expected f = 0, where N(0, I) draws are exact")
+    return LEARNERS[settings.learner]
+
+
+def _health(
+    monitor: Monitor, state: LearnerState, info: StageInfo, settings: TiltSettings
+) -> tuple[str, str] | None:
+    finite = jnp.all(jnp.isfinite(state.particles.f)) & jnp.all(jnp.isfinite(state.particles.u))
+    return monitor.react(
+        agreement=float(info.agreement),
+        # Persistent chains lag a little at every moment: only a gross lag is worth an action.
+        agree_within=settings.agree_within * (1 if settings.learner == "population" else 4),
+        acceptance=float(info.acceptance),
+        finite=bool(finite),
+    )
+
+
+def _told(
+    settings: TiltSettings,
+    number: int,
+    state: LearnerState,
+    info: StageInfo,
+    judgement: Judgement,
+) -> dict[str, float | int | str]:
+    """The fields of a stage's event."""
+    running = state.log_z + log_mean_exp(state.log_weights[state.particles.witnesses])
+    return {
+        "learner": settings.learner,
+        "stage": number,
+        "step": int(state.steps),
+        "steps": settings.steps,
+        "gradients": int(state.gradients),
+        "gain_train": float(judgement.gain_train),
+        "gain_val": float(judgement.gain_val),
+        "log_z": float(judgement.log_z),
+        "log_z_running": float(running),
+        "ess_bank": float(judgement.ess_bank),
+        "share": float(info.share),
+        "transitions": int(info.transitions),
+        "acceptance": float(info.acceptance),
+        "divergences": int(info.divergences),
+        "f_learners": float(info.f_learners),
+        "f_witnesses": float(info.f_witnesses),
+        "f_val": float(judgement.f_val),
+        "agreement": float(info.agreement),
+        "step_size": float(state.particles.step_size),
+    }

@@ -1,0 +1,46 @@
+"""AdamW with what a compiled step may not bake in, rate and decay, as traced numbers.
+
+All functions take trees of parameters as `equinox.partition` makes them: None where a leaf is
+not trained.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+Parameters = Any
+ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.9, b2=0.999))
+
+
+def update(
+    parameters: Parameters,
+    gradient: Parameters,
+    state: optax.OptState,
+    rate: Array,
+    decay: float | Array,
+) -> tuple[Parameters, optax.OptState]:
+    """One step down `gradient`: clipped to norm 1, Adam, decoupled decay of matrices only.
+
+    Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2: `decay` is multiplied by the rate.
+    `state` comes from `ADAM.init(parameters)`.
+    """
+    direction, state = ADAM.update(gradient, state)
+
+    def step(value: Array, direction: Array) -> Array:
+        return value - rate * (direction + (decay * value if value.ndim > 1 else 0.0))
+
+    return jax.tree.map(step, parameters, direction), state
+
+
+def cosine(step: Array, steps: float | Array, rate: float | Array, final: float) -> Array:
+    """From `rate` at step 0 down to `final * rate` at `steps`, along half a cosine."""
+    done = jnp.clip(step / steps, 0.0, 1.0)
+    return rate * (final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)))
+
+
+def moving_average(average: Parameters, parameters: Parameters, memory: Array) -> Parameters:
+    """The exponential moving average: memory * average + (1 - memory) * parameters."""
+    return jax.tree.map(lambda old, new: memory * old + (1 - memory) * new, average, parameters)

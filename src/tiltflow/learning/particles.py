@@ -1,0 +1,132 @@
+"""The particles that both learners move: half learners, half witnesses.
+
+Learners supply the model's side of the gradient, eq. (3) of the design. Witnesses never enter a
+gradient, so their annealing weights (Carbone et al. 2023, arXiv 2305.19414) stay honest: the
+weights of the particles that drive the update absorb it, and were off by 20 nats in a trial.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.mcmc import hmc
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import MLPTilt
+
+
+class Particles(eqx.Module):
+    """N latent particles; the first half learns, the second half watches.
+
+    Attributes:
+        u: `[N, *latent_shape]`.
+        y: `[N, dim]`, their coordinates.
+        f: `[N]`, the tilt's value at y when they were last moved.
+        step_size: of the transitions, common to all.
+    """
+
+    u: Float[Array, "N ..."]
+    y: Float[Array, "N dim"]
+    f: Float[Array, " N"]
+    step_size: Float[Array, ""]
+
+    @property
+    def half(self) -> int:
+        """The number of learners, and of witnesses."""
+        return len(self.f) // 2
+
+    @property
+    def learners(self) -> slice:
+        """Where the learners are."""
+        return slice(0, self.half)
+
+    @property
+    def witnesses(self) -> slice:
+        """Where the witnesses are."""
+        return slice(self.half, 2 * self.half)
+
+
+def exact(key: PRNGKeyArray, backbone: Backbone, number: int, step_size: float) -> Particles:
+    """Exact draws of the untilted model: `number` of N(0, I), f = 0."""
+    u = jr.normal(key, (number, *backbone.latent_shape))
+    y = push_in_parts(backbone, u)
+    return Particles(u, y, jnp.zeros(number), jnp.asarray(step_size))
+
+
+@eqx.filter_jit
+def push_in_parts(backbone: Backbone, u: Array, part: int = 1024) -> Float[Array, "N dim"]:
+    """Coordinates of many latent points, in memory bounded by `part`."""
+    return jax.lax.map(backbone.coordinates, u, batch_size=part)
+
+
+def effective_share(log_weights: Float[Array, " n"]) -> Float[Array, ""]:
+    """(sum w)^2 / (n sum w^2): the effective sample size as a share of n."""
+    log_weights = log_weights - jnp.max(log_weights)
+    weights = jnp.exp(log_weights)
+    return jnp.sum(weights) ** 2 / (jnp.sum(weights**2) * len(weights))
+
+
+def log_mean_exp(values: Float[Array, " n"]) -> Float[Array, ""]:
+    """log((1/n) sum exp(values))."""
+    return jax.nn.logsumexp(values) - jnp.log(len(values))
+
+
+def systematic(key: PRNGKeyArray, log_weights: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Systematic resampling (Douc & Cappe 2005): n indices, each close to n times its weight."""
+    n = len(log_weights)
+    cumulated = jnp.cumsum(jax.nn.softmax(log_weights))
+    places = (jnp.arange(n) + jr.uniform(key)) / n * cumulated[-1]
+    return jnp.clip(jnp.searchsorted(cumulated, places), 0, n - 1)
+
+
+def resample(key: PRNGKeyArray, particles: Particles, log_weights: Float[Array, " N"]) -> Array:
+    """Indices that resample learners and witnesses, each half by its own weights."""
+    first, second = jr.split(key)
+    return jnp.concatenate(
+        [
+            systematic(first, log_weights[particles.learners]),
+            particles.half + systematic(second, log_weights[particles.witnesses]),
+        ]
+    )
+
+
+class Latent(eqx.Module):
+    """The latent log-density and its gradient for a batch: one pass forward and one back."""
+
+    model: TiltedModel
+
+    def __call__(self, u: Float[Array, "N ..."]) -> tuple[Float[Array, " N"], Array]:
+        """Log pi(u) up to a constant, and its gradient."""
+        log_density, pullback = jax.vjp(self.model.latent_log_densities, u)
+        return log_density, pullback(jnp.ones_like(log_density))[0]
+
+
+def tilt_of(state: hmc.HMCState) -> Float[Array, " N"]:
+    """f at the particles, from the latent log-density: f = log pi + |u|^2 / 2."""
+    squares = state.position.reshape(len(state.log_density), -1) ** 2
+    return state.log_density + 0.5 * jnp.sum(squares, axis=1)
+
+
+def agreement(f: Float[Array, " N"], half: int) -> Float[Array, ""]:
+    """Mean f of learners minus that of witnesses, in standard errors.
+
+    Learning lowers f at the learners; they have forgotten it when this is near 0.
+    """
+    learners, witnesses = f[:half], f[half:]
+    error = jnp.sqrt((jnp.var(learners) + jnp.var(witnesses)) / half)
+    return (jnp.mean(learners) - jnp.mean(witnesses)) / jnp.maximum(error, 1e-6)
+
+
+def adapt(step_size: Array, acceptance: Array, target: float) -> Array:
+    """The step size times exp(acceptance - target), at most 15% up and a half down."""
+    return step_size * jnp.clip(jnp.exp(acceptance - target), 0.5, 1.15)
+
+
+def freeze(tilt: MLPTilt) -> tuple[Any, Any]:
+    """The tilt's trained parameters, and the rest (its level among them)."""
+    trained = jax.tree.map(eqx.is_inexact_array, tilt)
+    return eqx.partition(tilt, eqx.tree_at(lambda t: t.level, trained, False))

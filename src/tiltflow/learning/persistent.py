@@ -1,0 +1,158 @@
+"""Persistent chains, the paper's learner: a few transitions for every gradient step.
+
+Nijkamp et al. 2022 (arXiv 2006.06897), algorithm 1, with Metropolis-corrected transitions, and
+with witnesses beside the chains that learn. It is the baseline that population learning is
+held against; both share everything but the stage.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.learning import optimiser
+from tiltflow.learning.objective import contrast
+from tiltflow.learning.particles import (
+    Latent,
+    Particles,
+    adapt,
+    agreement,
+    effective_share,
+    freeze,
+    log_mean_exp,
+    systematic,
+    tilt_of,
+)
+from tiltflow.learning.rows import Rows
+from tiltflow.learning.state import (
+    LearnerState,
+    StageInfo,
+    TiltSettings,
+    learning_rate,
+    restart_gauge,
+)
+from tiltflow.mcmc import hmc
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import MLPTilt
+
+
+@eqx.filter_jit
+def stage(
+    state: LearnerState,
+    backbone: Backbone,
+    train: Rows,
+    settings: TiltSettings,
+    rate_scale: Array,
+    share_end: Array,
+    key: PRNGKeyArray,
+) -> tuple[LearnerState, StageInfo]:
+    """`settings.iterations` times: one gradient step, then transitions of all particles.
+
+    The witnesses' weights take each increment of f before the particles move; they are resampled
+    at the end of the stage if their effective share is below `share_end`.
+    """
+    _, frozen = freeze(state.tilt)
+    half = state.particles.half
+
+    def loss(parameters: Any, y_data: Array, y_model: Array, key: PRNGKeyArray) -> Array:
+        weights = jnp.full(half, 1 / half)
+        return contrast(eqx.combine(parameters, frozen), y_data, y_model, weights, key)
+
+    def iteration(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
+        parameters, average, adam, steps, particles, log_weights = carry
+        data_key, dropout_key, move_key = jr.split(key, 3)
+        y_data, _ = train.batch(data_key, settings.batch_data)
+        y_learners = particles.y[particles.learners]
+        gradient = jax.grad(loss)(parameters, y_data, y_learners, dropout_key)
+        rate = learning_rate(settings, eqx.tree_at(lambda s: s.steps, state, steps), rate_scale)
+        parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
+        average = optimiser.moving_average(average, parameters, settings.memory)
+        tilt: MLPTilt = eqx.combine(parameters, frozen)
+        log_weights = log_weights + jax.vmap(tilt)(particles.y) - particles.f
+        particles, told = _move(TiltedModel(backbone, tilt), particles, settings, move_key)
+        return (parameters, average, adam, steps + 1, particles, log_weights), told
+
+    resample_key, key = jr.split(key)
+    start = (
+        freeze(state.tilt)[0],
+        freeze(state.average)[0],
+        state.adam,
+        state.steps,
+        state.particles,
+        state.log_weights,
+    )
+    end, (acceptance, divergences) = jax.lax.scan(
+        iteration, start, jr.split(key, settings.iterations)
+    )
+    parameters, average, adam, steps, particles, log_weights = end
+    info = StageInfo(
+        share=effective_share(log_weights[particles.witnesses]),
+        transitions=jnp.asarray(settings.iterations * settings.transitions),
+        acceptance=acceptance[-1],
+        agreement=agreement(particles.f, half),
+        divergences=jnp.sum(divergences),
+        f_learners=jnp.mean(particles.f[particles.learners]),
+        f_witnesses=jnp.mean(particles.f[particles.witnesses]),
+    )
+    state = eqx.tree_at(
+        lambda s: (s.tilt, s.average, s.adam, s.steps, s.particles, s.log_weights, s.gradients),
+        state,
+        (
+            eqx.combine(parameters, frozen),
+            eqx.combine(average, frozen),
+            adam,
+            steps,
+            particles,
+            log_weights,
+            state.gradients + info.transitions * settings.leapfrogs,
+        ),
+    )
+    state = _resample_witnesses(state, info.share < share_end, resample_key)
+    return restart_gauge(state, state.particles.f), info
+
+
+def _move(
+    model: TiltedModel, particles: Particles, settings: TiltSettings, key: PRNGKeyArray
+) -> tuple[Particles, tuple[Array, Array]]:
+    """`settings.transitions` transitions; also the mean acceptance and the divergences."""
+    latent = Latent(model)
+
+    def transition(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
+        state, step_size = carry
+        state, info = hmc.step(
+            key, state, latent, step_size, num_leapfrogs=settings.leapfrogs, jitter=0.2
+        )
+        acceptance = jnp.mean(info.acceptance_rate)
+        step_size = adapt(step_size, acceptance, settings.target)
+        return (state, step_size), (acceptance, jnp.sum(info.is_divergent))
+
+    start = (hmc.init(particles.u, latent), particles.step_size)
+    keys = jr.split(key, settings.transitions)
+    (state, step_size), (acceptance, divergences) = jax.lax.scan(transition, start, keys)
+    y = jax.vmap(model.backbone.coordinates)(state.position)
+    moved = Particles(state.position, y, tilt_of(state), step_size)
+    return moved, (jnp.mean(acceptance), jnp.sum(divergences))
+
+
+def _resample_witnesses(state: LearnerState, now: Array, key: PRNGKeyArray) -> LearnerState:
+    """Resample witnesses by their weights and bank the weights' mean in log Z, if `now`."""
+    particles, log_weights = state.particles, state.log_weights
+    witness_weights = log_weights[particles.witnesses]
+    everyone = jnp.arange(len(log_weights))
+    chosen = everyone.at[particles.half :].set(
+        particles.half + systematic(key, witness_weights)
+    )
+    index = jnp.where(now, chosen, everyone)
+    banked = jnp.where(now, log_mean_exp(witness_weights), 0.0)
+    resampled = Particles(
+        particles.u[index], particles.y[index], particles.f[index], particles.step_size
+    )
+    return eqx.tree_at(
+        lambda s: (s.particles, s.log_weights, s.log_z),
+        state,
+        (resampled, jnp.where(now, 0.0, log_weights), state.log_z + banked),
+    )

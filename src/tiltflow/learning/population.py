@@ -1,0 +1,168 @@
+"""Population learning: many cheap gradient steps on a frozen population, then moves.
+
+A stage learns without any MCMC from importance-weighted learners until the witnesses' weights
+have used up half of their effective size, resamples both halves, and moves all of them under
+the new f until acceptance is in range and learners and witnesses agree (system.md, "Population
+learning"). A whole stage is one compiled program, and none of its numbers is baked in.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.learning import optimiser
+from tiltflow.learning.objective import contrast
+from tiltflow.learning.particles import (
+    Latent,
+    Particles,
+    adapt,
+    agreement,
+    effective_share,
+    freeze,
+    log_mean_exp,
+    resample,
+    tilt_of,
+)
+from tiltflow.learning.rows import Rows
+from tiltflow.learning.state import (
+    LearnerState,
+    StageInfo,
+    TiltSettings,
+    learning_rate,
+    restart_gauge,
+)
+from tiltflow.mcmc import hmc
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import MLPTilt
+
+LOWEST_ACCEPTANCE = 0.6  # below it a stage's moves go on
+MOST_STEPS = 400  # of one stage
+
+
+@eqx.filter_jit
+def stage(
+    state: LearnerState,
+    backbone: Backbone,
+    train: Rows,
+    settings: TiltSettings,
+    rate_scale: Array,
+    share_end: Array,
+    key: PRNGKeyArray,
+) -> tuple[LearnerState, StageInfo]:
+    """One stage: learn, resample, move."""
+    learn_key, resample_key, move_key = jr.split(key, 3)
+    state, share = _learn(state, train, settings, rate_scale, share_end, learn_key)
+    particles = state.particles
+    log_weights = jax.vmap(state.tilt)(particles.y) - particles.f
+    log_z = state.log_z + log_mean_exp(log_weights[particles.witnesses])
+    index = resample(resample_key, particles, log_weights)
+    model = TiltedModel(backbone, state.tilt)
+    moved, f, info = _move(model, particles.u[index], particles.step_size, settings, move_key)
+    info = eqx.tree_at(lambda i: i.share, info, share)
+    state = eqx.tree_at(
+        lambda s: (s.particles, s.log_z, s.gradients),
+        state,
+        (moved, log_z, state.gradients + info.transitions * settings.leapfrogs),
+    )
+    return restart_gauge(state, f), info
+
+
+def _learn(
+    state: LearnerState,
+    train: Rows,
+    settings: TiltSettings,
+    rate_scale: Array,
+    share_end: Array,
+    key: PRNGKeyArray,
+) -> tuple[LearnerState, Array]:
+    """Gradient steps on the frozen population; returns the witnesses' share at the end too.
+
+    A step costs two passes of f forward and one back, and none through the backbone.
+    """
+    particles = state.particles
+    y_learners, f_learners = particles.y[particles.learners], particles.f[particles.learners]
+    y_witnesses, f_witnesses = particles.y[particles.witnesses], particles.f[particles.witnesses]
+    _, frozen = freeze(state.tilt)
+
+    def loss(parameters: Any, y_data: Array, index: Array, key: PRNGKeyArray) -> Array:
+        tilt: MLPTilt = eqx.combine(parameters, frozen)
+        y = y_learners[index]
+        log_weights = jax.lax.stop_gradient(jax.vmap(tilt)(y) - f_learners[index])
+        return contrast(tilt, y_data, y, jax.nn.softmax(log_weights), key)
+
+    def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
+        parameters, average, adam, steps = carry
+        data_key, index_key, dropout_key = jr.split(key, 3)
+        y_data, _ = train.batch(data_key, settings.batch_data)
+        index = jr.randint(index_key, (settings.batch_particles,), 0, particles.half)
+        gradient = jax.grad(loss)(parameters, y_data, index, dropout_key)
+        rate = learning_rate(settings, eqx.tree_at(lambda s: s.steps, state, steps), rate_scale)
+        parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
+        average = optimiser.moving_average(average, parameters, settings.memory)
+        return (parameters, average, adam, steps + 1), None
+
+    def some_steps(carry: tuple) -> tuple:
+        learned, key, _ = carry
+        key, steps_key = jr.split(key)
+        learned, _ = jax.lax.scan(step, learned, jr.split(steps_key, settings.check_every))
+        tilt = eqx.combine(learned[0], frozen)
+        return learned, key, effective_share(jax.vmap(tilt)(y_witnesses) - f_witnesses)
+
+    def goes_on(carry: tuple) -> Array:
+        (_, _, _, steps), _, share = carry
+        left = jnp.minimum(settings.steps, state.steps + MOST_STEPS)
+        return (share > share_end) & (steps < left)
+
+    start = (freeze(state.tilt)[0], freeze(state.average)[0], state.adam, state.steps)
+    learned, _, share = jax.lax.while_loop(goes_on, some_steps, (start, key, jnp.ones(())))
+    parameters, average, adam, steps = learned
+    new = (eqx.combine(parameters, frozen), eqx.combine(average, frozen), adam, steps)
+    return eqx.tree_at(lambda s: (s.tilt, s.average, s.adam, s.steps), state, new), share
+
+
+def _move(
+    model: TiltedModel, u: Array, step_size: Array, settings: TiltSettings, key: PRNGKeyArray
+) -> tuple[Particles, Array, StageInfo]:
+    """Transitions of all particles until they are in equilibrium, as far as f can tell."""
+    latent, half = Latent(model), len(u) // 2
+
+    def goes_on(carry: tuple) -> Array:
+        _, _, _, transitions, _, acceptance, apart = carry
+        lags = (acceptance < LOWEST_ACCEPTANCE) | ~(jnp.abs(apart) < settings.agree_within)
+        few = transitions < settings.least_transitions
+        return few | (lags & (transitions < settings.most_transitions))
+
+    def transition(carry: tuple) -> tuple:
+        state, step_size, key, transitions, divergences, _, _ = carry
+        key, step_key = jr.split(key)
+        state, info = hmc.step(
+            step_key, state, latent, step_size, num_leapfrogs=settings.leapfrogs, jitter=0.2
+        )
+        acceptance = jnp.mean(info.acceptance_rate)
+        step_size = adapt(step_size, acceptance, settings.target)
+        divergences = divergences + jnp.sum(info.is_divergent)
+        apart = agreement(tilt_of(state), half)
+        return state, step_size, key, transitions + 1, divergences, acceptance, apart
+
+    zero = jnp.asarray(0)
+    start = (hmc.init(u, latent), step_size, key, zero, zero, jnp.zeros(()), jnp.zeros(()))
+    state, step_size, _, transitions, divergences, acceptance, apart = jax.lax.while_loop(
+        goes_on, transition, start
+    )
+    f = tilt_of(state)
+    y = jax.vmap(model.backbone.coordinates)(state.position)
+    info = StageInfo(
+        share=jnp.ones(()),
+        transitions=transitions,
+        acceptance=acceptance,
+        agreement=apart,
+        divergences=divergences,
+        f_learners=jnp.mean(f[:half]),
+        f_witnesses=jnp.mean(f[half:]),
+    )
+    return Particles(state.position, y, f, step_size), f, info

@@ -1,0 +1,161 @@
+"""What a learner carries from stage to stage, and what it tells of a stage."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from tiltflow.learning import optimiser
+from tiltflow.learning.particles import Particles
+from tiltflow.tilts import MLPTilt
+
+
+class LearnerState(eqx.Module):
+    """A learner between two stages.
+
+    Attributes:
+        tilt: the current f.
+        average: the moving average of its weights, which is what is judged and kept.
+        adam: the optimiser's state.
+        particles: learners and witnesses, moved under `tilt`.
+        log_weights: `[N]`, annealing log-weights since the last resampling.
+        log_z: log Z as the witnesses' weights tell it, summed over stages.
+        steps: optimiser steps so far.
+        gradients: latent gradients per particle so far.
+    """
+
+    tilt: MLPTilt
+    average: MLPTilt
+    adam: Any
+    particles: Particles
+    log_weights: Float[Array, " N"]
+    log_z: Float[Array, ""]
+    steps: Int[Array, ""]
+    gradients: Int[Array, ""]
+
+
+class StageInfo(eqx.Module):
+    """What happened in a stage; all scalars.
+
+    Attributes:
+        share: effective share of the witnesses' weights before they were resampled.
+        transitions: Markov transitions of the whole population.
+        acceptance: of the last transition.
+        agreement: mean f of learners minus that of witnesses, in standard errors, at the end.
+        divergences: transitions that were rejected because they were not finite.
+        f_learners, f_witnesses: mean f at the end.
+    """
+
+    share: Array
+    transitions: Array
+    acceptance: Array
+    agreement: Array
+    divergences: Array
+    f_learners: Array
+    f_witnesses: Array
+
+
+_TRACED = (
+    "steps",
+    "rate",
+    "final_rate",
+    "decay",
+    "memory",
+    "target",
+    "least_transitions",
+    "most_transitions",
+    "agree_within",
+)
+_STATIC = (
+    "learner",
+    "particles",
+    "batch_data",
+    "batch_particles",
+    "leapfrogs",
+    "share_end",
+    "check_every",
+    "iterations",
+    "transitions",
+    "judge_every",
+    "patience",
+    "bank",
+)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=_TRACED, meta_fields=_STATIC)
+@dataclass(frozen=True)
+class TiltSettings:
+    """How the tilt is learned.
+
+    Attributes:
+        learner: `"population"` or `"persistent"` (the paper's).
+        steps: optimiser steps.
+        particles: learners and witnesses together.
+        batch_data: rows of data in a step.
+        batch_particles: learners in a step; the persistent learner takes all.
+        rate: Adam's, at the start.
+        final_rate: at the end of half a cosine, as a share of the first.
+        decay: decoupled weight decay, as a multiple of the rate.
+        memory: of the moving average of the weights.
+        leapfrogs: in a transition.
+        target: acceptance that the step size follows.
+        share_end: effective share of the witnesses at which a stage ends (population).
+        check_every: steps between two looks at that share (population).
+        least_transitions, most_transitions: of a stage (population).
+        agree_within: standard errors between learners and witnesses that end a stage's moves.
+        iterations: in a stage (persistent).
+        transitions: in an iteration (persistent).
+        judge_every: stages between two judgements.
+        patience: judgements without a better one before learning stops.
+        bank: exact backbone draws for the judgements.
+    """
+
+    learner: str = "population"
+    steps: int = 3_000
+    particles: int = 2_048
+    batch_data: int = 256
+    batch_particles: int = 512
+    rate: float = 1e-3
+    final_rate: float = 0.05
+    decay: float = 0.03
+    memory: float = 0.99
+    leapfrogs: int = 8
+    target: float = 0.8
+    share_end: float = 0.3
+    check_every: int = 2
+    least_transitions: int = 2
+    most_transitions: int = 12
+    agree_within: float = 2.5
+    iterations: int = 20
+    transitions: int = 3
+    judge_every: int = 10
+    patience: int = 12
+    bank: int = 20_000
+
+    def traced(self) -> "TiltSettings":
+        """The same settings, those that may change without recompiling as arrays."""
+        return replace(self, **{name: jnp.asarray(getattr(self, name)) for name in _TRACED})
+
+
+def learning_rate(settings: TiltSettings, state: LearnerState, scale: Array) -> Array:
+    """The rate at this step, times what the health monitor has left of it."""
+    rate = optimiser.cosine(state.steps, settings.steps, settings.rate, settings.final_rate)
+    return rate * scale
+
+
+def restart_gauge(state: LearnerState, f: Float[Array, " N"]) -> LearnerState:
+    """Shift f so that the witnesses' mean is 0, and log Z with it.
+
+    The level of f is free, drifts, and costs digits of everything computed from f.
+    """
+    shift = jnp.mean(f[state.particles.witnesses])
+    particles = eqx.tree_at(lambda p: p.f, state.particles, f - shift)
+    return eqx.tree_at(
+        lambda s: (s.tilt.level, s.average.level, s.particles, s.log_z),
+        state,
+        (state.tilt.level + shift, state.average.level + shift, particles, state.log_z - shift),
+    )

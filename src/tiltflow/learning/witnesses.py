@@ -1,0 +1,77 @@
+"""What the witnesses say: the gain on held-out data, judged while learning goes on.
+
+log Z is bridged between a bank of exact backbone draws, whose coordinates are computed once,
+and the witnesses, reweighted to the tilt that is judged. It does not drift, as the running sum
+of annealing increments does, and costs one pass of f over the bank.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.learning.particles import push_in_parts
+from tiltflow.learning.rows import Rows
+from tiltflow.learning.state import LearnerState
+from tiltflow.normalizer.running import bridge_jax
+from tiltflow.tilts import MLPTilt
+
+DRAWS = 10  # dequantisations of each held-out row
+
+
+class Judgement(eqx.Module):
+    """Gains in nats over the backbone, and the log Z they were computed with.
+
+    `ess_bank` and `ess_witnesses` are effective numbers of draws on either side of the bridge.
+    """
+
+    gain_train: Array
+    gain_val: Array
+    log_z: Array
+    f_val: Array
+    ess_bank: Array
+    ess_witnesses: Array
+
+
+class Judge(eqx.Module):
+    """Held-out rows and backbone draws, as coordinates."""
+
+    bank: Float[Array, "bank dim"]
+    train: Float[Array, "rows dim"]
+    val: Float[Array, "rows dim"]
+
+    @classmethod
+    def gather(
+        cls, backbone: Backbone, train: Rows, val: Rows, bank: int, *, key: PRNGKeyArray
+    ) -> "Judge":
+        """Draw the bank and dequantise the rows, once."""
+        bank_key, train_key, val_key = jr.split(key, 3)
+        u = jr.normal(bank_key, (bank, *backbone.latent_shape))
+        y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, DRAWS)[0]
+        return cls(
+            push_in_parts(backbone, u),
+            y_train.reshape(-1, y_train.shape[-1]),
+            y_val.reshape(-1, y_val.shape[-1]),
+        )
+
+    @eqx.filter_jit
+    def judge(self, tilt: MLPTilt, state: LearnerState) -> Judgement:
+        """The gains of `tilt`, with the witnesses of `state` reweighted to it."""
+        f = jax.vmap(tilt)
+        witnesses = state.particles.witnesses
+        f_witnesses = f(state.particles.y[witnesses])
+        log_weights = f_witnesses - state.particles.f[witnesses]
+        log_z, ess_bank, ess_witnesses = bridge_jax(
+            f(self.bank), f_witnesses, jax.nn.log_softmax(log_weights)
+        )
+        f_val = jnp.mean(f(self.val))
+        return Judgement(
+            gain_train=jnp.mean(f(self.train)) - log_z,
+            gain_val=f_val - log_z,
+            log_z=log_z,
+            f_val=f_val,
+            ess_bank=ess_bank,
+            ess_witnesses=ess_witnesses,
+        )

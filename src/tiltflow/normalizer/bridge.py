@@ -1,0 +1,132 @@
+"""log Z by meeting half-way: draws of q and draws of p, weighed by the optimal bridge.
+
+With t(x) = f(x) - c + log(s_p / s_q) and sigma the logistic function, c = log Z solves
+
+    1/s_p mean_q sigma(t) = 1/s_q mean_p sigma(-t)                                    (a)
+
+Bennett (1976), "Efficient estimation of free energy differences from Monte Carlo data",
+J. Comput. Phys. 22; Meng and Wong (1996), "Simulating ratios of normalizing constants via a
+simple identity", Statistica Sinica 6, equation 4.1 at its fixed point. Correlated chains
+enter s_p with their effective number of draws, as in Gronau et al. (2017), "A tutorial on
+bridge sampling", J. Math. Psych. 81.
+
+The difference of the logarithms of the two sides of (a) falls monotonically in c and changes
+sign between the smallest and the largest f, so the root is bracketed before it is sought.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit, log_expit, logsumexp
+
+from tiltflow.normalizer.estimate import LogZ
+from tiltflow.normalizer.mean_error import MeanError, half_width, of_chains, of_independent
+from tiltflow.normalizer.values import Values, finite_values
+
+LEAST_SIZE = 50.0
+"""Effective draws below which a side's standard error is not believed."""
+SLOPES = (0.75, 1.35)
+"""Where the slope of (a) must lie: see `_slope`."""
+
+
+def bridge(f_q: ArrayLike, f_p: ArrayLike) -> LogZ:
+    """log Z from f in nats at draws of q and of p.
+
+    The standard error is that of equation (a), linearised at its root: the variance of its
+    left side over independent draws, of its right side over correlated chains (`of_chains`).
+    It is trusted when both sides rest on 50 effective draws or more, the slope of (a) is near
+    the 1 that it has by theory, and f is not larger under q than under p.
+
+    Args:
+        f_q: [n], at independent exact draws of q.
+        f_p: [chains, draws], at draws of p; chains independent of each other.
+
+    Raises:
+        InputError: a wrong shape, fewer than 2 values, or a value that is not finite.
+    """
+    q = finite_values("f_q", f_q, ("n",))
+    p = finite_values("f_p", f_p, ("chains", "draws"))
+    centre = float(np.median(q))
+    q, p = q - centre, p - centre
+    f_error = of_chains(p)
+    shift = float(np.log(f_error.size / len(q)))
+    c = _root(q, p.ravel(), shift)
+    left, right = expit(q - c + shift), expit(c - shift - p)
+    slope = _slope(left, right)
+    error_q = _relative(of_independent(left), float(left.mean()) * slope)
+    error_p = _relative(of_chains(right), float(right.mean()) * slope)
+    half = half_width(error_q, error_p)
+    size_q = error_q.size * _evenness(left)
+    size_p = error_p.size * _evenness(right)
+    overlap = float(np.mean(expit(q - c)) + np.mean(expit(c - p)))
+    gap = float(q.mean() - p.mean())
+    gap_error = (of_independent(q).variance + f_error.variance) ** 0.5
+    if gap > 3.0 * gap_error and gap > 1e-9:
+        reason = (
+            f"f is larger under q than under p by {gap:.3g} nats, which no tilt does; are f_q and"
+            " f_p swapped, or is the sign of f wrong?"
+        )
+    elif min(size_q, size_p) < LEAST_SIZE:
+        reason = (
+            f"the overlap rests on {size_q:.1f} effective draws of q and {size_p:.1f} of p, fewer"
+            f" than {LEAST_SIZE:.0f}; take more draws, or intermediate densities"
+        )
+    elif not SLOPES[0] < slope < SLOPES[1]:
+        reason = (
+            f"the bridge equation has slope {slope:.2f} where 1 is due; the draws of p are not"
+            " draws of exp(f) q, or too few"
+        )
+    else:
+        reason = ""
+    counted = f"{size_q:.0f} effective draws of q meet {size_p:.0f} of p, overlap {overlap:.2f}."
+    log_z = c + centre
+    return LogZ(
+        mean=log_z,
+        standard_error=(error_q.variance + error_p.variance) ** 0.5,
+        low=log_z - half,
+        high=log_z + half,
+        method="bridge",
+        ess_q=size_q,
+        ess_p=size_p,
+        overlap=overlap,
+        holds=not reason,
+        words=f"Do not trust this interval: {reason}." if reason else counted,
+    )
+
+
+def _root(q: Values, p: Values, shift: float) -> float:
+    """The c that solves (a) for f at `q` [n] and `p` [m], shift = log(s_p / s_q)."""
+    balance = shift + np.log(len(q) / len(p))
+
+    def excess(c: float) -> float:
+        left = logsumexp(log_expit(q - c + shift))
+        return float(left - logsumexp(log_expit(c - shift - p)) - balance)
+
+    low, high = min(q.min(), p.min()), max(q.max(), p.max())
+    if high - low < 1e-12:
+        return float((low + high) / 2)
+    margin = 1e-9 * (high - low)
+    return float(brentq(excess, low - margin, high + margin, xtol=1e-10))  # pyright: ignore
+
+
+def _slope(left: Values, right: Values) -> float:
+    """Minus the derivative of log left side - log right side of (a) in c.
+
+    With p q / (s_p p + s_q q) = h, sides q and p give int h (1 - sigma) / int h and
+    int h sigma / int h: together 1, if the draws are what they are said to be.
+    """
+    fall = np.mean(left * (1.0 - left)) / np.mean(left)
+    rise = np.mean(right * (1.0 - right)) / np.mean(right)
+    return float(fall + rise)
+
+
+def _relative(error: MeanError, scale: float) -> MeanError:
+    """`error` of a mean as that of its logarithm over the slope of the equation."""
+    return error._replace(variance=error.variance / scale**2)
+
+
+def _evenness(weights: Values) -> float:
+    """The share of draws that carry `weights`: (mean w)^2 / mean w^2, 1 where they are equal."""
+    return float(np.mean(weights) ** 2 / np.mean(weights**2))

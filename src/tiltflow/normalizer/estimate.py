@@ -1,0 +1,42 @@
+"""What an estimator of log Z says: a number, an interval, and whether to believe it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LogZ:
+    """An estimate of log Z = log E_q[exp f(x)], in nats.
+
+    An effective size counts the independent draws on which a side's estimate rests, after
+    unequal weights and, under p, after the chains' correlation.
+    """
+
+    mean: float
+    standard_error: float
+    low: float
+    """Ends of the 95% interval, by Student's t."""
+    high: float
+    method: str
+    """"importance" or "bridge"."""
+    ess_q: float
+    ess_p: float = math.nan
+    """NaN where no draws of p were used."""
+    pareto_k: float = math.nan
+    """Of the weights exp f under q; NaN where the weights were not used alone."""
+    overlap: float = math.nan
+    """The integral of 2 p q / (p + q): 1 where p = q, 0 where they never meet."""
+    holds: bool = False
+    """Whether the interval can be trusted."""
+    words: str = ""
+    """The same in one or two sentences."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; None for what is not finite."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }

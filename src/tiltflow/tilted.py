@@ -1,0 +1,51 @@
+"""The tilted model, p(x) = exp(f(x)) q(x) / Z, once, with its sign.
+
+Larger f is more probable; the energy is -f. References are to Nijkamp et al. 2022
+(arXiv 2006.06897).
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tiltflow.backbones.base import Backbone
+
+
+class TiltedModel(eqx.Module):
+    """A backbone q, corrected by a tilt f.
+
+    Attributes:
+        backbone: noise to data (`backbones/base.py`).
+        tilt: coordinates `[dim]` to a scalar.
+    """
+
+    backbone: Backbone
+    tilt: Callable[[Float[Array, " dim"]], Float[Array, ""]]
+
+    def latent_log_density(self, u: Float[Array, "..."]) -> Float[Array, ""]:
+        """Log pi(u) up to log Z: f(g(u)) - |u|^2 / 2, eq. (2) of the design.
+
+        There is no log-determinant: that of q(g(u)) and that of the change of variables cancel.
+        """
+        return self.tilt(self.backbone.coordinates(u)) - 0.5 * jnp.sum(u**2)
+
+    def latent_log_densities(self, u: Float[Array, "chains ..."]) -> Float[Array, " chains"]:
+        """`latent_log_density` of a batch: what samplers take."""
+        return jax.vmap(self.latent_log_density)(u)
+
+    def f(self, x: Float[Array, "..."]) -> Float[Array, ""]:
+        """The tilt at data x; the energy is -f(x)."""
+        return self.tilt(self.backbone.units.encode(x))
+
+    def log_prob(self, x: Float[Array, "..."], log_z: float | Array) -> Float[Array, ""]:
+        """Log p(x) = f(x) + log q(x) - log Z, in nats, data units.
+
+        Args:
+            x: one example, `data_shape`; integers are to be dequantised first.
+            log_z: from `tiltflow.normalizer`.
+        """
+        y, log_det = self.backbone.units.encode_and_log_det(x)
+        return self.tilt(y) + self.backbone.log_prob_coordinates(y) + log_det - log_z
