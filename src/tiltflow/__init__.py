@@ -1,0 +1,54 @@
+"""Energy-based models as exponential tiltings of a flow: p(x) = exp(f(x)) q(x) / Z.
+
+The public face. Names are imported when first used, so that `import tiltflow` does not load JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tiltflow._version import __version__
+from tiltflow.errors import InputError
+
+if TYPE_CHECKING:
+    from tiltflow.data import Dataset
+    from tiltflow.data import load as load_data
+    from tiltflow.experiment import Result, Settings, fit
+    from tiltflow.fitted import FittedModel, load_model
+    from tiltflow.tilted import TiltedModel
+
+_HOMES = {
+    "Dataset": ("tiltflow.data", "Dataset"),
+    "FittedModel": ("tiltflow.fitted", "FittedModel"),
+    "Result": ("tiltflow.experiment", "Result"),
+    "Settings": ("tiltflow.experiment", "Settings"),
+    "TiltedModel": ("tiltflow.tilted", "TiltedModel"),
+    "fit": ("tiltflow.experiment", "fit"),
+    "load_data": ("tiltflow.data", "load"),
+    "load_model": ("tiltflow.fitted", "load_model"),
+}
+
+__all__ = [
+    "Dataset",
+    "FittedModel",
+    "InputError",
+    "Result",
+    "Settings",
+    "TiltedModel",
+    "__version__",
+    "fit",
+    "load_data",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tiltflow' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

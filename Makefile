@@ -1,0 +1,30 @@
+# Every target does all of its own set-up from a bare clone.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/digits
+
+.PHONY: run test check format clean
+
+run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/report.html
+	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
+
+test: .venv/ready  ## the test suite
+	$(BIN)/pytest
+
+check: .venv/ready  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: .venv/ready  ## put the code into its house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("tiltflow needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch .venv/ready

@@ -1,0 +1,114 @@
+"""`tiltflow fit DATA --out RUN`."""
+
+import shlex
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from cyclopts import Parameter
+
+from tiltflow.cli.options import Json, Overwrite, Seed
+
+UNCONVERGED = 3
+S = TypeVar("S")
+
+
+def fit(
+    data: Annotated[
+        str,
+        Parameter(
+            help="`digits` (8x8 images, built in), or a path to a .npy, .npz or .csv file with "
+            "one example a row."
+        ),
+    ],
+    /,
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="The run's folder; by default runs/NAME OF THE DATA.")
+    ] = None,
+    seed: Seed = 0,
+    key: Annotated[
+        str | None, Parameter(help="Which array of a .npz file, if it has several.")
+    ] = None,
+    learner: Annotated[
+        Literal["population", "persistent"],
+        Parameter(help="How the tilt is learned; persistent chains are the paper's."),
+    ] = "population",
+    units: Annotated[
+        Literal["auto", "gaussianise", "logit", "standardise", "whiten"],
+        Parameter(help="The bijection at the data's end; auto looks at the data."),
+    ] = "auto",
+    backbone_steps: Annotated[int | None, Parameter(help="Optimiser steps, at most.")] = None,
+    tilt_steps: Annotated[int | None, Parameter(help="Optimiser steps, at most.")] = None,
+    particles: Annotated[
+        int | None, Parameter(help="Latent particles of the learner, witnesses included.")
+    ] = None,
+    chains: Annotated[int | None, Parameter(help="Final chains.")] = None,
+    draws: Annotated[int | None, Parameter(help="Draws kept of each final chain.")] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> int:
+    """Learn a tilted flow from DATA, sample it, and report how far to trust it.
+
+    Writes a folder with the model, metrics.json, events.jsonl, figures and report.html. Exits
+    with status 3 if the chains have not converged.
+    """
+    from tiltflow.cli.progress import Progress
+    from tiltflow.cli.show import show_metrics
+    from tiltflow.data import load
+    from tiltflow.errors import InputError
+    from tiltflow.runs import RunStore
+
+    dataset = load(data, key=key)
+    counts = {
+        "--backbone-steps": backbone_steps,
+        "--tilt-steps": tilt_steps,
+        "--particles": particles,
+        "--chains": chains,
+        "--draws": draws,
+    }
+    for option, value in counts.items():
+        least = 4 if option in ("--particles", "--chains", "--draws") else 1
+        if value is not None and value < least:
+            raise InputError(f"{option} is {value}; expected at least {least}")
+    out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
+    store = RunStore.create(out, overwrite=overwrite)
+    with store, Progress(quiet=json) as progress:
+        from tiltflow.experiment import Settings
+        from tiltflow.experiment import fit as run_experiment
+        from tiltflow.report.page import write_report
+
+        settings = Settings()
+        settings = Settings(
+            model=replace(settings.model, units=units),
+            backbone=_with(settings.backbone, steps=backbone_steps),
+            tilt=_with(settings.tilt, learner=learner, steps=tilt_steps, particles=particles),
+            sampling=_with(settings.sampling, chains=chains, draws=draws),
+        )
+        store.write_config(
+            {
+                "command": shlex.join(["tiltflow", *sys.argv[1:]]),
+                "data": {"source": data, "key": key, "name": dataset.name},
+                "seed": seed,
+                **asdict(settings),
+            }
+        )
+
+        def listen(phase: str, event: str, **fields: object) -> None:
+            store.log.write(phase, event, **fields)
+            progress.tell(phase, event, **fields)
+
+        result = run_experiment(dataset, settings, seed=seed, listen=listen)
+        result.model.save(store.folder / "model")
+        store.write_metrics(result.metrics)
+        store.write_arrays("evidence", result.evidence)
+        listen("report", "started")
+        write_report(store.folder)
+    show_metrics(result.metrics, store.path, json=json)
+    return 0 if result.converged else UNCONVERGED
+
+
+def _with(settings: S, **changes: object) -> S:
+    """The settings with those changes that are not None."""
+    return replace(settings, **{k: v for k, v in changes.items() if v is not None})

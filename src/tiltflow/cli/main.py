@@ -1,0 +1,62 @@
+"""`tiltflow`: the commands, and the one place where errors become exit statuses.
+
+0: done. 2: a mistake in the input, said in one line on standard error. 3: done, but the chains
+have not converged. 130: interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+from tiltflow._version import __version__
+from tiltflow.cli.fit import fit
+from tiltflow.cli.info import info
+from tiltflow.cli.report import report
+from tiltflow.cli.sample import sample
+from tiltflow.errors import InputError
+
+MISTAKE, INTERRUPTED = 2, 130
+
+app = cyclopts.App(
+    name="tiltflow",
+    help=(
+        "Learn a density from data: a normalizing flow, corrected by an energy-based tilt, with "
+        "Markov chains that mix and a likelihood with an interval.\n\n"
+        "Start with: tiltflow fit digits --out runs/digits"
+    ),
+    version=__version__,
+    help_format="markdown",
+)
+app.command(fit)
+app.command(sample)
+app.command(report)
+app.command(info)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit status."""
+    try:
+        status = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except cyclopts.CycloptsError as error:
+        words = " ".join(str(error).split())
+        print(f"tiltflow: {words} Try `tiltflow --help`.", file=sys.stderr)
+        return MISTAKE
+    except InputError as error:
+        print(f"tiltflow: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("tiltflow: interrupted; nothing that was on disk has changed.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status if isinstance(status, int) else 0

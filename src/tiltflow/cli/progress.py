@@ -1,0 +1,98 @@
+"""A progress bar a phase on standard error, with what matters in that phase and the time left."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
+
+TITLES = {
+    "backbone": "Backbone",
+    "tilt": "Tilt",
+    "sampling": "Chains",
+    "report": "Report",
+}
+
+
+class Progress:
+    """Shows events as they come; silent if `quiet`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """A display on standard error."""
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bars = Bars(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[words]}"),
+            console=self._console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def tell(self, phase: str, event: str, **fields: Any) -> None:
+        """Show an event of the experiment."""
+        if phase not in self._tasks:
+            self._finish_all()
+            self._tasks[phase] = self._bars.add_task(
+                TITLES.get(phase, phase), total=fields.get("steps"), words=""
+            )
+        if event == "health":
+            self._bars.console.print(
+                f"  health: {fields['why']}: {fields['action']}", style="yellow", highlight=False
+            )
+        elif words := _WORDS.get((phase, event)):
+            self._bars.update(
+                self._tasks[phase],
+                completed=fields.get("step", 0),
+                total=fields.get("steps"),
+                words=words(fields),
+            )
+
+    def __enter__(self) -> "Progress":
+        """Start the display."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the bars as they are."""
+        if kind is None:
+            self._finish_all()
+        self._bars.stop()
+
+    def _finish_all(self) -> None:
+        for task in self._bars.tasks:
+            total = task.total or 1
+            self._bars.update(task.id, total=total, completed=total)
+
+
+def _backbone(fields: dict[str, Any]) -> str:
+    return f"{fields['nll_val']:.2f} nats on validation data"
+
+
+def _tilt(fields: dict[str, Any]) -> str:
+    return (
+        f"gain {fields['gain_val']:+.2f} nats by witnesses, acceptance {fields['acceptance']:.2f}"
+    )
+
+
+def _sampling(fields: dict[str, Any]) -> str:
+    part = "warm-up" if fields["part"] == "warmup" else "sampling"
+    return (
+        f"{part}, acceptance {fields['acceptance']:.2f}, step {fields['step_size']:.3f}, "
+        f"{fields['divergences']} divergences"
+    )
+
+
+_WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
+    ("backbone", "progress"): _backbone,
+    ("tilt", "stage"): _tilt,
+    ("sampling", "progress"): _sampling,
+    ("report", "started"): lambda fields: "drawing figures",
+}

@@ -1,0 +1,67 @@
+"""Metrics on a terminal: a table and a verdict, or one JSON object."""
+
+import json as json_format
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLOURS = {"ok": "green", "caution": "yellow", "failed": "red"}
+
+
+def show_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object."""
+    print(json_format.dumps(value, indent=2, allow_nan=False))
+
+
+def show_metrics(metrics: Mapping[str, Any], run: Path, *, json: bool) -> None:
+    """Print every number of `metrics.json` by its key, then the verdict."""
+    if json:
+        show_json({**metrics, "run": str(run)})
+        return
+    console = Console()
+    table = Table(title=f"{run.name}: metrics.json", title_justify="left", box=None)
+    table.add_column("key", style="cyan", no_wrap=True)
+    table.add_column("value", justify="right")
+    previous = ""
+    for key, value in flat(metrics):
+        if key.startswith("verdict."):
+            continue
+        block = key.split(".")[0]
+        if previous and block != previous:
+            table.add_section()
+        previous = block
+        table.add_row(key, shown(value))
+    console.print(table)
+    show_verdict(metrics.get("verdict") or {}, console)
+    console.print(f"\nLook at {run / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def show_verdict(verdict: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the verdict in words, and each failing check with what to try."""
+    console = console or Console()
+    status = verdict.get("status", "failed")
+    console.print(f"\n[{COLOURS.get(status, 'red')}]{verdict.get('text', 'No verdict.')}[/]")
+    for check in verdict.get("checks", []):
+        if not check["ok"]:
+            console.print(f"  {check['name']}: {check['means']} {check['try']}", highlight=False)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested keys joined with dots, in order."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows.extend(flat(value, f"{prefix}{key}."))
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows
+
+
+def shown(value: Any) -> str:
+    """A value as a person reads it."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return "-" if value is None else str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

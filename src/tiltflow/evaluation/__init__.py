@@ -1,0 +1,1 @@
+"""What a fitted model is worth: held-out likelihood, and the evidence a report shows."""

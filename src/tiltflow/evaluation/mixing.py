@@ -1,0 +1,86 @@
+"""How well chains have mixed: R-hat and effective sizes of every latent coordinate, f and |u|^2.
+
+Coordinates and the norm mix easily, so f is looked at beside them (design, section 5).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tiltflow.diagnostics.convergence import ess_bulk, ess_tail, rhat
+from tiltflow.mcmc.run import Draws
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """Diagnostics of a set of chains.
+
+    Attributes:
+        names: of the quantities: `"u[0]"`, ..., `"f"`, `"|u|^2"`.
+        rhat, ess_bulk, ess_tail: one a quantity (Vehtari et al. 2021).
+        acceptance: mean Metropolis probability.
+        divergences: transitions rejected as not finite, in the sampling phase.
+        chains, draws: draws are per chain.
+        gradients: of each chain, in the sampling phase.
+        step_size, leapfrogs: of the kernel.
+    """
+
+    names: tuple[str, ...]
+    rhat: np.ndarray
+    ess_bulk: np.ndarray
+    ess_tail: np.ndarray
+    acceptance: float
+    divergences: int
+    chains: int
+    draws: int
+    gradients: int
+    step_size: float
+    leapfrogs: int
+
+    @property
+    def divergence_share(self) -> float:
+        """Divergences over all transitions."""
+        return self.divergences / (self.chains * self.draws)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The block `mixing` of the metrics."""
+        return {
+            "rhat_max": float(np.max(self.rhat)),
+            "rhat_max_of": self.names[int(np.argmax(self.rhat))],
+            "rhat_f": float(self.rhat[self.names.index("f")]),
+            "ess_bulk_min": float(np.min(self.ess_bulk)),
+            "ess_tail_min": float(np.min(self.ess_tail)),
+            "ess_per_1000_gradients_min": float(
+                1000 * np.min(self.ess_bulk) / (self.chains * self.gradients)
+            ),
+            "acceptance": self.acceptance,
+            "divergences": self.divergences,
+            "chains": self.chains,
+            "draws": self.draws,
+            "gradients": self.gradients,
+            "step_size": self.step_size,
+            "leapfrogs": self.leapfrogs,
+        }
+
+
+def mixing(draws: Draws) -> Mixing:
+    """Diagnose the draws of `mcmc.run.sample`, made with `fitted.chain_summary`."""
+    positions = np.asarray(draws.positions)
+    chains, number = positions.shape[:2]
+    latent = positions.reshape(chains, number, -1)
+    scalars = (draws.summaries["f"], draws.summaries["norm"])
+    everything = np.concatenate([latent, *(np.asarray(s)[..., None] for s in scalars)], axis=-1)
+    return Mixing(
+        names=(*(f"u[{i}]" for i in range(latent.shape[-1])), "f", "|u|^2"),
+        rhat=np.asarray(rhat(everything)),
+        ess_bulk=np.asarray(ess_bulk(everything)),
+        ess_tail=np.asarray(ess_tail(everything)),
+        acceptance=float(np.mean(draws.acceptance)),
+        divergences=int(draws.divergences),
+        chains=chains,
+        draws=number,
+        gradients=int(draws.gradients),
+        step_size=float(draws.step_size),
+        leapfrogs=int(draws.num_leapfrogs),
+    )

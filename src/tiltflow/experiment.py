@@ -1,0 +1,267 @@
+"""From a data set to a trusted model: backbone, tilt, chains, log Z, verdict.
+
+`fit` is what `tiltflow fit` runs. Everything random comes from its one seed, and nothing
+depends on the clock, so that the same seed gives the same numbers on the same machine.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from tiltflow.backbones import fit_units
+from tiltflow.data import Dataset, split
+from tiltflow.diagnostics.verdict import Check, judge
+from tiltflow.errors import InputError
+from tiltflow.evaluation.evidence import gather_evidence
+from tiltflow.evaluation.likelihood import Scores, score
+from tiltflow.evaluation.mixing import Mixing, mixing
+from tiltflow.fitted import FittedModel, chain_summary
+from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
+from tiltflow.learning.particles import push_in_parts
+from tiltflow.mcmc.run import Draws
+from tiltflow.mcmc.run import sample as run_chains
+from tiltflow.normalizer import LogZ, gain, log_normalizer
+from tiltflow.spec import specify
+from tiltflow.tilted import TiltedModel
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The sizes of the networks, and the units; as in `spec.ModelSpec`."""
+
+    units: str = "auto"
+    blocks: int = 3
+    flow_width: int = 64
+    flow_dropout: float = 0.2
+    tilt_width: int = 256
+    tilt_depth: int = 2
+    tilt_dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """The final chains, started from fresh backbone draws.
+
+    Attributes:
+        chains: run side by side.
+        draws: kept of each.
+        warmup: transitions before that.
+        leapfrogs: in a transition.
+        exact_draws: of the backbone, for log Z.
+    """
+
+    chains: int = 64
+    draws: int = 1_000
+    warmup: int = 300
+    leapfrogs: int = 8
+    exact_draws: int = 200_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of `fit`; each part has its defaults and explanations in its own class."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    tilt: TiltSettings = field(default_factory=TiltSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What `fit` returns.
+
+    Attributes:
+        model: to sample, score and save.
+        metrics: the numbers of `metrics.json`.
+        evidence: the arrays that the report draws.
+    """
+
+    model: FittedModel
+    metrics: dict[str, Any]
+    evidence: dict[str, np.ndarray]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the verdict is anything but failed."""
+        return self.metrics["verdict"]["status"] != "failed"
+
+
+def fit(
+    data: Dataset,
+    settings: Settings | None = None,
+    *,
+    seed: int = 0,
+    listen: Callable[..., Any] = lambda phase, event, **fields: None,
+) -> Result:
+    """Fit a tilted flow to `data` and say how far to trust it.
+
+    Args:
+        data: from `tiltflow.load_data`; split by `tiltflow.data.split`.
+        settings: the defaults are for small data on a laptop.
+        seed: of everything random but the split.
+        listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
+
+    Raises:
+        InputError: data or settings that cannot work.
+    """
+    settings = settings or Settings()
+    if seed < 0:
+        raise InputError(f"the seed is {seed}; expected 0 or more")
+    started = time.monotonic()
+    keys = dict(zip(("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence"),
+                    jr.split(jr.key(seed), 8), strict=True))  # fmt: skip
+    parts = split(data.rows, name=data.name)
+    units = fit_units(settings.model.units, data.values[parts.train], integers=data.integers)
+    train, val, test = (
+        Rows(jnp.asarray(data.values[index]), units, data.integers)
+        for index in (parts.train, parts.val, parts.test)
+    )
+    sizes = {k: v for k, v in vars(settings.model).items() if k != "units"}
+    spec = specify(units, **sizes)
+
+    flow, nll_val = fit_backbone(
+        spec.flow(units, key=keys["flow"]),
+        train,
+        val,
+        settings.backbone,
+        key=keys["backbone"],
+        listen=listen,
+    )
+    backbone_done = time.monotonic()
+    tilt, judgement, _ = fit_tilt(
+        flow,
+        spec.tilt(key=keys["tilt"]),
+        train,
+        val,
+        settings.tilt,
+        key=keys["learn"],
+        listen=listen,
+    )
+    tilt = eqx.tree_at(lambda t: t.level, tilt, tilt.level + judgement.log_z)
+    model = TiltedModel(flow, tilt)
+    tilt_done = time.monotonic()
+
+    draws = _chains(model, settings.sampling, keys["chains"], listen)
+    mixed = mixing(draws)
+    f_backbone = _exact_f(model, settings.sampling.exact_draws, keys["bank"])
+    log_z = log_normalizer(f_backbone, draws.summaries["f"])
+    scores = score(model, test, keys["score"])
+    sampling_done = time.monotonic()
+
+    fitted = FittedModel(
+        model, spec, log_z, data.integers, float(draws.step_size), settings.sampling.leapfrogs
+    )
+    evidence = gather_evidence(
+        fitted, data.take(parts.test), draws, mixed, scores, f_backbone, key=keys["evidence"]
+    )
+    metrics = {
+        "data": {
+            "name": data.name,
+            "train": len(parts.train),
+            "val": len(parts.val),
+            "test": len(parts.test),
+            "shape": list(data.shape),
+            "integers": data.integers,
+        },
+        **_likelihood(scores, log_z),
+        "mixing": mixed.to_dict(),
+        "verdict": _verdict(mixed, log_z, float(judgement.gain_val), scores),
+        "seed": seed,
+        "seconds": {
+            "backbone": round(backbone_done - started, 2),
+            "tilt": round(tilt_done - backbone_done, 2),
+            "sampling": round(sampling_done - tilt_done, 2),
+            "total": round(time.monotonic() - started, 2),
+        },
+    }
+    metrics["backbone"]["nll_val"] = nll_val
+    metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
+    return Result(fitted, metrics, evidence)
+
+
+def _chains(
+    model: TiltedModel, settings: SamplingSettings, key: jax.Array, listen: Callable[..., Any]
+) -> Draws:
+    """The final chains, from fresh draws of the backbone: nothing of the learner's is in them."""
+    start_key, key = jr.split(key)
+    start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
+
+    def on_chunk(done: int, total: int, phase: str, acceptance: float, step_size: float,
+                 divergences: int) -> None:  # fmt: skip
+        listen(
+            "sampling",
+            "progress",
+            step=done,
+            steps=total,
+            part=phase,
+            acceptance=acceptance,
+            step_size=step_size,
+            divergences=divergences,
+        )
+
+    return run_chains(
+        key,
+        model.latent_log_densities,
+        start,
+        num_draws=settings.draws,
+        num_warmup=settings.warmup,
+        num_leapfrogs=settings.leapfrogs,
+        summary=chain_summary,
+        on_chunk=on_chunk,
+    )
+
+
+@eqx.filter_jit
+def _exact_f(model: TiltedModel, number: int, key: jax.Array) -> np.ndarray:
+    """f at `number` exact draws of the backbone."""
+    u = jr.normal(key, (number, *model.backbone.latent_shape))
+    y = push_in_parts(model.backbone, u)
+    return jax.lax.map(model.tilt, y, batch_size=4096)
+
+
+def _likelihood(scores: Scores, log_z: LogZ) -> dict[str, Any]:
+    """The blocks `backbone`, `tilted`, `gain_nats` and `log_z` of the metrics."""
+    nll = scores.nll_backbone
+    gained = gain(scores.f, log_z)
+    tilted = gain(scores.f + scores.log_q, log_z)
+    return {
+        "backbone": {"nll_test": float(nll.mean())},
+        "tilted": {
+            "nll_test": -tilted.mean,
+            "nll_low": -tilted.high,
+            "nll_high": -tilted.low,
+        },
+        "gain_nats": {
+            "mean": gained.mean,
+            "low": gained.low,
+            "high": gained.high,
+            "se_log_z": gained.se_estimator,
+            "se_test": gained.se_test,
+        },
+        "log_z": log_z.to_dict(),
+    }
+
+
+def _verdict(
+    mixed: Mixing, log_z: LogZ, gain_by_witnesses: float, scores: Scores
+) -> dict[str, Any]:
+    """Chains, log Z and learning, judged together."""
+    f_chains, f_data = mixed.f_mean, float(scores.f.mean())
+    error = (mixed.f_error**2 + scores.f.mean(axis=1).var() / len(scores.f)) ** 0.5
+    return judge(
+        rhat_max=float(np.max(mixed.rhat)),
+        ess_bulk_min=float(np.min(mixed.ess_bulk)),
+        ess_tail_min=float(np.min(mixed.ess_tail)),
+        acceptance=mixed.acceptance,
+        divergences=mixed.divergences,
+        draws_total=mixed.chains * mixed.draws,
+        extra=[],
+    )

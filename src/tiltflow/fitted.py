@@ -1,0 +1,225 @@
+"""A learned model as people use it: arrays in, arrays out, log Z known, saved as a folder.
+
+A folder holds `config.json` and `weights.safetensors`: no pickle, so that a model from a
+stranger is safe to open.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tiltflow._version import __version__
+from tiltflow.backbones.units import dequantise
+from tiltflow.errors import InputError
+from tiltflow.mcmc.run import Draws
+from tiltflow.mcmc.run import sample as run_chains
+from tiltflow.normalizer import LogZ
+from tiltflow.runs import atomic, reading
+from tiltflow.spec import ModelSpec, named_arrays
+from tiltflow.tilted import TiltedModel
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+PART = 4096  # examples at a time
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A tilted model, its log Z, and what its data were.
+
+    Attributes:
+        model: the mathematics (`tilted.py`).
+        spec: its architecture.
+        log_z: in nats, with its interval.
+        integers: whether the data were integers, which are dequantised before they are scored.
+        step_size, leapfrogs: of the latent chains, as tuned on this model.
+    """
+
+    model: TiltedModel
+    spec: ModelSpec
+    log_z: LogZ
+    integers: bool
+    step_size: float
+    leapfrogs: int
+
+    def log_prob(self, x: Any, *, seed: int = 0, draws: int = 10) -> np.ndarray:
+        """Log p of each row of `x` (`[rows, *data_shape]`), in nats, data units; `[rows]`.
+
+        Integers get the mean over `draws` dequantisations, which bounds their log-probability
+        from below. The error of log Z is common to all rows: see `log_z`.
+
+        Raises:
+            InputError: rows of another shape.
+        """
+        return self._scores(x, seed, draws, tilted=True)
+
+    def backbone_log_prob(self, x: Any, *, seed: int = 0, draws: int = 10) -> np.ndarray:
+        """Log q of each row of `x`, as `log_prob`."""
+        return self._scores(x, seed, draws, tilted=False)
+
+    def sample(
+        self,
+        chains: int = 64,
+        draws: int = 100,
+        *,
+        warmup: int = 200,
+        seed: int = 0,
+        on_chunk: Any = None,
+    ) -> tuple[np.ndarray, Draws]:
+        """Run `chains` latent chains from fresh backbone draws.
+
+        Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down), and the
+        latent draws with their summaries, for `tiltflow.diagnostics`.
+        """
+        start_key, key = jr.split(jr.key(seed))
+        start = jr.normal(start_key, (chains, *self.model.backbone.latent_shape))
+        latent = run_chains(
+            key,
+            self.model.latent_log_densities,
+            start,
+            num_draws=draws,
+            num_warmup=warmup,
+            num_leapfrogs=self.leapfrogs,
+            step_size=self.step_size,
+            summary=chain_summary,
+            on_chunk=on_chunk,
+        )
+        return self.push(np.asarray(latent.positions)), latent
+
+    def push(self, u: np.ndarray) -> np.ndarray:
+        """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units."""
+        latent_shape = self.model.backbone.latent_shape
+        batch = u.shape[: u.ndim - len(latent_shape)]
+        x = np.asarray(_push(self.model.backbone, jnp.asarray(u.reshape(-1, *latent_shape))))
+        x = x.reshape(*batch, *self.spec.data_shape)
+        return self.round(x)
+
+    def round(self, x: np.ndarray) -> np.ndarray:
+        """Integers from dequantised values, inside their range; continuous data as they are."""
+        if not self.integers:
+            return x
+        units: Any = self.model.backbone.units
+        if self.spec.units == "gaussianise":
+            low, high = float(units.low), float(units.low) + units.levels - 1
+            return np.clip(np.floor(x), low, high)
+        return np.floor(x)
+
+    def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
+        x = np.asarray(x, np.float32)
+        if x.shape[1:] != self.spec.data_shape or x.ndim == 0:
+            raise InputError(
+                f"rows of shape {x.shape[1:]}; expected {self.spec.data_shape}, the shape of the "
+                f"data that this model was fitted to"
+            )
+        keys = jr.split(jr.key(seed), draws if self.integers else 1)
+        total = np.zeros(len(x))
+        for key in keys:
+            noisy = dequantise(key, jnp.asarray(x)) if self.integers else jnp.asarray(x)
+            total += np.asarray(_log_prob(self.model, noisy, tilted), np.float64)
+        return total / len(keys) - (self.log_z.mean if tilted else 0.0)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json` and `weights.safetensors` into `folder`, made if need be.
+
+        Raises:
+            InputError: the disk refuses.
+        """
+        folder = Path(folder)
+        with atomic.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(self.model).items()}
+        atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
+        atomic.write_json(
+            folder / CONFIG,
+            {
+                "format": FORMAT,
+                "tiltflow": __version__,
+                "model": self.spec.to_dict(),
+                "integers": self.integers,
+                "log_z": self.log_z.to_dict(),
+                "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
+            },
+        )
+
+
+def load_model(folder: str | Path) -> FittedModel:
+    """The model in `folder`, a folder that `FittedModel.save` has written.
+
+    Nothing in it is executed; weights of wrong names, shapes or types, or that are not finite,
+    are refused.
+
+    Raises:
+        InputError: no model, a newer format, or a damaged one.
+    """
+    folder = Path(folder)
+    config = reading.read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{folder / CONFIG} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
+            f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
+        )
+    spec = ModelSpec.from_dict(config.get("model"))
+    model = _filled(spec.skeleton(), folder / WEIGHTS)
+    try:
+        sampler = config["sampler"]
+        step_size, leapfrogs = float(sampler["step_size"]), int(sampler["leapfrogs"])
+        log_z = LogZ.from_dict(config["log_z"])
+        integers = bool(config["integers"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
+        ) from None
+    return FittedModel(model, spec, log_z, integers, step_size, leapfrogs)
+
+
+def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
+    """The skeleton with the arrays in the file at `path`."""
+    expected = named_arrays(skeleton)
+    try:
+        arrays = safetensors.numpy.load(reading.read_bytes(path))
+    except (safetensors.SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is damaged ({error}): fit the model again") from None
+    if set(arrays) != set(expected):
+        odd = sorted(set(arrays) ^ set(expected))[0]
+        raise InputError(
+            f"{path} does not fit its {CONFIG}: array {odd!r} is in one of them only: fit again"
+        )
+    for name, leaf in expected.items():
+        found = arrays[name]
+        if found.shape != leaf.shape or found.dtype != leaf.dtype:
+            raise InputError(
+                f"{path}: array {name!r} is {found.dtype}{list(found.shape)}; expected "
+                f"{leaf.dtype}{list(leaf.shape)}: fit the model again"
+            )
+        if not np.all(np.isfinite(found)):
+            raise InputError(f"{path}: array {name!r} is not finite: fit the model again")
+    filled = iter([jnp.asarray(arrays[name]) for name in expected])
+    return jax.tree.map(lambda x: next(filled) if isinstance(x, jax.Array) else x, skeleton)
+
+
+def chain_summary(position: jax.Array, log_density: jax.Array) -> dict[str, jax.Array]:
+    """f and |u|^2 of each chain, from what a transition has computed anyway."""
+    squares = jnp.sum(position.reshape(len(position), -1) ** 2, axis=1)
+    return {"f": log_density + 0.5 * squares, "norm": squares}
+
+
+@eqx.filter_jit
+def _push(backbone: Any, u: jax.Array) -> jax.Array:
+    return jax.lax.map(backbone.push, u, batch_size=PART)
+
+
+@eqx.filter_jit
+def _log_prob(model: TiltedModel, x: jax.Array, tilted: bool) -> jax.Array:
+    one = (lambda x: model.log_prob(x, 0.0)) if tilted else model.backbone.log_prob
+    return jax.lax.map(one, x, batch_size=PART)

@@ -1,0 +1,163 @@
+"""What a model is made of, in plain values: enough to build it, or to build it again."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones import CouplingFlow
+from tiltflow.backbones.units import Affine, Gaussianise, Logit, Units
+from tiltflow.errors import InputError
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import MLPTilt
+
+LARGEST = 100_000_000  # parameters; a folder that asks for more is refused
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The architecture of a tilted coupling flow.
+
+    Attributes:
+        units: `"gaussianise"`, `"logit"`, `"standardise"` or `"whiten"`.
+        data_shape: of one example.
+        levels: integer values, for `"gaussianise"`; 0 otherwise.
+        blocks: of two couplings each.
+        flow_width: hidden units of each conditioner.
+        flow_dropout: share of them dropped in training.
+        tilt_width, tilt_depth, tilt_dropout: of the tilt's network.
+    """
+
+    units: str
+    data_shape: tuple[int, ...]
+    levels: int = 0
+    blocks: int = 3
+    flow_width: int = 64
+    flow_dropout: float = 0.2
+    tilt_width: int = 256
+    tilt_depth: int = 2
+    tilt_dropout: float = 0.3
+
+    @property
+    def dim(self) -> int:
+        """The number of coordinates."""
+        return int(np.prod(self.data_shape))
+
+    def flow(self, units: Units, *, key: PRNGKeyArray) -> CouplingFlow:
+        """The backbone before it is fitted."""
+        return CouplingFlow(
+            units,
+            num_blocks=self.blocks,
+            width=self.flow_width,
+            dropout=self.flow_dropout,
+            key=key,
+        )
+
+    def tilt(self, *, key: PRNGKeyArray) -> MLPTilt:
+        """The tilt before it is learned: f = 0."""
+        return MLPTilt(
+            self.dim,
+            width=self.tilt_width,
+            depth=self.tilt_depth,
+            dropout=self.tilt_dropout,
+            key=key,
+        )
+
+    def skeleton(self) -> TiltedModel:
+        """A model of the right shapes and of no particular values."""
+        key = jr.key(0)
+        return TiltedModel(self.flow(self._units(), key=key), self.tilt(key=key))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"data_shape": list(self.data_shape)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "ModelSpec":
+        """The specification in `values`.
+
+        Raises:
+            InputError: a key is unknown, a value of the wrong type or out of range, or the model
+                would have more than 100 million parameters.
+        """
+        known = {field.name: field for field in fields(cls)}
+        if not isinstance(values, dict) or not {"units", "data_shape"} <= set(values) <= set(known):
+            raise InputError(
+                f"the model's specification is {values!r:.200}; expected units, data_shape and "
+                f"otherwise only {', '.join(sorted(set(known) - {'units', 'data_shape'}))}"
+            )
+        shape = values["data_shape"]
+        if not (
+            isinstance(shape, list)
+            and 1 <= len(shape) <= 3
+            and all(type(n) is int and n >= 1 for n in shape)
+        ):
+            raise InputError(f"data_shape is {shape!r:.100}; expected one to three sizes")
+        spec = cls(**{**values, "data_shape": tuple(shape)})
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        if self.units not in ("gaussianise", "logit", "standardise", "whiten"):
+            raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
+        counts = {
+            "levels": 0,
+            "blocks": 1,
+            "flow_width": 1,
+            "tilt_width": 1,
+            "tilt_depth": 1,
+        }
+        for name, least in counts.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise InputError(f"{name} is {value!r:.100}; expected a whole number >= {least}")
+        for name in ("flow_dropout", "tilt_dropout"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise InputError(f"{name} is {value!r:.100}; expected a number in [0, 1)")
+        wide = max(self.tilt_width, self.dim)
+        size = (
+            3 * self.dim * self.levels
+            + 3 * self.blocks * self.dim * self.flow_width
+            + self.tilt_depth * self.tilt_width * wide
+            + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
+        )
+        if size > LARGEST:
+            raise InputError(
+                f"the model would have about {size:,} parameters; expected at most {LARGEST:,}: "
+                f"the file is damaged, or the settings are too large"
+            )
+
+    def _units(self) -> Units:
+        vector, scalar = jnp.zeros(self.dim), jnp.zeros(())
+        if self.units == "gaussianise":
+            table = jnp.zeros((self.dim, self.levels))
+            return Gaussianise(scalar, table, table, table, self.data_shape)
+        if self.units == "logit":
+            return Logit(scalar, scalar, scalar, vector, vector, self.data_shape)
+        matrix = jnp.zeros((self.dim, self.dim))
+        return Affine(vector, matrix, matrix, scalar, self.data_shape)
+
+
+def specify(units: Units, **sizes: Any) -> ModelSpec:
+    """The specification of a model over fitted `units`, with `sizes` as in `ModelSpec`."""
+    shape = units.data_shape
+    if isinstance(units, Gaussianise):
+        return ModelSpec("gaussianise", shape, units.levels, **sizes)
+    if isinstance(units, Logit):
+        return ModelSpec("logit", shape, **sizes)
+    return ModelSpec("whiten", shape, **sizes)
+
+
+def named_arrays(model: TiltedModel) -> dict[str, jax.Array]:
+    """Every array of a model by its path, such as `"tilt.layers.0.weight"`."""
+    leaves = jax.tree_util.tree_leaves_with_path(model)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+        if isinstance(leaf, jax.Array)
+    }

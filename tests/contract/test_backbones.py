@@ -1,0 +1,343 @@
+"""The contract that every backbone goes through, and that broken ones must not pass.
+
+A case is a kind of units and a shape of data; the flow's weights are drawn far from the identity,
+last layers too. Every check is a function of a backbone that asserts, so that its power twin can
+run the same function on a deliberately broken backbone.
+"""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from tiltflow.backbones import CouplingFlow, dequantise, fit_units
+from tiltflow.backbones.base import Flow, standard_normal_log_prob
+from tiltflow.backbones.units import TAIL, Affine, Logit
+
+KINDS = ("gaussianise", "logit", "standardise", "whiten")
+SHAPES = ((2,), (5,), (4, 4))
+INTEGERS = ("gaussianise", "logit")
+LEVELS = 5
+
+every_case = pytest.mark.parametrize(
+    ("kind", "shape"), [(kind, shape) for kind in KINDS for shape in SHAPES]
+)
+every_plane = pytest.mark.parametrize("kind", KINDS)
+
+
+class LogDetFlipped(CouplingFlow):
+    """Broken: the flow's log-determinant has the wrong sign."""
+
+    def inverse(self, y):
+        u, log_det = super().inverse(y)
+        return u, -log_det
+
+
+class UnitsForgotten(CouplingFlow):
+    """Broken: the density is one of coordinates, not of data."""
+
+    def log_prob(self, x):
+        return self.log_prob_coordinates(self.units.encode(x))
+
+
+class NotTheInverse(CouplingFlow):
+    """Broken: push and pull are different maps."""
+
+    def coordinates(self, u):
+        return super().coordinates(1.05 * u)
+
+
+class PushIgnoresUnits(CouplingFlow):
+    """Broken: push returns coordinates, in the shape of data."""
+
+    def push(self, u):
+        return self.coordinates(u).reshape(self.data_shape)
+
+
+class FlatData(CouplingFlow):
+    """Broken: push forgets the shape of the data."""
+
+    def push(self, u):
+        return super().push(u).ravel()
+
+
+class QuadraticTails(CouplingFlow):
+    """Broken: far away the map is quadratic."""
+
+    def coordinates(self, u):
+        y = super().coordinates(u)
+        return y + 0.1 * y * jnp.abs(y)
+
+
+class ExponentialTails(CouplingFlow):
+    """Broken: the map overflows float32 where a chain may go."""
+
+    def coordinates(self, u):
+        return jnp.sinh(4 * super().coordinates(u))
+
+
+def rows(kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Correlated rows: integers 0 to 4, or normals off centre with unequal scales."""
+    rng = np.random.default_rng(7)
+    noise = rng.normal(size=(400, *shape)) + rng.normal(size=(400, *[1] * len(shape)))
+    if kind in INTEGERS:
+        return np.clip(np.round(2 + noise), 0, LEVELS - 1)
+    return 3.0 + noise * np.linspace(0.5, 2.0, int(np.prod(shape))).reshape(shape)
+
+
+@functools.cache
+def make(kind: str, shape: tuple[int, ...], flow: type[CouplingFlow] = CouplingFlow) -> Flow:
+    """A flow whose scales and shifts are far from those of the identity."""
+    units = fit_units(kind, rows(kind, shape), integers=kind in INTEGERS)
+    backbone = flow(units, num_blocks=3, width=8, key=jr.key(1))
+
+    def conditioners(f):
+        return [c.out for c in (f.blocks.to_second, f.blocks.to_first)]
+
+    outs, treedef = jax.tree.flatten(conditioners(backbone))
+    keys = jr.split(jr.key(2), len(outs))
+    outs = [0.4 * jr.normal(k, out.shape) for k, out in zip(keys, outs, strict=True)]
+    return eqx.tree_at(conditioners, backbone, jax.tree.unflatten(treedef, outs))
+
+
+def noise(backbone: Flow, number: int, seed: int = 3) -> jax.Array:
+    return jr.normal(jr.key(seed), (number, *backbone.latent_shape))
+
+
+def in_batches(function):
+    """`function` of one example, compiled, over a batch."""
+    return eqx.filter_jit(jax.vmap(function))
+
+
+def check_round_trip(backbone: Flow, data: jax.Array) -> None:
+    """pull(push(u)) = u for noise, push(pull(x)) = x for rows of data."""
+    u = noise(backbone, 64)
+    back = in_batches(lambda u: backbone.pull(backbone.push(u)))(u)
+    np.testing.assert_allclose(back, u, atol=3e-3)
+    back = in_batches(lambda x: backbone.push(backbone.pull(x)))(data)
+    np.testing.assert_allclose(back, data, atol=2e-4 * float(jnp.max(jnp.abs(data))))
+
+
+def check_log_det(backbone: Flow) -> None:
+    """log_prob is the change of variables by pull's Jacobian, as autodiff has it."""
+    x = jax.vmap(backbone.push)(noise(backbone, 32))
+
+    def expected(x):
+        size = x.size
+        jacobian = jax.jacfwd(backbone.pull)(x).reshape(size, size)
+        return standard_normal_log_prob(backbone.pull(x)) + jnp.linalg.slogdet(jacobian)[1]
+
+    found, expected = in_batches(backbone.log_prob)(x), in_batches(expected)(x)
+    np.testing.assert_allclose(found, expected, atol=2e-2)
+
+
+def check_shapes(backbone: Flow) -> None:
+    """One example in, one out; a vmapped batch agrees with its members."""
+    u = noise(backbone, 3)
+    dim = int(np.prod(backbone.data_shape))
+    x = backbone.push(u[0])
+    assert x.shape == backbone.data_shape
+    assert backbone.coordinates(u[0]).shape == (dim,)
+    assert backbone.pull(x).shape == backbone.latent_shape
+    assert backbone.log_prob(x).shape == ()
+    batch = jax.vmap(backbone.push)(u)
+    np.testing.assert_allclose(batch[0], x, rtol=1e-4, atol=1e-4)
+    log_prob = jax.vmap(backbone.log_prob)(batch)
+    assert log_prob.shape == (3,)
+    np.testing.assert_allclose(log_prob[0], backbone.log_prob(batch[0]), rtol=1e-4, atol=1e-3)
+
+
+def check_push_decodes(backbone: Flow) -> None:
+    """A tilt reads coordinates: push must be nothing but their decoding."""
+    u = noise(backbone, 16)
+    pushed = jax.vmap(backbone.push)(u)
+    decoded = jax.vmap(lambda u: backbone.units.decode(backbone.coordinates(u)))(u)
+    np.testing.assert_array_equal(pushed, decoded)
+
+
+def far(backbone: Flow, radius: float) -> jax.Array:
+    u = noise(backbone, 32)
+    norms = jnp.sqrt(jnp.sum(u**2, axis=tuple(range(1, u.ndim)), keepdims=True))
+    return radius * u / norms
+
+
+def check_coordinates_far_out(backbone: Flow) -> None:
+    """Coordinates and their gradients are finite where only a stray chain goes."""
+    u = far(backbone, 30.0)
+    assert jnp.all(jnp.isfinite(jax.vmap(backbone.coordinates)(u)))
+    assert jnp.all(jnp.isfinite(in_batches(jax.jacfwd(backbone.coordinates))(u)))
+
+
+def check_log_prob_far_out(backbone: Flow, data: jax.Array) -> None:
+    """log q and its gradient are finite far outside the range of the data."""
+    centre, width = jnp.mean(data, axis=0), jnp.max(data) - jnp.min(data)
+    steps = jnp.asarray([-30.0, -3.0, 3.0, 30.0])
+    for step in steps:
+        for x in (centre + step * width, centre.at[(0,) * centre.ndim].add(step * width)):
+            value, gradient = eqx.filter_jit(jax.value_and_grad(backbone.log_prob))(x)
+            assert jnp.isfinite(value)
+            assert jnp.all(jnp.isfinite(gradient))
+
+
+def check_linear_tails(backbone: Flow) -> None:
+    """Twice as far out in u is at most about twice as far out in coordinates."""
+    near, twice = (
+        jnp.linalg.norm(jax.vmap(backbone.coordinates)(far(backbone, r)), axis=1)
+        for r in (50.0, 100.0)
+    )
+    assert jnp.max(twice / near) < 2.3
+
+
+def axis_nodes(backbone: Flow, number: int = 400) -> np.ndarray:
+    """`[nodes, 2]`: nodes on either data axis, dense where the backbone's mass is.
+
+    The density of a dequantised histogram jumps at the edges of bins: nodes lie on both sides.
+    """
+    reach = jnp.asarray([-0.2, 1.2])[:, None]
+    if isinstance(backbone.units, Affine):
+        x = jax.vmap(backbone.push)(noise(backbone, 10_000))
+        ends = jnp.min(x, axis=0) + reach * jnp.ptp(x, axis=0)
+        return np.linspace(*np.asarray(ends, np.float64), number)
+    y = jax.vmap(backbone.coordinates)(noise(backbone, 10_000))
+    ends = jnp.min(y, axis=0) + reach * jnp.ptp(y, axis=0)
+    nodes = np.asarray(jax.vmap(backbone.units.decode)(jnp.linspace(*ends, number)), np.float64)
+    if isinstance(backbone.units, Logit):
+        return nodes
+    edges = np.arange(LEVELS + 1.0)[:, None] + np.zeros(2)
+    return np.sort(np.concatenate([nodes, edges - 1e-4, edges + 1e-4]), axis=0)
+
+
+def density_on(backbone: Flow, nodes: np.ndarray) -> np.ndarray:
+    """`[nodes, nodes]`: q at the grid that the nodes span."""
+    grid = np.stack(np.meshgrid(nodes[:, 0], nodes[:, 1], indexing="ij"), axis=-1)
+    points = jnp.asarray(grid.reshape(-1, 2), jnp.float32)
+    log_q = eqx.filter_jit(lambda x: jax.lax.map(backbone.log_prob, x, batch_size=20_000))(points)
+    return np.exp(np.asarray(log_q, np.float64)).reshape(len(nodes), len(nodes))
+
+
+def check_integrates(backbone: Flow) -> None:
+    """In two dimensions, q in data units integrates to 1 over the plane."""
+    nodes = axis_nodes(backbone)
+    inner = np.trapezoid(density_on(backbone, nodes), nodes[:, 1], axis=1)
+    np.testing.assert_allclose(np.trapezoid(inner, nodes[:, 0]), 1.0, atol=1e-2)
+
+
+def bin_probabilities(backbone: Flow, order: int = 24) -> np.ndarray:
+    """`[LEVELS, LEVELS]`: q integrated over each bin [i, i+1) x [j, j+1), by Gauss-Legendre."""
+    places, weights = np.polynomial.legendre.leggauss(order)
+    places, weights = (places + 1) / 2, weights / 2
+    axis = (np.arange(LEVELS)[:, None] + places).ravel()
+    q = density_on(backbone, np.stack([axis, axis], axis=1))
+    q = q.reshape(LEVELS, order, LEVELS, order)
+    return np.einsum("iajb,a,b->ij", q, weights, weights)
+
+
+def check_bins(backbone: Flow) -> None:
+    """Each bin's probability is the frequency of draws in it, within 4.5 standard errors.
+
+    Draws come from `push` and probabilities from `log_prob`, so this ties sampling to scoring.
+    """
+    number = 100_000
+    probabilities = bin_probabilities(backbone)
+    x = np.asarray(in_batches(backbone.push)(noise(backbone, number, seed=11)))
+    level = np.floor(x).astype(int)
+    level = level[np.all((level >= 0) & (level < LEVELS), axis=1)]
+    frequencies = np.zeros((LEVELS, LEVELS))
+    np.add.at(frequencies, (level[:, 0], level[:, 1]), 1 / number)
+    error = np.sqrt(probabilities * (1 - np.minimum(probabilities, 1)) / number) + 1e-5
+    assert np.max(np.abs(frequencies - probabilities) / error) < 4.5
+    outside = 1 - len(level) / number
+    np.testing.assert_allclose(probabilities.sum() + outside, 1.0, atol=5e-3)
+
+
+def data(kind: str, shape: tuple[int, ...]) -> jax.Array:
+    x = jnp.asarray(rows(kind, shape)[:64], jnp.float32)
+    return dequantise(jr.key(5), x) if kind in INTEGERS else x
+
+
+@every_case
+def test_push_and_pull_are_inverses(kind, shape):
+    check_round_trip(make(kind, shape), data(kind, shape))
+    with pytest.raises(AssertionError):
+        check_round_trip(make(kind, shape, NotTheInverse), data(kind, shape))
+
+
+@every_case
+def test_log_prob_is_the_change_of_variables_that_autodiff_finds(kind, shape):
+    check_log_det(make(kind, shape))
+    for broken in (LogDetFlipped, UnitsForgotten):
+        with pytest.raises(AssertionError):
+            check_log_det(make(kind, shape, broken))
+
+
+@every_case
+def test_one_example_in_one_out_and_batches_by_vmap(kind, shape):
+    check_shapes(make(kind, shape))
+
+
+def test_the_shape_check_has_power():
+    with pytest.raises(AssertionError):
+        check_shapes(make("standardise", (4, 4), FlatData))
+
+
+@every_case
+def test_push_decodes_coordinates(kind, shape):
+    check_push_decodes(make(kind, shape))
+    with pytest.raises(AssertionError):
+        check_push_decodes(make(kind, shape, PushIgnoresUnits))
+
+
+@every_case
+def test_tails_are_linear_and_gradients_finite(kind, shape):
+    check_coordinates_far_out(make(kind, shape))
+    check_linear_tails(make(kind, shape))
+
+
+def test_the_tail_checks_have_power():
+    with pytest.raises(AssertionError):
+        check_coordinates_far_out(make("whiten", (5,), ExponentialTails))
+    with pytest.raises(AssertionError):
+        check_linear_tails(make("whiten", (5,), QuadraticTails))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "logit"])
+def test_log_prob_is_finite_far_outside_the_data(kind, shape):
+    check_log_prob_far_out(make(kind, shape), data(kind, shape))
+
+
+def test_an_interval_has_no_tails():
+    """`logit` is documented not to reach beyond its interval: the check above sees it."""
+    with pytest.raises(AssertionError):
+        check_log_prob_far_out(make("logit", (2,)), data("logit", (2,)))
+
+
+@every_plane
+def test_the_density_integrates_to_one_in_data_units(kind):
+    check_integrates(make(kind, (2,)))
+    for broken in (LogDetFlipped, UnitsForgotten):
+        with pytest.raises(AssertionError):
+            check_integrates(make(kind, (2,), broken))
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_bins_have_the_probability_of_draws_in_them(kind):
+    check_bins(make(kind, (2,)))
+    for broken in (LogDetFlipped, UnitsForgotten, NotTheInverse):
+        with pytest.raises(AssertionError):
+            check_bins(make(kind, (2,), broken))
+
+
+def test_bins_of_independent_columns_are_products_of_histograms():
+    """At the identity the flow adds nothing, and only `TAIL` lies outside the bins."""
+    x = rows("gaussianise", (2,))
+    units = fit_units("gaussianise", x, integers=True)
+    backbone = CouplingFlow(units, num_blocks=2, width=4, key=jr.key(0))
+    probabilities = bin_probabilities(backbone)
+    expected = np.outer(*np.asarray(units.mass, np.float64))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities.sum(), (1 - 2 * TAIL) ** 2, atol=1e-4)
