@@ -8,4 +8,5 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
+        """Fold `message` into one line."""
         super().__init__(" ".join(message.split()))

@@ -17,19 +17,22 @@ import numpy as np
 
 from tiltflow.backbones import fit_units
 from tiltflow.data import Dataset, split
-from tiltflow.diagnostics.verdict import Check, judge
+from tiltflow.diagnostics.verdict import Check
 from tiltflow.errors import InputError
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.likelihood import Scores, score
-from tiltflow.evaluation.mixing import Mixing, mixing
+from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel, chain_summary
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.learning.particles import push_in_parts
+from tiltflow.learning.witnesses import Judgement
 from tiltflow.mcmc.run import Draws
 from tiltflow.mcmc.run import sample as run_chains
 from tiltflow.normalizer import LogZ, gain, log_normalizer
 from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
+
+HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
 
 
 @dataclass(frozen=True)
@@ -145,13 +148,12 @@ def fit(
         key=keys["learn"],
         listen=listen,
     )
-    tilt = eqx.tree_at(lambda t: t.level, tilt, tilt.level + judgement.log_z)
     model = TiltedModel(flow, tilt)
     tilt_done = time.monotonic()
 
-    draws = _chains(model, settings.sampling, keys["chains"], listen)
+    draws = fresh_chains(model, settings.sampling, keys["chains"], listen)
     mixed = mixing(draws)
-    f_backbone = _exact_f(model, settings.sampling.exact_draws, keys["bank"])
+    f_backbone = exact_f(model, settings.sampling.exact_draws, keys["bank"])
     log_z = log_normalizer(f_backbone, draws.summaries["f"])
     scores = score(model, test, keys["score"])
     sampling_done = time.monotonic()
@@ -173,7 +175,7 @@ def fit(
         },
         **_likelihood(scores, log_z),
         "mixing": mixed.to_dict(),
-        "verdict": _verdict(mixed, log_z, float(judgement.gain_val), scores),
+        "verdict": mixed.verdict(_checks(log_z, judgement)),
         "seed": seed,
         "seconds": {
             "backbone": round(backbone_done - started, 2),
@@ -187,7 +189,7 @@ def fit(
     return Result(fitted, metrics, evidence)
 
 
-def _chains(
+def fresh_chains(
     model: TiltedModel, settings: SamplingSettings, key: jax.Array, listen: Callable[..., Any]
 ) -> Draws:
     """The final chains, from fresh draws of the backbone: nothing of the learner's is in them."""
@@ -220,7 +222,7 @@ def _chains(
 
 
 @eqx.filter_jit
-def _exact_f(model: TiltedModel, number: int, key: jax.Array) -> np.ndarray:
+def exact_f(model: TiltedModel, number: int, key: jax.Array) -> np.ndarray:
     """f at `number` exact draws of the backbone."""
     u = jr.normal(key, (number, *model.backbone.latent_shape))
     y = push_in_parts(model.backbone, u)
@@ -250,18 +252,29 @@ def _likelihood(scores: Scores, log_z: LogZ) -> dict[str, Any]:
     }
 
 
-def _verdict(
-    mixed: Mixing, log_z: LogZ, gain_by_witnesses: float, scores: Scores
-) -> dict[str, Any]:
-    """Chains, log Z and learning, judged together."""
-    f_chains, f_data = mixed.f_mean, float(scores.f.mean())
-    error = (mixed.f_error**2 + scores.f.mean(axis=1).var() / len(scores.f)) ** 0.5
-    return judge(
-        rhat_max=float(np.max(mixed.rhat)),
-        ess_bulk_min=float(np.min(mixed.ess_bulk)),
-        ess_tail_min=float(np.min(mixed.ess_tail)),
-        acceptance=mixed.acceptance,
-        divergences=mixed.divergences,
-        draws_total=mixed.chains * mixed.draws,
-        extra=[],
-    )
+def _checks(log_z: LogZ, judgement: Judgement) -> list[Check]:
+    """What is judged beside the chains: log Z, and whether learning has told the truth."""
+    apart = abs(log_z.mean - float(judgement.log_z))
+    allowed = max(HONEST, 3 * log_z.standard_error)
+    return [
+        Check(
+            name="log Z",
+            value=log_z.standard_error,
+            limit=0.5,
+            ok=log_z.holds and log_z.standard_error <= 0.5,
+            severity="failed",
+            means="The likelihood of the tilted model is not known.",
+            try_=f"{log_z.words} Run longer chains, or learn for fewer steps.",
+        ),
+        Check(
+            name="witnesses against fresh chains",
+            value=apart,
+            limit=allowed,
+            ok=apart <= allowed,
+            severity="caution",
+            means="Learning and chains started afresh disagree about log Z, in nats: the gain "
+            "that learning showed is not the model's.",
+            try_="Trust the numbers of the fresh chains; learn with more particles, or at a lower "
+            "rate.",
+        ),
+    ]

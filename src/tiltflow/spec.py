@@ -133,14 +133,16 @@ class ModelSpec:
             )
 
     def _units(self) -> Units:
-        vector, scalar = jnp.zeros(self.dim), jnp.zeros(())
+        shape, vector, scalar = self.data_shape, jnp.zeros(self.dim), jnp.zeros(())
         if self.units == "gaussianise":
             table = jnp.zeros((self.dim, self.levels))
-            return Gaussianise(scalar, table, table, table, self.data_shape)
+            return Gaussianise(data_shape=shape, low=scalar, below=table, above=table, mass=table)
         if self.units == "logit":
-            return Logit(scalar, scalar, scalar, vector, vector, self.data_shape)
+            return Logit(
+                data_shape=shape, low=scalar, high=scalar, alpha=scalar, mean=vector, scale=vector
+            )
         matrix = jnp.zeros((self.dim, self.dim))
-        return Affine(vector, matrix, matrix, scalar, self.data_shape)
+        return Affine(data_shape=shape, mean=vector, matrix=matrix, inverse=matrix, log_det=scalar)
 
 
 def specify(units: Units, **sizes: Any) -> ModelSpec:

@@ -89,11 +89,20 @@ def rows(kind: str, shape: tuple[int, ...]) -> np.ndarray:
     return 3.0 + noise * np.linspace(0.5, 2.0, int(np.prod(shape))).reshape(shape)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Programs here are many and run once: compiling them is all that takes time."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @functools.cache
 def make(kind: str, shape: tuple[int, ...], flow: type[CouplingFlow] = CouplingFlow) -> Flow:
     """A flow whose scales and shifts are far from those of the identity."""
     units = fit_units(kind, rows(kind, shape), integers=kind in INTEGERS)
-    backbone = flow(units, num_blocks=3, width=8, key=jr.key(1))
+    backbone = flow(units, num_blocks=2, width=8, key=jr.key(1))
 
     def conditioners(f):
         return [c.out for c in (f.blocks.to_second, f.blocks.to_first)]
@@ -104,63 +113,79 @@ def make(kind: str, shape: tuple[int, ...], flow: type[CouplingFlow] = CouplingF
     return eqx.tree_at(conditioners, backbone, jax.tree.unflatten(treedef, outs))
 
 
-def noise(backbone: Flow, number: int, seed: int = 3) -> jax.Array:
+def noise(backbone: Flow, number: int = 32, seed: int = 3) -> jax.Array:
     return jr.normal(jr.key(seed), (number, *backbone.latent_shape))
 
 
-def in_batches(function):
-    """`function` of one example, compiled, over a batch."""
-    return eqx.filter_jit(jax.vmap(function))
+@eqx.filter_jit
+def mapped(function, backbone: Flow, examples: jax.Array) -> jax.Array:
+    """`function(backbone, example)` for each of `examples`."""
+    return jax.vmap(lambda example: function(backbone, example))(examples)
+
+
+# `mapped` compiles once for each of these and each backbone, if batches have one size.
+def push(backbone, u):
+    return backbone.push(u)
+
+
+def pull(backbone, x):
+    return backbone.pull(x)
+
+
+def coordinates(backbone, u):
+    return backbone.coordinates(u)
+
+
+def log_prob(backbone, x):
+    return backbone.log_prob(x)
 
 
 def check_round_trip(backbone: Flow, data: jax.Array) -> None:
     """pull(push(u)) = u for noise, push(pull(x)) = x for rows of data."""
-    u = noise(backbone, 64)
-    back = in_batches(lambda u: backbone.pull(backbone.push(u)))(u)
+    u = noise(backbone)
+    back = mapped(pull, backbone, mapped(push, backbone, u))
     np.testing.assert_allclose(back, u, atol=3e-3)
-    back = in_batches(lambda x: backbone.push(backbone.pull(x)))(data)
+    back = mapped(push, backbone, mapped(pull, backbone, data))
     np.testing.assert_allclose(back, data, atol=2e-4 * float(jnp.max(jnp.abs(data))))
 
 
+def by_autodiff(backbone: Flow, x: jax.Array) -> jax.Array:
+    """Log N(pull(x)) + log|det d pull / dx|."""
+    jacobian = jax.jacfwd(backbone.pull)(x).reshape(x.size, x.size)
+    return standard_normal_log_prob(backbone.pull(x)) + jnp.linalg.slogdet(jacobian)[1]
+
+
 def check_log_det(backbone: Flow) -> None:
-    """log_prob is the change of variables by pull's Jacobian, as autodiff has it."""
-    x = jax.vmap(backbone.push)(noise(backbone, 32))
-
-    def expected(x):
-        size = x.size
-        jacobian = jax.jacfwd(backbone.pull)(x).reshape(size, size)
-        return standard_normal_log_prob(backbone.pull(x)) + jnp.linalg.slogdet(jacobian)[1]
-
-    found, expected = in_batches(backbone.log_prob)(x), in_batches(expected)(x)
-    np.testing.assert_allclose(found, expected, atol=2e-2)
+    """log_prob is the change of variables by pull's Jacobian."""
+    x = mapped(push, backbone, noise(backbone))
+    difference = mapped(lambda b, x: b.log_prob(x) - by_autodiff(b, x), backbone, x)
+    np.testing.assert_allclose(difference, 0.0, atol=2e-2)
 
 
 def check_shapes(backbone: Flow) -> None:
-    """One example in, one out; a vmapped batch agrees with its members."""
-    u = noise(backbone, 3)
+    """One example in, one out; vmap makes batches."""
     dim = int(np.prod(backbone.data_shape))
-    x = backbone.push(u[0])
+    u = jnp.zeros(backbone.latent_shape)
+    x = jax.eval_shape(backbone.push, u)
     assert x.shape == backbone.data_shape
-    assert backbone.coordinates(u[0]).shape == (dim,)
-    assert backbone.pull(x).shape == backbone.latent_shape
-    assert backbone.log_prob(x).shape == ()
-    batch = jax.vmap(backbone.push)(u)
-    np.testing.assert_allclose(batch[0], x, rtol=1e-4, atol=1e-4)
-    log_prob = jax.vmap(backbone.log_prob)(batch)
-    assert log_prob.shape == (3,)
-    np.testing.assert_allclose(log_prob[0], backbone.log_prob(batch[0]), rtol=1e-4, atol=1e-3)
+    assert jax.eval_shape(backbone.coordinates, u).shape == (dim,)
+    assert jax.eval_shape(backbone.pull, x).shape == backbone.latent_shape
+    assert jax.eval_shape(backbone.log_prob, x).shape == ()
+    batch = jax.eval_shape(jax.vmap(backbone.push), noise(backbone, 3))
+    assert batch.shape == (3, *backbone.data_shape)
+    assert jax.eval_shape(jax.vmap(backbone.log_prob), batch).shape == (3,)
 
 
 def check_push_decodes(backbone: Flow) -> None:
     """A tilt reads coordinates: push must be nothing but their decoding."""
-    u = noise(backbone, 16)
-    pushed = jax.vmap(backbone.push)(u)
-    decoded = jax.vmap(lambda u: backbone.units.decode(backbone.coordinates(u)))(u)
-    np.testing.assert_array_equal(pushed, decoded)
+    u = noise(backbone)
+    y = mapped(coordinates, backbone, u)
+    decoded = mapped(lambda b, y: b.units.decode(y), backbone, y)
+    np.testing.assert_allclose(mapped(push, backbone, u), decoded, rtol=1e-5, atol=1e-5)
 
 
 def far(backbone: Flow, radius: float) -> jax.Array:
-    u = noise(backbone, 32)
+    u = noise(backbone)
     norms = jnp.sqrt(jnp.sum(u**2, axis=tuple(range(1, u.ndim)), keepdims=True))
     return radius * u / norms
 
@@ -168,28 +193,28 @@ def far(backbone: Flow, radius: float) -> jax.Array:
 def check_coordinates_far_out(backbone: Flow) -> None:
     """Coordinates and their gradients are finite where only a stray chain goes."""
     u = far(backbone, 30.0)
-    assert jnp.all(jnp.isfinite(jax.vmap(backbone.coordinates)(u)))
-    assert jnp.all(jnp.isfinite(in_batches(jax.jacfwd(backbone.coordinates))(u)))
+    jacobian = mapped(lambda b, u: jax.jacfwd(b.coordinates)(u), backbone, u)
+    assert jnp.all(jnp.isfinite(mapped(coordinates, backbone, u)))
+    assert jnp.all(jnp.isfinite(jacobian))
 
 
 def check_log_prob_far_out(backbone: Flow, data: jax.Array) -> None:
     """log q and its gradient are finite far outside the range of the data."""
-    centre, width = jnp.mean(data, axis=0), jnp.max(data) - jnp.min(data)
-    steps = jnp.asarray([-30.0, -3.0, 3.0, 30.0])
-    for step in steps:
-        for x in (centre + step * width, centre.at[(0,) * centre.ndim].add(step * width)):
-            value, gradient = eqx.filter_jit(jax.value_and_grad(backbone.log_prob))(x)
-            assert jnp.isfinite(value)
-            assert jnp.all(jnp.isfinite(gradient))
+    away = jnp.ptp(data) * jnp.asarray([-30.0, -3.0, 3.0, 30.0])
+    away = away.reshape(-1, *[1] * len(backbone.data_shape))
+    x = jnp.mean(data, axis=0) + away * jnp.ones(backbone.data_shape)
+    gradient = mapped(lambda b, x: jax.grad(b.log_prob)(x), backbone, x)
+    assert jnp.all(jnp.isfinite(mapped(log_prob, backbone, x)))
+    assert jnp.all(jnp.isfinite(gradient))
 
 
 def check_linear_tails(backbone: Flow) -> None:
     """Twice as far out in u is at most about twice as far out in coordinates."""
     near, twice = (
-        jnp.linalg.norm(jax.vmap(backbone.coordinates)(far(backbone, r)), axis=1)
+        jnp.linalg.norm(mapped(coordinates, backbone, far(backbone, r)), axis=1)
         for r in (50.0, 100.0)
     )
-    assert jnp.max(twice / near) < 2.3
+    assert jnp.max(twice / near) < 2.7  # a quadratic map makes it nearly 4
 
 
 def axis_nodes(backbone: Flow, number: int = 400) -> np.ndarray:
@@ -199,10 +224,10 @@ def axis_nodes(backbone: Flow, number: int = 400) -> np.ndarray:
     """
     reach = jnp.asarray([-0.2, 1.2])[:, None]
     if isinstance(backbone.units, Affine):
-        x = jax.vmap(backbone.push)(noise(backbone, 10_000))
+        x = mapped(push, backbone, noise(backbone, 10_000))
         ends = jnp.min(x, axis=0) + reach * jnp.ptp(x, axis=0)
         return np.linspace(*np.asarray(ends, np.float64), number)
-    y = jax.vmap(backbone.coordinates)(noise(backbone, 10_000))
+    y = mapped(coordinates, backbone, noise(backbone, 10_000))
     ends = jnp.min(y, axis=0) + reach * jnp.ptp(y, axis=0)
     nodes = np.asarray(jax.vmap(backbone.units.decode)(jnp.linspace(*ends, number)), np.float64)
     if isinstance(backbone.units, Logit):
@@ -215,7 +240,7 @@ def density_on(backbone: Flow, nodes: np.ndarray) -> np.ndarray:
     """`[nodes, nodes]`: q at the grid that the nodes span."""
     grid = np.stack(np.meshgrid(nodes[:, 0], nodes[:, 1], indexing="ij"), axis=-1)
     points = jnp.asarray(grid.reshape(-1, 2), jnp.float32)
-    log_q = eqx.filter_jit(lambda x: jax.lax.map(backbone.log_prob, x, batch_size=20_000))(points)
+    log_q = mapped(log_prob, backbone, points)
     return np.exp(np.asarray(log_q, np.float64)).reshape(len(nodes), len(nodes))
 
 
@@ -243,7 +268,7 @@ def check_bins(backbone: Flow) -> None:
     """
     number = 100_000
     probabilities = bin_probabilities(backbone)
-    x = np.asarray(in_batches(backbone.push)(noise(backbone, number, seed=11)))
+    x = np.asarray(mapped(push, backbone, noise(backbone, number, seed=11)))
     level = np.floor(x).astype(int)
     level = level[np.all((level >= 0) & (level < LEVELS), axis=1)]
     frequencies = np.zeros((LEVELS, LEVELS))
@@ -255,40 +280,44 @@ def check_bins(backbone: Flow) -> None:
 
 
 def data(kind: str, shape: tuple[int, ...]) -> jax.Array:
-    x = jnp.asarray(rows(kind, shape)[:64], jnp.float32)
+    x = jnp.asarray(rows(kind, shape)[:32], jnp.float32)
     return dequantise(jr.key(5), x) if kind in INTEGERS else x
 
 
 @every_case
 def test_push_and_pull_are_inverses(kind, shape):
     check_round_trip(make(kind, shape), data(kind, shape))
-    with pytest.raises(AssertionError):
-        check_round_trip(make(kind, shape, NotTheInverse), data(kind, shape))
 
 
 @every_case
 def test_log_prob_is_the_change_of_variables_that_autodiff_finds(kind, shape):
     check_log_det(make(kind, shape))
-    for broken in (LogDetFlipped, UnitsForgotten):
-        with pytest.raises(AssertionError):
-            check_log_det(make(kind, shape, broken))
 
 
 @every_case
-def test_one_example_in_one_out_and_batches_by_vmap(kind, shape):
+def test_one_example_goes_in_and_one_comes_out(kind, shape):
     check_shapes(make(kind, shape))
-
-
-def test_the_shape_check_has_power():
-    with pytest.raises(AssertionError):
-        check_shapes(make("standardise", (4, 4), FlatData))
 
 
 @every_case
 def test_push_decodes_coordinates(kind, shape):
     check_push_decodes(make(kind, shape))
+
+
+@every_plane
+def test_the_checks_so_far_have_power(kind):
     with pytest.raises(AssertionError):
-        check_push_decodes(make(kind, shape, PushIgnoresUnits))
+        check_round_trip(make(kind, (2,), NotTheInverse), data(kind, (2,)))
+    for broken in (LogDetFlipped, UnitsForgotten):
+        with pytest.raises(AssertionError):
+            check_log_det(make(kind, (2,), broken))
+    with pytest.raises(AssertionError):
+        check_push_decodes(make(kind, (2,), PushIgnoresUnits))
+
+
+def test_the_check_of_shapes_has_power():
+    with pytest.raises(AssertionError):
+        check_shapes(make("standardise", (4, 4), FlatData))
 
 
 @every_case

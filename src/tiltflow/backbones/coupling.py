@@ -140,9 +140,7 @@ class CouplingFlow(Flow):
         """Coordinates to noise, and log|det du/dy|."""
         return self._inverse(y, None)
 
-    def training_log_prob(
-        self, y: Float[Array, " dim"], key: PRNGKeyArray
-    ) -> Float[Array, ""]:
+    def training_log_prob(self, y: Float[Array, " dim"], key: PRNGKeyArray) -> Float[Array, ""]:
         """The log-density of coordinates, with dropout."""
         u, log_det = self._inverse(y, key)
         return standard_normal_log_prob(u) + log_det

@@ -179,9 +179,7 @@ def fit_whiten(x: np.ndarray, shrink: float = 0.02) -> Affine:
     values, vectors = np.linalg.eigh(correlation)
     root = (vectors * np.sqrt(values)) @ vectors.T
     inverse_root = (vectors / np.sqrt(values)) @ vectors.T
-    return _affine(
-        flat.mean(axis=0), inverse_root / scale, scale[:, None] * root, x.shape[1:]
-    )
+    return _affine(flat.mean(axis=0), inverse_root / scale, scale[:, None] * root, x.shape[1:])
 
 
 def fit_logit(x: np.ndarray, alpha: float = 0.01) -> Logit:

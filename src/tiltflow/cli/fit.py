@@ -4,14 +4,13 @@ import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from tiltflow.cli.options import Json, Overwrite, Seed
 
 UNCONVERGED = 3
-S = TypeVar("S")
 
 
 def fit(
@@ -77,13 +76,14 @@ def fit(
     with store, Progress(quiet=json) as progress:
         from tiltflow.experiment import Settings
         from tiltflow.experiment import fit as run_experiment
+        from tiltflow.learning import TiltSettings
         from tiltflow.report.page import write_report
 
         settings = Settings()
         settings = Settings(
             model=replace(settings.model, units=units),
             backbone=_with(settings.backbone, steps=backbone_steps),
-            tilt=_with(settings.tilt, learner=learner, steps=tilt_steps, particles=particles),
+            tilt=TiltSettings.default(learner, steps=tilt_steps, particles=particles),
             sampling=_with(settings.sampling, chains=chains, draws=draws),
         )
         store.write_config(
@@ -109,6 +109,6 @@ def fit(
     return 0 if result.converged else UNCONVERGED
 
 
-def _with(settings: S, **changes: object) -> S:
-    """The settings with those changes that are not None."""
+def _with(settings: Any, **changes: object) -> Any:
+    """The settings, a dataclass, with those changes that are not None."""
     return replace(settings, **{k: v for k, v in changes.items() if v is not None})

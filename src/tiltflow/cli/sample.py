@@ -28,6 +28,7 @@ def sample(
     The file holds x [chains, draws, ...] in data units, u (latent) and f (larger is more
     probable; energy is -f). Exits with status 3 if the chains have not converged.
     """
+    import numpy as np
     from rich.console import Console
 
     from tiltflow.cli.fit import UNCONVERGED
@@ -44,7 +45,11 @@ def sample(
         raise InputError(f"{out} does not end in .npz: the draws are written as .npz")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: choose another file with --out, or pass --overwrite")
-    for name, value, least in (("--chains", chains, 4), ("--draws", draws, 4), ("--warmup", warmup, 0)):
+    for name, value, least in (
+        ("--chains", chains, 4),
+        ("--draws", draws, 4),
+        ("--warmup", warmup, 0),
+    ):
         if value < least:
             raise InputError(f"{name} is {value}; expected at least {least}")
     fitted = load_model(store.folder / "model")
@@ -60,7 +65,9 @@ def sample(
         x, latent = fitted.sample(chains, draws, warmup=warmup, seed=seed, on_chunk=on_chunk)
     mixed = mixing(latent)
     verdict = mixed.verdict()
-    atomic.write_arrays(out, {"x": x, "u": latent.positions, "f": latent.summaries["f"]})
+    atomic.write_arrays(
+        out, {"x": x, "u": np.asarray(latent.positions), "f": latent.summaries["f"]}
+    )
     if json:
         show_json({"draws": str(out), "mixing": mixed.to_dict(), "verdict": verdict})
     else:

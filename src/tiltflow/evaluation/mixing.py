@@ -3,12 +3,14 @@
 Coordinates and the norm mix easily, so f is looked at beside them (design, section 5).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tiltflow.diagnostics.convergence import ess_bulk, ess_tail, rhat
+from tiltflow.diagnostics.verdict import Check, judge
 from tiltflow.mcmc.run import Draws
 
 
@@ -62,6 +64,18 @@ class Mixing:
             "step_size": self.step_size,
             "leapfrogs": self.leapfrogs,
         }
+
+    def verdict(self, extra: Sequence[Check] = ()) -> dict[str, Any]:
+        """The chains, judged, with `extra` checks beside their own."""
+        return judge(
+            rhat_max=float(np.max(self.rhat)),
+            ess_bulk_min=float(np.min(self.ess_bulk)),
+            ess_tail_min=float(np.min(self.ess_tail)),
+            acceptance=self.acceptance,
+            divergences=self.divergences,
+            draws_total=self.chains * self.draws,
+            extra=extra,
+        )
 
 
 def mixing(draws: Draws) -> Mixing:

@@ -1,7 +1,8 @@
 """Learning: the backbone by maximum likelihood, then the tilt by one of two learners."""
 
 from tiltflow.learning.fit_backbone import BackboneSettings, fit_backbone
-# from tiltflow.learning.fit_tilt import TiltSettings, fit_tilt
+from tiltflow.learning.fit_tilt import fit_tilt
 from tiltflow.learning.rows import Rows
+from tiltflow.learning.state import TiltSettings
 
-__all__ = ["BackboneSettings", "Rows", "fit_backbone"]
+__all__ = ["BackboneSettings", "Rows", "TiltSettings", "fit_backbone", "fit_tilt"]

@@ -41,6 +41,8 @@ def cosine(step: Array, steps: float | Array, rate: float | Array, final: float)
     return rate * (final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)))
 
 
-def moving_average(average: Parameters, parameters: Parameters, memory: Array) -> Parameters:
+def moving_average(
+    average: Parameters, parameters: Parameters, memory: float | Array
+) -> Parameters:
     """The exponential moving average: memory * average + (1 - memory) * parameters."""
     return jax.tree.map(lambda old, new: memory * old + (1 - memory) * new, average, parameters)

@@ -143,9 +143,7 @@ def _resample_witnesses(state: LearnerState, now: Array, key: PRNGKeyArray) -> L
     particles, log_weights = state.particles, state.log_weights
     witness_weights = log_weights[particles.witnesses]
     everyone = jnp.arange(len(log_weights))
-    chosen = everyone.at[particles.half :].set(
-        particles.half + systematic(key, witness_weights)
-    )
+    chosen = everyone.at[particles.half :].set(particles.half + systematic(key, witness_weights))
     index = jnp.where(now, chosen, everyone)
     banked = jnp.where(now, log_mean_exp(witness_weights), 0.0)
     resampled = Particles(

@@ -86,6 +86,9 @@ _STATIC = (
 )
 
 
+_PERSISTENT = {"steps": 2_000, "particles": 512, "rate": 5e-4, "leapfrogs": 5, "judge_every": 5}
+
+
 @partial(jax.tree_util.register_dataclass, data_fields=_TRACED, meta_fields=_STATIC)
 @dataclass(frozen=True)
 class TiltSettings:
@@ -135,6 +138,13 @@ class TiltSettings:
     judge_every: int = 10
     patience: int = 12
     bank: int = 20_000
+
+    @classmethod
+    def default(cls, learner: str, **changes: Any) -> "TiltSettings":
+        """The settings that suit `learner`, with those `changes` that are not None."""
+        suited = dict(_PERSISTENT) if learner == "persistent" else {}
+        suited |= {name: value for name, value in changes.items() if value is not None}
+        return cls(learner=learner, **suited)
 
     def traced(self) -> "TiltSettings":
         """The same settings, those that may change without recompiling as arrays."""

@@ -12,6 +12,10 @@ bridge sampling", J. Math. Psych. 81.
 
 The difference of the logarithms of the two sides of (a) falls monotonically in c and changes
 sign between the smallest and the largest f, so the root is bracketed before it is sought.
+
+Minus its derivative there is a check for free. With h = p q / (s_p p + s_q q) the draws of q
+contribute int h (1 - sigma) / int h to it and those of p int h sigma / int h: together 1, if
+the draws are what they are said to be.
 """
 
 from __future__ import annotations
@@ -22,13 +26,13 @@ from scipy.optimize import brentq
 from scipy.special import expit, log_expit, logsumexp
 
 from tiltflow.normalizer.estimate import LogZ
-from tiltflow.normalizer.mean_error import MeanError, half_width, of_chains, of_independent
+from tiltflow.normalizer.mean_error import half_width, of_chains, of_independent
 from tiltflow.normalizer.values import Values, finite_values
 
-LEAST_SIZE = 50.0
+LEAST_SIZE = 20.0
 """Effective draws below which a side's standard error is not believed."""
 SLOPES = (0.75, 1.35)
-"""Where the slope of (a) must lie: see `_slope`."""
+"""Where the slope of (a), 1 by theory, must lie."""
 
 
 def bridge(f_q: ArrayLike, f_p: ArrayLike) -> LogZ:
@@ -36,7 +40,7 @@ def bridge(f_q: ArrayLike, f_p: ArrayLike) -> LogZ:
 
     The standard error is that of equation (a), linearised at its root: the variance of its
     left side over independent draws, of its right side over correlated chains (`of_chains`).
-    It is trusted when both sides rest on 50 effective draws or more, the slope of (a) is near
+    It is trusted when both sides rest on 20 effective draws or more, the slope of (a) is near
     the 1 that it has by theory, and f is not larger under q than under p.
 
     Args:
@@ -53,13 +57,14 @@ def bridge(f_q: ArrayLike, f_p: ArrayLike) -> LogZ:
     f_error = of_chains(p)
     shift = float(np.log(f_error.size / len(q)))
     c = _root(q, p.ravel(), shift)
-    left, right = expit(q - c + shift), expit(c - shift - p)
-    slope = _slope(left, right)
-    error_q = _relative(of_independent(left), float(left.mean()) * slope)
-    error_p = _relative(of_chains(right), float(right.mean()) * slope)
+    left, right = _relative(log_expit(q - c + shift)), _relative(log_expit(c - shift - p))
+    slope = float(np.mean(left * expit(c - shift - q)) + np.mean(right * expit(p - c + shift)))
+    side_q, side_p = of_independent(left), of_chains(right)
+    error_q = side_q._replace(variance=side_q.variance / slope**2)
+    error_p = side_p._replace(variance=side_p.variance / slope**2)
     half = half_width(error_q, error_p)
-    size_q = error_q.size * _evenness(left)
-    size_p = error_p.size * _evenness(right)
+    size_q = side_q.size / float(np.mean(left**2))
+    size_p = side_p.size / float(np.mean(right**2))
     overlap = float(np.mean(expit(q - c)) + np.mean(expit(c - p)))
     gap = float(q.mean() - p.mean())
     gap_error = (of_independent(q).variance + f_error.variance) ** 0.5
@@ -111,22 +116,7 @@ def _root(q: Values, p: Values, shift: float) -> float:
     return float(brentq(excess, low - margin, high + margin, xtol=1e-10))  # pyright: ignore
 
 
-def _slope(left: Values, right: Values) -> float:
-    """Minus the derivative of log left side - log right side of (a) in c.
-
-    With p q / (s_p p + s_q q) = h, sides q and p give int h (1 - sigma) / int h and
-    int h sigma / int h: together 1, if the draws are what they are said to be.
-    """
-    fall = np.mean(left * (1.0 - left)) / np.mean(left)
-    rise = np.mean(right * (1.0 - right)) / np.mean(right)
-    return float(fall + rise)
-
-
-def _relative(error: MeanError, scale: float) -> MeanError:
-    """`error` of a mean as that of its logarithm over the slope of the equation."""
-    return error._replace(variance=error.variance / scale**2)
-
-
-def _evenness(weights: Values) -> float:
-    """The share of draws that carry `weights`: (mean w)^2 / mean w^2, 1 where they are equal."""
-    return float(np.mean(weights) ** 2 / np.mean(weights**2))
+def _relative(log_values: Values) -> Values:
+    """exp(`log_values`) over its mean: the terms of one side of (a), 1 on average."""
+    values = np.exp(log_values - log_values.max())
+    return values / values.mean()

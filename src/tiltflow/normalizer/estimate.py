@@ -40,3 +40,18 @@ class LogZ:
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(self).items()
         }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LogZ:
+        """From what `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        numbers = {
+            name: math.nan if values[name] is None else float(values[name])
+            for name in cls.__dataclass_fields__
+            if name not in ("method", "holds", "words")
+        }
+        return cls(
+            **numbers,
+            method=str(values["method"]),
+            holds=bool(values["holds"]),
+            words=str(values["words"]),
+        )

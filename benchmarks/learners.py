@@ -1,0 +1,117 @@
+"""The two learners on the digits: held-out gain against seconds and against gradients.
+
+    python benchmarks/learners.py [--json FILE] [--steps N]
+
+One backbone, one tilt network, one data set; each learner with its own default settings. The
+gain is that on validation data, as the learner's witnesses tell it. At the end fresh chains,
+started from the backbone, tell it again: what a learner reports and they do not find is fiction.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tiltflow.backbones import fit_units
+from tiltflow.data import load, split
+from tiltflow.evaluation.likelihood import score
+from tiltflow.experiment import SamplingSettings, Settings, exact_f, fresh_chains
+from tiltflow.learning import Rows, TiltSettings, fit_backbone, fit_tilt
+from tiltflow.normalizer import gain, log_normalizer
+from tiltflow.spec import specify
+from tiltflow.tilted import TiltedModel
+
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of a learner's stages at which the table looks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--steps", type=int, help="optimiser steps of each learner, to be quick")
+    arguments = parser.parse_args()
+
+    data = load("digits")
+    parts = split(data.rows, name=data.name)
+    units = fit_units("auto", data.values[parts.train], integers=True)
+    train, val = (
+        Rows(jnp.asarray(data.values[index]), units, True) for index in (parts.train, parts.val)
+    )
+    keys = jr.split(jr.key(0), 6)
+    settings = Settings()
+    spec = specify(units, **{k: v for k, v in vars(settings.model).items() if k != "units"})
+    flow, nll = fit_backbone(
+        spec.flow(units, key=keys[0]), train, val, settings.backbone, key=keys[1], listen=quiet
+    )
+    print(f"backbone: {nll:.2f} nats on validation data")
+
+    results = {}
+    for learner in ("population", "persistent"):
+        chosen = TiltSettings.default(learner, steps=arguments.steps)
+        stages, started = [], time.perf_counter()
+
+        def listen(phase: str, event: str, stages=stages, started=started, **fields) -> None:
+            if event == "stage":
+                stages.append({**fields, "seconds": time.perf_counter() - started})
+
+        tilt, judgement, _ = fit_tilt(
+            flow, spec.tilt(key=keys[2]), train, val, chosen, key=keys[3], listen=listen
+        )
+        seconds = time.perf_counter() - started
+        model = TiltedModel(flow, tilt)
+        draws = fresh_chains(model, SamplingSettings(draws=500), keys[4], quiet)
+        log_z = log_normalizer(exact_f(model, 200_000, keys[5]), draws.summaries["f"])
+        fresh = gain(score(model, val, keys[5]).f, log_z)
+        results[learner] = {
+            "curve": [
+                {name: stages[i][name] for name in ("seconds", "gradients", "step", "gain_val")}
+                for i in sorted({int(share * (len(stages) - 1)) for share in SHARES})
+            ],
+            "seconds": seconds,
+            "witnesses": float(judgement.gain_val),
+            "fresh": {"mean": fresh.mean, "low": fresh.low, "high": fresh.high},
+            "log_z_holds": log_z.holds,
+        }
+    show(results)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def quiet(phase: str, event: str, **fields: object) -> None:
+    """Listen to nothing."""
+
+
+def show(results: dict) -> None:
+    """Print the table."""
+    table = Table("learner", "seconds", "gradients", "steps", "gain, nats", box=None)
+    for learner, result in results.items():
+        for point in result["curve"]:
+            table.add_row(
+                learner,
+                f"{point['seconds']:.0f}",
+                str(point["gradients"]),
+                str(point["step"]),
+                f"{point['gain_val']:.2f}",
+            )
+        fresh = result["fresh"]
+        table.add_row(
+            f"{learner}, kept",
+            f"{result['seconds']:.0f}",
+            "",
+            "",
+            f"witnesses {result['witnesses']:.2f}, fresh chains {fresh['mean']:.2f} "
+            f"[{fresh['low']:.2f}, {fresh['high']:.2f}]",
+        )
+        table.add_section()
+    Console(width=110).print(table)
+    ends = [r["curve"][-1]["seconds"] for r in results.values()]
+    print(f"ratio of seconds, persistent over population: {np.divide(ends[1], ends[0]):.2f}")
+
+
+if __name__ == "__main__":
+    main()

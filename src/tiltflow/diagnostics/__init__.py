@@ -1,0 +1,1 @@
+"""Whether draws can be trusted: convergence diagnostics, and a verdict in words."""

@@ -1,0 +1,141 @@
+"""The verdict: numbers held against limits, in words that say what to do."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Severity = Literal["caution", "failed"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number, held against its limit.
+
+    Attributes:
+        name: of the number.
+        value, limit: as they are shown.
+        ok: whether the check is passed; False if the value is NaN.
+        severity: what the verdict becomes if it is not.
+        means: what a failure means.
+        try_: what to try then.
+    """
+
+    name: str
+    value: float
+    limit: float
+    ok: bool
+    severity: Severity
+    means: str
+    try_: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `try_` is called `try`."""
+        return {
+            "name": self.name,
+            "value": self.value if math.isfinite(self.value) else None,
+            "limit": self.limit,
+            "ok": self.ok,
+            "severity": self.severity,
+            "means": self.means,
+            "try": self.try_,
+        }
+
+
+def judge(
+    *,
+    rhat_max: float,
+    ess_bulk_min: float,
+    ess_tail_min: float,
+    acceptance: float,
+    divergences: int,
+    draws_total: int,
+    extra: Sequence[Check] = (),
+) -> dict[str, Any]:
+    """Judge chains by their worst numbers, and by `extra` checks.
+
+    Limits on R-hat and effective sizes are those of Vehtari et al. 2021, section 4.
+
+    Returns:
+        `status` (`"ok"`, `"caution"` or `"failed"`), `text` and `checks`.
+    """
+    share = divergences / max(draws_total, 1)
+    checks = [
+        Check(
+            name="R-hat",
+            value=rhat_max,
+            limit=1.01,
+            ok=rhat_max <= 1.01,
+            severity="caution" if rhat_max <= 1.05 else "failed",
+            means="The chains do not agree with one another: they have not forgotten where they "
+            "started.",
+            try_="Draw more, or warm up longer; if it stays, the model has modes that the chains "
+            "do not travel between.",
+        ),
+        Check(
+            name="bulk ESS",
+            value=ess_bulk_min,
+            limit=400.0,
+            ok=ess_bulk_min >= 400,
+            severity="caution" if ess_bulk_min >= 100 else "failed",
+            means="Means rest on too few independent draws.",
+            try_="Draw more from each chain.",
+        ),
+        Check(
+            name="tail ESS",
+            value=ess_tail_min,
+            limit=400.0,
+            ok=ess_tail_min >= 400,
+            severity="caution" if ess_tail_min >= 100 else "failed",
+            means="Quantiles in the tails rest on too few independent draws.",
+            try_="Draw more from each chain.",
+        ),
+        Check(
+            name="divergences, share",
+            value=share,
+            limit=0.001,
+            ok=share <= 0.001,
+            severity="caution" if share <= 0.01 else "failed",
+            means="Trajectories broke off where the energy is too steep or not finite: such "
+            "regions are not explored.",
+            try_="Raise the target acceptance, and look at where f is steep.",
+        ),
+        Check(
+            name="acceptance",
+            value=acceptance,
+            limit=0.6,
+            ok=0.6 <= acceptance <= 0.95,
+            severity="caution" if acceptance >= 0.3 else "failed",
+            means="The step size does not suit the target: proposals are refused too often below "
+            "0.6, and timid above 0.95.",
+            try_="Warm up longer.",
+        ),
+        *extra,
+    ]
+    broken = [check for check in checks if not check.ok]
+    status = "ok"
+    if broken:
+        status = "failed" if any(check.severity == "failed" for check in broken) else "caution"
+    return {
+        "status": status,
+        "text": _TEXTS[status].format(names=_listed([check.name for check in broken])),
+        "checks": [check.to_dict() for check in checks],
+    }
+
+
+_TEXTS = {
+    "ok": "The chains have converged: they agree with one another, and every number rests on "
+    "enough independent draws.",
+    "caution": "Use with caution: {names} missed the limit, not by much.",
+    "failed": "Not converged: do not use these numbers. {names} failed.",
+}
+
+
+def _listed(names: list[str]) -> str:
+    return (
+        names[0]
+        if len(names) == 1
+        else ", ".join(names[:-1]) + " and " + names[-1]
+        if names
+        else ""
+    )

@@ -1,0 +1,1 @@
+"""Markov kernels on any batched log-density; nothing here knows of backbones or tilts."""
