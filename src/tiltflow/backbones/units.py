@@ -46,7 +46,7 @@ class Units(eqx.Module):
 
 
 class Affine(Units):
-    """y = matrix (x - mean); the matrix is diagonal (standardise) or symmetric (whiten)."""
+    """y = matrix (x - mean); the matrix is diagonal (standardise) or full (whiten)."""
 
     mean: Float[Array, " dim"]
     matrix: Float[Array, "dim dim"]
@@ -261,7 +261,8 @@ def dequantise(key: Array, x: Float[Array, "..."]) -> Float[Array, "..."]:
     arXiv 1511.01844, eq. 9).
     """
     noise = jax.random.uniform(key, x.shape, minval=1e-4, maxval=1 - 1e-4)
-    return x + noise
+    # From 2,048 on float32 may round the sum up to the next bin.
+    return jnp.minimum(x + noise, jnp.nextafter(x + 1.0, x))
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -24,7 +24,6 @@ from tiltflow.learning.particles import (
     agreement,
     effective_share,
     freeze,
-    log_mean_exp,
     resample,
     tilt_of,
 )
@@ -37,6 +36,7 @@ from tiltflow.learning.state import (
     restart_gauge,
 )
 from tiltflow.mcmc import hmc
+from tiltflow.normalizer.running import bridge_jax
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
@@ -56,20 +56,31 @@ def stage(
 ) -> tuple[LearnerState, StageInfo]:
     """One stage: learn, resample, move."""
     learn_key, resample_key, move_key = jr.split(key, 3)
+    before = state.tilt
     state, share = _learn(state, train, settings, rate_scale, share_end, learn_key)
     particles = state.particles
     log_weights = jax.vmap(state.tilt)(particles.y) - particles.f
-    log_z = state.log_z + log_mean_exp(log_weights[particles.witnesses])
     index = resample(resample_key, particles, log_weights)
     model = TiltedModel(backbone, state.tilt)
     moved, f, info = _move(model, particles.u[index], particles.step_size, settings, move_key)
     info = eqx.tree_at(lambda i: i.share, info, share)
+    increment = _increment(before, log_weights, moved)
     state = eqx.tree_at(
         lambda s: (s.particles, s.log_z, s.gradients),
         state,
-        (moved, log_z, state.gradients + info.transitions * settings.leapfrogs),
+        (moved, state.log_z + increment, state.gradients + info.transitions * settings.leapfrogs),
     )
     return restart_gauge(state, f), info
+
+
+def _increment(before: MLPTilt, log_weights: Array, moved: Particles) -> Array:
+    """log Z of the new f over that of the old: a bridge between the witnesses, before and after.
+
+    One side alone, the log-mean of the annealing weights, fell short by 2 nats in 200 stages.
+    """
+    half = moved.half
+    after = moved.f[half:] - jax.vmap(before)(moved.y[half:])
+    return bridge_jax(log_weights[half:], after, jnp.zeros(half))[0]
 
 
 def _learn(

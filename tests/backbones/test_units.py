@@ -1,0 +1,150 @@
+"""Units are fitted to training data: bins, margins, edges, and what cannot be fitted."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy import stats
+
+from tiltflow.backbones import dequantise, fit_units
+from tiltflow.backbones.units import FITTERS, TAIL
+from tiltflow.errors import InputError
+
+NUMBER = 20_000
+
+
+@pytest.fixture(scope="module")
+def integers():
+    """Skewed, bounded and bimodal columns, from -2 on."""
+    rng = np.random.default_rng(0)
+    columns = [
+        rng.poisson(1.5, NUMBER).clip(0, 12),
+        rng.integers(0, 10, NUMBER),
+        np.where(rng.random(NUMBER) < 0.7, 1, 9),
+    ]
+    return np.stack(columns, axis=1).astype(float) - 2
+
+
+def encoded(units, x):
+    return np.asarray(jax.jit(jax.vmap(units.encode))(x))
+
+
+@pytest.mark.parametrize("largest", [1, 255, 65_535, 1_000_000])
+def test_dequantised_integers_stay_in_their_bins(largest):
+    """Also where float32 is too coarse for the noise: rounding must not reach the next bin."""
+    x = jnp.asarray([0.0, largest - 1.0, -float(largest)])[:, None] + jnp.zeros(50_000)
+    np.testing.assert_array_equal(jnp.floor(dequantise(jr.key(0), x)), x)
+
+
+def test_dequantised_zeros_are_uniform():
+    noise = np.asarray(dequantise(jr.key(1), jnp.zeros(NUMBER)))
+    assert stats.kstest(noise, "uniform").pvalue > 1e-3
+    assert stats.kstest(noise**1.05, "uniform").pvalue < 1e-3  # power
+
+
+def check_standard_normal(y):
+    """Mean, variance and quantiles of a column within 4 standard errors."""
+    assert abs(y.mean()) < 4 / np.sqrt(len(y))
+    assert abs(y.var() - 1) < 4 * np.sqrt(2 / len(y))
+    for p in (0.01, 0.1, 0.5, 0.9, 0.99):
+        error = np.sqrt(p * (1 - p) / len(y))
+        assert abs(np.mean(y < stats.norm.ppf(p)) - p) < 4 * error
+
+
+def test_gaussianised_training_columns_are_standard_normal(integers):
+    units = fit_units("gaussianise", integers, integers=True)
+    y = encoded(units, dequantise(jr.key(2), jnp.asarray(integers)))
+    for column in y.T:
+        check_standard_normal(column)
+    standardised = encoded(fit_units("standardise", integers, integers=True), integers)
+    for column in standardised.T:  # power: right moments, wrong quantiles
+        with pytest.raises(AssertionError):
+            check_standard_normal(column)
+
+
+def test_whitened_columns_have_nearly_the_identity_as_covariance():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(NUMBER, 3)) @ np.array([[2.0, 0, 0], [1, 1.5, 0], [0, 0.3, 1]]).T + 5
+    whitened = encoded(fit_units("whiten", x, integers=False), x)
+    np.testing.assert_allclose(np.cov(whitened.T), np.eye(3), atol=0.1)  # shrunk by 2%
+    standardised = encoded(fit_units("standardise", x, integers=False), x)
+    np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(standardised.std(axis=0), 1, atol=1e-3)
+
+
+def test_a_bin_holds_its_share_of_a_column(integers):
+    """F is linear inside a bin, so that y at its edges are quantiles of the histogram."""
+    units = fit_units("gaussianise", integers, integers=True)
+    edges = jnp.arange(units.levels + 1.0)[:, None] + units.low + jnp.zeros(3)
+    cdf = stats.norm.cdf(encoded(units, edges).astype(np.float64))
+    np.testing.assert_allclose(np.diff(cdf, axis=0), np.asarray(units.mass).T, atol=1e-6)
+    np.testing.assert_allclose(cdf[0], TAIL, rtol=1e-3)
+    np.testing.assert_allclose(1 - cdf[-1], TAIL, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["gaussianise", "standardise", "whiten"])
+def test_round_trips_at_the_edges_of_bins_and_beyond_the_range(integers, kind):
+    units = fit_units(kind, integers, integers=True)
+    low, high = integers.min(), integers.max() + 1
+    x = np.concatenate([np.arange(low, high + 1), [low - 100, low - 1, high + 1, high + 100]])
+    x = np.stack([x, x[::-1], x], axis=1)
+    back = jax.vmap(lambda x: units.decode(units.encode(x)))(jnp.asarray(x))
+    np.testing.assert_allclose(back, x, atol=2e-3)
+    y = np.linspace(-40, 40, 81)[:, None] + np.zeros(3)
+    np.testing.assert_allclose(encoded(units, jax.vmap(units.decode)(y)), y, atol=0.05)
+
+
+def test_logit_round_trips_in_its_interval(integers):
+    units = fit_units("logit", integers, integers=True)
+    x = np.linspace(integers.min(), integers.max() + 1, 41)[:, None] + np.zeros(3)
+    back = jax.vmap(lambda x: units.decode(units.encode(x)))(jnp.asarray(x))
+    np.testing.assert_allclose(back, x, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gaussianise", "standardise", "whiten"])
+def test_units_are_increasing_and_continuous_across_the_range(integers, kind):
+    """No jump at an edge of a bin or of the range: y changes as little as its slope says."""
+    units = fit_units(kind, integers[:, :1], integers=True)
+    edges = np.arange(integers.min(), integers.max() + 2)
+    below, above = encoded(units, edges[:, None] - 2e-4), encoded(units, edges[:, None] + 2e-4)
+    assert np.all(above > below)
+    assert np.all(above - below < 0.25)
+
+
+@pytest.mark.parametrize("kind", sorted(FITTERS))
+def test_a_constant_column_of_integers_is_fine(kind):
+    x = np.stack([np.full(100, 3.0), np.arange(100.0) % 4], axis=1)
+    units = fit_units(kind, x, integers=True)
+    dequantised = dequantise(jr.key(4), jnp.asarray(x))
+    y, log_det = jax.vmap(units.encode_and_log_det)(dequantised)
+    assert np.all(np.isfinite(y))
+    assert np.all(np.isfinite(log_det))
+    np.testing.assert_allclose(jax.vmap(units.decode)(y), dequantised, atol=1e-3)
+
+
+def test_auto_gaussianises_integers_and_standardises_the_rest(integers):
+    def kind(x, integers):
+        return type(fit_units("auto", x, integers=integers)).__name__
+
+    assert kind(integers, True) == "Gaussianise"
+    assert kind(integers, False) == "Affine"
+    assert kind(1000 * integers, True) == "Affine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "are_integers", "expected"),
+    [
+        ("gauss", 1, True, ["'gauss'", "gaussianise, logit, standardise, whiten"]),
+        ("gaussianise", 0.1, False, ["'gaussianise'", "continuous", "standardise"]),
+        ("logit", 0.1, False, ["'logit'", "continuous", "standardise"]),
+        ("gaussianise", 1000, True, ["levels", "1,024", "standardise"]),
+    ],
+)
+def test_errors_say_what_to_do_in_one_line(integers, kind, scale, are_integers, expected):
+    with pytest.raises(InputError) as error:
+        fit_units(kind, scale * integers, integers=are_integers)
+    message = str(error.value)
+    assert "\n" not in message
+    for words in expected:
+        assert words in message

@@ -1,0 +1,59 @@
+"""The verdict: each limit, and words a reader can act on."""
+
+import json
+
+import pytest
+
+from tiltflow.diagnostics.verdict import Check, judge
+
+GOOD = {
+    "rhat_max": 1.004,
+    "ess_bulk_min": 2000.0,
+    "ess_tail_min": 1800.0,
+    "acceptance": 0.8,
+    "divergences": 0,
+    "draws_total": 64_000,
+}
+
+
+def test_good_chains():
+    verdict = judge(**GOOD)
+    assert verdict["status"] == "ok"
+    assert "converged" in verdict["text"]
+    assert all(check["ok"] for check in verdict["checks"])
+    json.dumps(verdict, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "name"),
+    [
+        ({"rhat_max": 1.02}, "caution", "R-hat"),
+        ({"rhat_max": 1.2}, "failed", "R-hat"),
+        ({"rhat_max": float("nan")}, "failed", "R-hat"),
+        ({"ess_bulk_min": 300.0}, "caution", "bulk ESS"),
+        ({"ess_bulk_min": 30.0}, "failed", "bulk ESS"),
+        ({"ess_tail_min": float("nan")}, "failed", "tail ESS"),
+        ({"divergences": 200}, "caution", "divergences"),
+        ({"divergences": 6400}, "failed", "divergences"),
+        ({"acceptance": 0.5}, "caution", "acceptance"),
+        ({"acceptance": 0.99}, "caution", "acceptance"),
+        ({"acceptance": 0.01}, "failed", "acceptance"),
+    ],
+)
+def test_each_limit(change, status, name):
+    verdict = judge(**GOOD | change)
+    assert verdict["status"] == status
+    assert name in verdict["text"]
+    broken = [check for check in verdict["checks"] if not check["ok"]]
+    assert len(broken) == 1
+    assert broken[0]["means"]
+    assert broken[0]["try"]
+    json.dumps(verdict, allow_nan=False)
+
+
+def test_checks_from_outside_count():
+    check = Check("log Z", 3.0, 0.5, False, "failed", "Unknown.", "Run longer.")
+    verdict = judge(**GOOD, extra=[check])
+    assert verdict["status"] == "failed"
+    assert "log Z" in verdict["text"]
+    assert verdict["checks"][-1]["try"] == "Run longer."

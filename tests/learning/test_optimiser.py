@@ -1,0 +1,65 @@
+"""AdamW with traced settings: the same numbers as optax's."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+from tiltflow.learning import optimiser
+
+PARAMETERS = {"matrix": jnp.ones((3, 2)), "bias": jnp.full(2, 2.0), "frozen": None}
+
+
+def loss(parameters, key):
+    """Badly scaled and noisy, with gradients on both sides of the clipping norm."""
+    x = jr.normal(key, (3,)) * jnp.asarray([0.1, 1.0, 3.0])
+    return jnp.sum((x @ parameters["matrix"] + parameters["bias"]) ** 2)
+
+
+def test_twenty_steps_are_those_of_optax():
+    rate, decay = 0.03, 0.5
+    theirs = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(
+            rate,
+            b1=0.9,
+            b2=0.999,
+            weight_decay=decay,
+            mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree),
+        ),
+    )
+    ours, expected = PARAMETERS, PARAMETERS
+    our_state, their_state = optimiser.ADAM.init(ours), theirs.init(expected)
+    for key in jr.split(jr.key(0), 20):
+        gradient = jax.grad(loss)(ours, key)
+        ours, our_state = optimiser.update(ours, gradient, our_state, rate, decay)
+        updates, their_state = theirs.update(jax.grad(loss)(expected, key), their_state, expected)
+        expected = optax.apply_updates(expected, updates)
+    assert float(jnp.abs(ours["matrix"] - 1).max()) > 0.1
+    for name in ("matrix", "bias"):
+        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-5)
+    assert ours["frozen"] is None
+
+
+def test_only_matrices_decay():
+    still = jax.tree.map(jnp.zeros_like, PARAMETERS)
+    decayed, _ = optimiser.update(PARAMETERS, still, optimiser.ADAM.init(still), 0.1, 2.0)
+    np.testing.assert_allclose(decayed["matrix"], 0.8, rtol=1e-6)
+    np.testing.assert_array_equal(decayed["bias"], PARAMETERS["bias"])
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 2.0), (50, 1.1), (100, 0.2), (250, 0.2)], ids=str
+)
+def test_the_cosine_starts_ends_and_stays(step, expected):
+    rate = optimiser.cosine(jnp.asarray(step), 100, 2.0, 0.1)
+    np.testing.assert_allclose(rate, expected, rtol=1e-6)
+
+
+def test_the_moving_average_forgets_with_its_memory():
+    average = {"w": jnp.zeros(2), "frozen": None}
+    for _ in range(10):
+        average = optimiser.moving_average(average, {"w": jnp.ones(2), "frozen": None}, 0.9)
+    np.testing.assert_allclose(average["w"], 1 - 0.9**10, rtol=1e-5)

@@ -1,0 +1,67 @@
+"""Rows come as coordinates, with their log-determinant, dequantised afresh."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy import stats
+
+from tiltflow.backbones import fit_units
+from tiltflow.learning import Rows
+
+
+@pytest.fixture(scope="module")
+def integers():
+    x = np.random.default_rng(0).integers(0, 6, size=(50, 3)).astype(np.float32)
+    return Rows(jnp.asarray(x), fit_units("gaussianise", x, integers=True), integers=True)
+
+
+@pytest.fixture(scope="module")
+def continuous():
+    x = np.random.default_rng(1).normal(size=(50, 2, 2)).astype(np.float32)
+    return Rows(jnp.asarray(x), fit_units("standardise", x, integers=False), integers=False)
+
+
+def decoded(rows, y):
+    return np.asarray(jax.vmap(rows.units.decode)(y.reshape(-1, y.shape[-1])))
+
+
+def test_every_row_is_dequantised_as_often_as_asked(integers):
+    y, log_det = integers.every(jr.key(0), 4)
+    assert y.shape == (50, 4, 3)
+    assert log_det.shape == (50, 4)
+    x = decoded(integers, y).reshape(50, 4, 3)
+    values = np.asarray(integers.values)
+    np.testing.assert_array_equal(np.floor(x), np.repeat(values[:, None], 4, axis=1))
+    assert np.all(np.std(x, axis=1) > 0)
+
+
+def test_continuous_rows_come_once_and_unchanged(continuous):
+    y, log_det = continuous.every(jr.key(0), 4)
+    assert y.shape == (50, 1, 4)
+    assert log_det.shape == (50, 1)
+    x = decoded(continuous, y)
+    assert x.shape == (50, 2, 2)
+    np.testing.assert_allclose(x, continuous.values, atol=1e-5)
+
+
+def test_log_determinants_are_those_of_the_units(integers):
+    y, log_det = integers.batch(jr.key(1), 20)
+    x = jax.vmap(integers.units.decode)(y)
+    expected = jax.vmap(integers.units.encode_and_log_det)(x)[1]
+    np.testing.assert_allclose(log_det, expected, atol=1e-2)
+
+
+def test_a_batch_is_drawn_and_dequantised_with_its_key(integers):
+    first, again = integers.batch(jr.key(2), 20)[0], integers.batch(jr.key(2), 20)[0]
+    np.testing.assert_array_equal(first, again)
+    assert not np.any(first == integers.batch(jr.key(3), 20)[0])
+
+
+def test_batches_draw_all_rows_alike(continuous):
+    y, _ = continuous.batch(jr.key(4), 20_000)
+    every = continuous.every(jr.key(0), 1)[0][:, 0]
+    counts = np.sum(np.asarray(y)[:, None, 0] == np.asarray(every)[None, :, 0], axis=0)
+    assert counts.sum() == 20_000
+    assert stats.chisquare(counts).pvalue > 1e-3

@@ -1,0 +1,106 @@
+"""A transition of HMC: its cost, its reversibility, what it does with what is not finite."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from tiltflow.mcmc import hmc
+
+
+def normal(x):
+    return -0.5 * jnp.sum(x**2, axis=-1), -x
+
+
+def half_plane(x):
+    """A standard normal that is NaN, value and gradient, where the first coordinate exceeds 1."""
+    outside = x[:, :1] > 1
+    value, gradient = normal(x)
+    return jnp.where(outside[:, 0], jnp.nan, value), jnp.where(outside, jnp.nan, gradient)
+
+
+def test_one_gradient_for_each_leapfrog():
+    calls = []
+
+    def counted(x):
+        jax.debug.callback(lambda: calls.append(1))
+        return normal(x)
+
+    state = hmc.init(jnp.zeros((4, 3)), counted)
+    jax.effects_barrier()
+    calls.clear()
+    state, _ = hmc.step(jr.key(0), state, counted, 0.1, num_leapfrogs=7)
+    jax.block_until_ready(state)
+    jax.effects_barrier()
+    assert len(calls) == 7
+
+
+def test_value_and_gradient_are_those_at_the_position():
+    state = hmc.init(jr.normal(jr.key(0), (50, 3)), normal)
+    state, info = hmc.step(jr.key(1), state, normal, 1.2, num_leapfrogs=4)
+    assert 0 < int(info.is_accepted.sum()) < 50  # both branches are looked at
+    value, gradient = normal(state.position)
+    np.testing.assert_allclose(state.log_density, value, rtol=1e-5)
+    np.testing.assert_allclose(state.gradient, gradient, rtol=1e-5)
+
+
+def test_small_steps_are_accepted_and_large_ones_refused():
+    state = hmc.init(jr.normal(jr.key(0), (200, 10)), normal)
+    _, small = hmc.step(jr.key(1), state, normal, 0.01, num_leapfrogs=3)
+    _, large = hmc.step(jr.key(1), state, normal, 3.0, num_leapfrogs=10)
+    assert float(small.acceptance_rate.min()) > 0.99
+    assert float(large.acceptance_rate.mean()) < 0.01
+
+
+def test_leapfrog_error_is_of_third_order_a_step():
+    """Halving the step size quarters the energy error of a trajectory of fixed length."""
+    state = hmc.init(jr.normal(jr.key(0), (500, 5)), normal)
+
+    def error(step_size, num_leapfrogs):
+        _, info = hmc.step(
+            jr.key(1), state, normal, step_size, num_leapfrogs=num_leapfrogs, jitter=0.0
+        )
+        return float(jnp.mean(1 - info.acceptance_rate))
+
+    assert error(0.4, 4) / error(0.2, 8) == pytest.approx(4.0, rel=0.15)
+
+
+def test_not_finite_is_divergent_and_stays_out():
+    start = jnp.clip(jr.normal(jr.key(0), (300, 2)), -3, 0.9)
+    state = hmc.init(start, half_plane)
+    new, info = hmc.step(jr.key(1), state, half_plane, 0.5, num_leapfrogs=5)
+    assert 10 < int(info.is_divergent.sum()) < 290
+    assert bool(jnp.all(info.acceptance_rate[info.is_divergent] == 0))
+    assert not bool(jnp.any(info.is_accepted & info.is_divergent))
+    for part in new:
+        assert bool(jnp.all(jnp.isfinite(part)))
+    kept = info.is_divergent
+    np.testing.assert_array_equal(new.position[kept], start[kept])
+
+
+def test_a_trajectory_that_was_not_finite_on_its_way_is_refused():
+    """Finite at the end, NaN in between: it must not be taken."""
+
+    def hole(x):
+        value, gradient = normal(x)
+        return jnp.where((x[:, 0] > 0.4) & (x[:, 0] < 0.6), jnp.nan, value), 0 * gradient
+
+    state = hmc.init(jnp.zeros((400, 1)), hole)
+    new, info = hmc.step(jr.key(0), state, hole, 0.05, num_leapfrogs=40)
+    passed = info.is_accepted & (new.position[:, 0] > 0.6)
+    # Free flight at 0.05 a leapfrog or less: whoever got beyond the hole has been in it, unless
+    # its momentum carried it over in one leapfrog (above 0.2 / 0.04).
+    assert not bool(jnp.any(passed))
+    assert int(info.is_divergent.sum()) > 50
+
+
+def test_events_of_any_shape():
+    def both(x):
+        value, pullback = jax.vjp(lambda x: -0.5 * jnp.sum(x**2, axis=(1, 2)), x)
+        return value, pullback(jnp.ones_like(value))[0]
+
+    state = hmc.init(jnp.ones((6, 2, 3)), both)
+    state, info = hmc.step(jr.key(0), state, both, 0.3, num_leapfrogs=3)
+    assert state.position.shape == state.gradient.shape == (6, 2, 3)
+    assert info.energy.shape == (6,)
