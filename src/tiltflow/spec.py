@@ -35,12 +35,12 @@ class ModelSpec:
     units: str
     data_shape: tuple[int, ...]
     levels: int = 0
-    blocks: int = 3
+    blocks: int = 4
     flow_width: int = 64
     flow_dropout: float = 0.2
     tilt_width: int = 256
     tilt_depth: int = 2
-    tilt_dropout: float = 0.3
+    tilt_dropout: float = 0.4
 
     @property
     def dim(self) -> int:

@@ -104,7 +104,7 @@ def fit(
         store.write_metrics(result.metrics)
         store.write_arrays("evidence", result.evidence)
         listen("report", "started")
-        write_report(store.folder)
+        write_report(store.folder, name=store.path.name)
     show_metrics(result.metrics, store.path, json=json)
     return 0 if result.converged else UNCONVERGED
 

@@ -38,7 +38,7 @@ def fit_tilt(
     """Learn `tilt`, which must be zero, by maximum likelihood.
 
     What is kept is the average of the weights with the best held-out gain, as the witnesses
-    judge it.
+    judge it, at the level where E_p f = 0.
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
@@ -59,7 +59,7 @@ def fit_tilt(
         gradients=jnp.asarray(0),
     )
     judge = Judge.gather(backbone, train, val, settings.bank, key=judge_key)
-    best, best_judgement, best_stage = tilt, judge.judge(tilt, state), 0
+    best, best_judgement, best_stage, best_step = tilt, judge.judge(tilt, state), 0, 0
     monitor = Monitor(settings.share_end)
     traced = settings.traced()
     number, good = 0, state
@@ -87,12 +87,17 @@ def fit_tilt(
             continue
         good, judgement = state, judge.judge(state.average, state)
         if float(judgement.gain_val) > float(best_judgement.gain_val):
-            best, best_judgement, best_stage = state.average, judgement, number
+            best, best_judgement = state.average, judgement
+            best_stage, best_step = number, int(state.steps)
         listen("tilt", "stage", **_told(settings, number, state, info, judgement))
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
-    listen("tilt", "kept", stage=best_stage, gain_val=float(best_judgement.gain_val))
+    gain = float(best_judgement.gain_val)
+    listen(
+        "tilt", "kept", learner=settings.learner, stage=best_stage, step=best_step, gain_val=gain
+    )
+    best = eqx.tree_at(lambda t: t.level, best, best.level + best_judgement.level)
     return best, best_judgement, state
 
 
@@ -149,7 +154,7 @@ def _told(
         "acceptance": float(info.acceptance),
         "divergences": int(info.divergences),
         "f_learners": float(info.f_learners),
-        "f_witnesses": float(info.f_witnesses),
+        "f_witnesses": 0.0,  # by the choice of f's level
         "f_val": float(judgement.f_val),
         "agreement": float(info.agreement),
         "step_size": float(state.particles.step_size),

@@ -95,8 +95,7 @@ def stage(
         acceptance=acceptance[-1],
         agreement=agreement(particles.f, half),
         divergences=jnp.sum(divergences),
-        f_learners=jnp.mean(particles.f[particles.learners]),
-        f_witnesses=jnp.mean(particles.f[particles.witnesses]),
+        f_learners=jnp.mean(particles.f[:half]) - jnp.mean(particles.f[half:]),
     )
     state = eqx.tree_at(
         lambda s: (s.tilt, s.average, s.adam, s.steps, s.particles, s.log_weights, s.gradients),

@@ -173,7 +173,6 @@ def _move(
         acceptance=acceptance,
         agreement=apart,
         divergences=divergences,
-        f_learners=jnp.mean(f[:half]),
-        f_witnesses=jnp.mean(f[half:]),
+        f_learners=jnp.mean(f[:half]) - jnp.mean(f[half:]),
     )
     return Particles(state.position, y, f, step_size), f, info

@@ -47,7 +47,7 @@ class StageInfo(eqx.Module):
         acceptance: of the last transition.
         agreement: mean f of learners minus that of witnesses, in standard errors, at the end.
         divergences: transitions that were rejected because they were not finite.
-        f_learners, f_witnesses: mean f at the end.
+        f_learners: mean f of the learners at the end, that of the witnesses being 0.
     """
 
     share: Array
@@ -56,7 +56,6 @@ class StageInfo(eqx.Module):
     agreement: Array
     divergences: Array
     f_learners: Array
-    f_witnesses: Array
 
 
 _TRACED = (
@@ -118,14 +117,14 @@ class TiltSettings:
     """
 
     learner: str = "population"
-    steps: int = 3_000
+    steps: int = 7_000
     particles: int = 2_048
     batch_data: int = 256
     batch_particles: int = 512
     rate: float = 1e-3
     final_rate: float = 0.05
-    decay: float = 0.03
-    memory: float = 0.99
+    decay: float = 0.3
+    memory: float = 0.995
     leapfrogs: int = 8
     target: float = 0.8
     share_end: float = 0.3

@@ -24,11 +24,17 @@ DRAWS = 10  # dequantisations of each held-out row
 class Judgement(eqx.Module):
     """Gains in nats over the backbone, and the log Z they were computed with.
 
-    `ess_bank` and `ess_witnesses` are effective numbers of draws on either side of the bridge.
+    Attributes:
+        gain_train, gain_val: mean log p - log q of the rows.
+        level: mean f under the model, which is to be subtracted from f.
+        log_z: once that is done: then it is -KL(p, q).
+        f_val: mean f of the validation rows, likewise: 0 for a model that fits them.
+        ess_bank, ess_witnesses: effective draws on either side of the bridge.
     """
 
     gain_train: Array
     gain_val: Array
+    level: Array
     log_z: Array
     f_val: Array
     ess_bank: Array
@@ -63,15 +69,15 @@ class Judge(eqx.Module):
         witnesses = state.particles.witnesses
         f_witnesses = f(state.particles.y[witnesses])
         log_weights = f_witnesses - state.particles.f[witnesses]
-        log_z, ess_bank, ess_witnesses = bridge_jax(
-            f(self.bank), f_witnesses, jax.nn.log_softmax(log_weights)
-        )
+        log_z, ess_bank, ess_witnesses = bridge_jax(f(self.bank), f_witnesses, log_weights)
+        level = jnp.sum(jax.nn.softmax(log_weights) * f_witnesses)
         f_val = jnp.mean(f(self.val))
         return Judgement(
             gain_train=jnp.mean(f(self.train)) - log_z,
             gain_val=f_val - log_z,
-            log_z=log_z,
-            f_val=f_val,
+            level=level,
+            log_z=log_z - level,
+            f_val=f_val - level,
             ess_bank=ess_bank,
             ess_witnesses=ess_witnesses,
         )

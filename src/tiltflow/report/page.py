@@ -6,6 +6,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from .figures import Picture
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, *, name: str | None = None) -> Path:
     """Write report.html and figures/*.png into a run folder; returns the path of the page.
+
+    `name` is the run's; by default the folder's, which is a temporary one while a run is made.
 
     Raises InputError if there is no such folder. An unfinished or damaged run is no error.
     """
@@ -33,6 +36,8 @@ def write_report(run_dir: Path) -> Path:
     if not run_dir.is_dir():
         raise InputError(f"no run folder at {run_dir}; give the folder that a run has written")
     run = read_run(run_dir)
+    if name is not None:
+        run = replace(run, name=name)
     pictures = run_dir / "figures"
     pictures.mkdir(exist_ok=True)
     body = sections(run, lambda picture: _figure(picture, pictures))

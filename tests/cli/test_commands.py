@@ -1,0 +1,157 @@
+"""The other commands, on a finished run; help; and mistakes, one line each with status 2."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tiltflow.cli.main import run
+
+
+def test_sample_writes_draws_in_data_units(small_run, tmp_path, capsys):
+    folder, _ = small_run
+    out = tmp_path / "draws.npz"
+    arguments = ["sample", str(folder), "--out", str(out), "--chains", "8", "--draws", "30"]
+    status = run([*arguments, "--warmup", "20", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert status == (3 if told["verdict"]["status"] == "failed" else 0)
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["x"].shape == (8, 30, 8, 8)
+        assert arrays["u"].shape == (8, 30, 64)
+        assert arrays["f"].shape == (8, 30)
+        x = arrays["x"]
+    assert x.min() >= 0
+    assert x.max() <= 16
+    assert np.all(x == np.floor(x))
+    assert run(arguments) == 2  # it is there already
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_report_and_info(small_run, capsys):
+    folder, _ = small_run
+    capsys.readouterr()
+    (folder / "report.html").unlink()
+    assert run(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    assert (folder / "report.html").exists()
+    assert run(["info", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["train"] == 1300
+    assert run(["info", str(folder)]) == 0
+    assert "tilted.nll_test" in capsys.readouterr().out
+    assert run(["info", "--json"]) == 0
+    assert "jax" in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["sample"], ["report"], ["info"]])
+def test_help(command, capsys):
+    assert run([*command, "--help"]) == 0
+    assert "Usage: tiltflow" in capsys.readouterr().out
+
+
+MISTAKES = {
+    "no such file": (["fit", "absent.npy"], "absent.npy"),
+    "no such data": (["fit", "diggits"], "digits"),
+    "unknown option": (["fit", "digits", "--epochs", "3"], "--epochs"),
+    "unknown command": (["train", "digits"], "train"),
+    "no data": (["fit"], "DATA"),
+    "seed is text": (["fit", "digits", "--seed", "x"], "seed"),
+    "seed below 0": (["fit", "digits", "--seed", "-1"], "-1"),
+    "unknown learner": (["fit", "digits", "--learner", "magic"], "learner"),
+    "unknown units": (["fit", "digits", "--units", "magic"], "units"),
+    "odd particles": (["fit", "digits", "--particles", "7"], "7 particles"),
+    "no draws": (["fit", "digits", "--draws", "0"], "--draws is 0"),
+    "no steps": (["fit", "digits", "--tilt-steps", "0"], "--tilt-steps is 0"),
+    "sample from nothing": (["sample", "nowhere"], "nowhere is not a run"),
+    "report on nothing": (["report", "nowhere"], "nowhere is not a run"),
+    "info on nothing": (["info", "nowhere"], "nowhere is not a run"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing(name, tmp_path, monkeypatch, capsys):
+    arguments, words = MISTAKES[name]
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def write(path, name):
+    """A file of the kind that `name` says is wrong."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 3)).astype(np.float32)
+    if name == "nan.npy":
+        x[3, 1] = np.nan
+        np.save(path, x)
+    elif name == "infinite.npy":
+        x[7, 0] = np.inf
+        np.save(path, x)
+    elif name == "constant.npy":
+        x[:, 1] = 4.5
+        np.save(path, x)
+    elif name == "object.npy":
+        np.save(path, np.array([{"a": 1}] * 30), allow_pickle=True)
+    elif name == "one_row.npy":
+        np.save(path, x[:1])
+    elif name == "scalar.npy":
+        np.save(path, np.float32(3))
+    elif name == "five_axes.npy":
+        np.save(path, rng.normal(size=(30, 2, 2, 2, 2)))
+    elif name == "truncated.npy":
+        np.save(path, x)
+        path.write_bytes(path.read_bytes()[:-40])
+    elif name == "several.npz":
+        np.savez(path, a=x, b=x)
+    elif name == "text.csv":
+        path.write_text("a,b\n" + "1.5,red\n2.5,blue\n" * 20)
+    elif name == "ragged.csv":
+        path.write_text("1,2\n3,4,5\n" * 20)
+    elif name == "unknown.xlsx":
+        path.write_bytes(b"PK")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nan.npy", "NaN"),
+        ("infinite.npy", "infinite"),
+        ("constant.npy", "constant"),
+        ("object.npy", "object"),
+        ("one_row.npy", "1 row"),
+        ("scalar.npy", "shape"),
+        ("five_axes.npy", "shape"),
+        ("truncated.npy", "truncated.npy"),
+        ("several.npz", "--key"),
+        ("text.csv", "red"),
+        ("ragged.csv", "columns"),
+        ("unknown.xlsx", ".xlsx"),
+    ],
+)
+def test_bad_data_is_one_line_and_leaves_nothing(name, words, tmp_path, capsys):
+    write(tmp_path / name, name)
+    assert run(["fit", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+    assert captured.out == ""
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_the_program_itself_exits_2_without_a_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from tiltflow.cli.main import main; main()", "fit", "absent.npy"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("tiltflow: absent.npy")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,137 @@
+"""`tiltflow fit`, whole, on little: what it writes, and that it writes the same again."""
+
+import json
+import tomllib
+
+import numpy as np
+import pytest
+from conftest import QUICK
+
+from tiltflow.cli.main import run
+
+KEYS = {
+    "data": {"train", "val", "test"},
+    "backbone": {"nll_test"},
+    "tilted": {"nll_test", "nll_low", "nll_high"},
+    "gain_nats": {"mean", "low", "high"},
+    "log_z": {"mean", "low", "high"},
+    "mixing": {
+        "rhat_max",
+        "ess_bulk_min",
+        "ess_tail_min",
+        "acceptance",
+        "divergences",
+        "draws",
+        "chains",
+        "ess_per_1000_gradients_min",
+    },
+    "seconds": {"backbone", "tilt", "sampling", "total"},
+    "verdict": {"status", "text", "checks"},
+}
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_what_a_run_holds(small_run):
+    folder, _ = small_run
+    assert {entry.name for entry in folder.iterdir()} == {
+        "config.toml",
+        "model",
+        "metrics.json",
+        "events.jsonl",
+        "evidence.npz",
+        "figures",
+        "report.html",
+    }
+    assert {entry.name for entry in (folder / "model").iterdir()} == {
+        "config.json",
+        "weights.safetensors",
+    }
+    assert len(list((folder / "figures").glob("*.png"))) > 8
+    config = tomllib.loads((folder / "config.toml").read_text())
+    assert config["seed"] == 0
+    assert config["backbone"]["steps"] == 250
+    assert config["tilt"]["particles"] == 256
+    phases = [json.loads(line)["phase"] for line in (folder / "events.jsonl").open()]
+    assert list(dict.fromkeys(phases)) == ["backbone", "tilt", "sampling", "report"]
+
+
+def test_metrics_have_their_keys_and_are_consistent(small_run):
+    folder, status = small_run
+    metrics = metrics_of(folder)
+    for block, keys in KEYS.items():
+        assert keys <= set(metrics[block])
+    assert metrics["data"] | {"train": 1300, "val": 200, "test": 297} == metrics["data"]
+    gain, tilted = metrics["gain_nats"], metrics["tilted"]
+    assert gain["low"] < gain["mean"] < gain["high"]
+    assert tilted["nll_low"] < tilted["nll_test"] < tilted["nll_high"]
+    assert metrics["backbone"]["nll_test"] - tilted["nll_test"] == pytest.approx(
+        gain["mean"], abs=1e-4
+    )
+    assert metrics["log_z"]["low"] < metrics["log_z"]["mean"] < metrics["log_z"]["high"]
+    assert metrics["mixing"]["chains"] == 16
+    assert status == (3 if metrics["verdict"]["status"] == "failed" else 0)
+
+
+def test_too_few_draws_are_not_converged(small_run):
+    """16 chains of 60 draws cannot pass: the run is written, and the status says so."""
+    folder, status = small_run
+    assert metrics_of(folder)["verdict"]["status"] == "failed"
+    assert status == 3
+
+
+def test_the_same_seed_gives_the_same_numbers(small_run, tmp_path):
+    folder, _ = small_run
+    again = tmp_path / "again"
+    run(["fit", "digits", "--out", str(again), *QUICK, "--draws", "60"])
+    first, second = metrics_of(folder), metrics_of(again)
+    for metrics in (first, second):
+        del metrics["seconds"]
+    assert first == second
+
+
+def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_path, capsys):
+    folder, _ = small_run
+    capsys.readouterr()
+    other = tmp_path / "other"
+    run(["fit", "digits", "--out", str(other), *QUICK, "--draws", "60", "--seed", "1", "--json"])
+    out = capsys.readouterr().out
+    told = json.loads(out)
+    assert told["tilted"] == metrics_of(other)["tilted"]
+    assert told["tilted"] != metrics_of(folder)["tilted"]
+    assert told["data"] == metrics_of(folder)["data"] | {"name": "digits"}
+
+
+def test_persistent_chains_behind_the_same_interface(tmp_path):
+    folder = tmp_path / "persistent"
+    run(["fit", "digits", "--out", str(folder), *QUICK, "--draws", "60", "--learner", "persistent"])
+    stages = [json.loads(line) for line in (folder / "events.jsonl").open()]
+    assert {e["learner"] for e in stages if e["event"] == "stage"} == {"persistent"}
+
+
+def test_a_table_of_continuous_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 400)
+    x = np.c_[np.cos(angle), np.sin(angle), rng.normal(size=400)] + 0.1 * rng.normal(size=(400, 3))
+    source = tmp_path / "ring.csv"
+    np.savetxt(source, x, delimiter=",", header="a,b,c", comments="")
+    folder = tmp_path / "ring"
+    run(["fit", str(source), "--out", str(folder), *QUICK, "--draws", "60"])
+    metrics = metrics_of(folder)
+    assert metrics["data"]["shape"] == [3]
+    assert not metrics["data"]["integers"]
+    assert np.isfinite(metrics["tilted"]["nll_test"])
+    assert "could not be drawn" not in (folder / "report.html").read_text()
+
+
+def test_overwrite_must_be_told(small_run, capsys):
+    folder, _ = small_run
+    before = {entry: entry.stat().st_mtime_ns for entry in folder.rglob("*")}
+    assert run(["fit", "digits", "--out", str(folder)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "--overwrite" in told
+    assert {entry: entry.stat().st_mtime_ns for entry in folder.rglob("*")} == before
+    assert not [entry for entry in folder.parent.iterdir() if entry != folder]

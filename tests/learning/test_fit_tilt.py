@@ -1,0 +1,203 @@
+"""Both learners repair a weak backbone, and what their witnesses say is true.
+
+The data are four clouds, the backbone is a Gaussian (an untrained flow with standardising units),
+so that all that is learned is the tilt's; in the plane its log Z is a sum over a grid.
+"""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from tiltflow.backbones import CouplingFlow, fit_units
+from tiltflow.errors import InputError
+from tiltflow.learning import Rows, TiltSettings, fit_tilt, persistent, population
+from tiltflow.tilts import MLPTilt
+
+STAGES = {"population": population, "persistent": persistent}
+QUICK = TiltSettings(
+    steps=400,
+    particles=256,
+    batch_data=128,
+    batch_particles=128,
+    rate=1e-2,
+    leapfrogs=4,
+    judge_every=2,
+    bank=5_000,
+)
+both = pytest.mark.parametrize("learner", sorted(STAGES))
+
+
+def clouds(number, seed):
+    rng = np.random.default_rng(seed)
+    x = 2.0 * rng.choice([-1.0, 1.0], size=(number, 2)) + 0.5 * rng.normal(size=(number, 2))
+    return x.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A Gaussian backbone, a zero tilt, training and validation rows."""
+    train = clouds(2_000, 0)
+    units = fit_units("standardise", train, integers=False)
+    backbone = CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))
+    tilt = MLPTilt(2, width=32, key=jr.key(1))
+    as_rows = [Rows(jnp.asarray(x), units, integers=False) for x in (train, clouds(1_000, 1))]
+    return backbone, tilt, *as_rows
+
+
+class Events(list):
+    """A listener that remembers; `told(event)` are its fields."""
+
+    def __call__(self, phase, event, **fields):
+        assert phase == "tilt"
+        self.append((event, fields))
+
+    def told(self, event):
+        return [fields for name, fields in self if name == event]
+
+
+def learn(problem, settings, seed=2):
+    """Learn; the tilt, the judgement, the last state and the events."""
+    events = Events()
+    return *fit_tilt(*problem, settings, key=jr.key(seed), listen=events), events
+
+
+@pytest.fixture(scope="module")
+def learned(problem):
+    """Both learners' results, by name."""
+    return {name: learn(problem, replace(QUICK, learner=name)) for name in STAGES}
+
+
+def exact_log_z(backbone, tilt):
+    """log E_{u ~ N(0, I)} exp f(g(u)), by the trapezoidal rule in the latent plane."""
+    axis = np.linspace(-7, 7, 281)
+    u = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    f = jax.jit(jax.vmap(lambda u: tilt(backbone.coordinates(u))))(jnp.asarray(u, jnp.float32))
+    log_mass = np.asarray(f, np.float64) - 0.5 * np.sum(u**2, axis=1) - np.log(2 * np.pi)
+    return np.logaddexp.reduce(log_mass) + 2 * np.log(axis[1] - axis[0])
+
+
+def exact_gain(problem, tilt):
+    """Mean log p - log q over the validation rows."""
+    backbone, _, _, val = problem
+    y, _ = val.every(jr.key(0), 1)
+    return float(jnp.mean(jax.vmap(tilt)(y[:, 0]))) - exact_log_z(backbone, tilt)
+
+
+@both
+def test_the_gain_is_large_and_what_the_witnesses_say_it_is(problem, learned, learner):
+    tilt, judgement, _, _ = learned[learner]
+    truth = exact_gain(problem, tilt)
+    assert truth > 0.5
+    assert abs(float(judgement.gain_val) - truth) < 0.1
+    assert abs(float(judgement.log_z) - exact_log_z(problem[0], tilt)) < 0.1
+
+
+@both
+def test_the_running_log_z_is_that_of_the_last_tilt(problem, learned, learner):
+    """Summed over stages by the witnesses' weights alone, so looser than the bridge."""
+    _, _, state, events = learned[learner]
+    running = events.told("stage")[-1]["log_z_running"]
+    assert abs(running - exact_log_z(problem[0], state.tilt)) < 0.3
+
+
+@both
+def test_learners_witnesses_and_data_agree_at_the_end(learned, learner):
+    _, judgement, state, events = learned[learner]
+    last = events.told("stage")[-1]
+    assert abs(last["agreement"]) < 4
+    assert last["acceptance"] > 0.5
+    assert last["step"] == 400 == int(state.steps)
+    kept = events.told("kept")[0]
+    assert kept["gain_val"] == float(judgement.gain_val)
+    assert kept["gain_val"] == max(stage["gain_val"] for stage in events.told("stage"))
+
+
+@both
+def test_the_gauge_is_kept(learned, learner):
+    """f has mean 0 on the witnesses, and its stored values are the tilt's."""
+    _, _, state, _ = learned[learner]
+    particles = state.particles
+    assert abs(float(jnp.mean(particles.f[particles.witnesses]))) < 1e-3
+    np.testing.assert_allclose(jax.vmap(state.tilt)(particles.y), particles.f, atol=1e-3)
+
+
+@both
+def test_the_same_seed_gives_the_same_numbers(problem, learned, learner):
+    tilt, judgement, state, events = learn(problem, replace(QUICK, learner=learner))
+    assert events == learned[learner][3]
+    assert eqx.tree_equal((tilt, judgement, state), learned[learner][:3])
+
+
+def traces(monkeypatch, learner):
+    """A list that grows whenever the learner's stage is traced, that is, compiled."""
+    counted, module = [], STAGES[learner]
+    contrast = module.contrast
+
+    def counting(*args):
+        counted.append(args)
+        return contrast(*args)
+
+    monkeypatch.setattr(module, "contrast", counting)
+    return counted
+
+
+@both
+def test_one_compilation_serves_all_rates_and_lengths(problem, monkeypatch, learner):
+    counted = traces(monkeypatch, learner)
+    settings = replace(QUICK, learner=learner, steps=60, batch_data=96)  # a size of its own
+    learn(problem, settings)
+    assert len(counted) == 1
+    for other in ({"rate": 2e-3}, {"decay": 0.5}, {"steps": 80}, {"most_transitions": 4}):
+        learn(problem, replace(settings, **other))
+    assert len(counted) == 1
+    learn(problem, replace(settings, batch_data=97))  # power: a shape must recompile
+    assert len(counted) == 2
+
+
+@both
+def test_the_wrong_sign_gains_nothing(problem, monkeypatch, learner):
+    """Power: with the contrast's sign flipped the same run finds no gain, and keeps f = 0."""
+    module = STAGES[learner]
+    contrast = module.contrast
+    monkeypatch.setattr(module, "contrast", lambda *args: -contrast(*args))
+    settings = replace(QUICK, learner=learner, batch_data=129)  # not the program of a good run
+    tilt, judgement, _, _ = learn(problem, settings)
+    assert float(judgement.gain_val) <= 0.0
+    assert exact_gain(problem, tilt) <= 1e-3
+
+
+@both
+def test_an_absurd_rate_ends_with_events_and_a_finite_tilt(problem, learner):
+    tilt, judgement, _, events = learn(problem, replace(QUICK, learner=learner, rate=10.0))
+    assert events.told("health")
+    assert all(
+        np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(eqx.filter(tilt, eqx.is_array))
+    )
+    assert np.isfinite(float(judgement.gain_val))
+    assert float(judgement.gain_val) >= 0.0
+    assert exact_gain(problem, tilt) > -0.1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"learner": "gibbs"}, "learner 'gibbs'; expected persistent or population"),
+        ({"particles": 255}, "255 particles; expected an even number"),
+        ({"particles": 2}, "2 particles; expected an even number of at least 4"),
+    ],
+    ids=["learner", "odd", "few"],
+)
+def test_settings_that_cannot_work_are_input_errors(problem, wrong, expected):
+    with pytest.raises(InputError, match=expected):
+        learn(problem, replace(QUICK, **wrong))
+
+
+def test_a_tilt_that_is_not_zero_is_an_input_error(problem, learned):
+    backbone, _, *rows = problem
+    with pytest.raises(InputError, match="the tilt is not zero; expected f = 0"):
+        learn((backbone, learned["population"][0], *rows), QUICK)
