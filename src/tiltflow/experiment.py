@@ -40,12 +40,12 @@ class ModelSettings:
     """The sizes of the networks, and the units; as in `spec.ModelSpec`."""
 
     units: str = "auto"
-    blocks: int = 4
+    blocks: int = 3
     flow_width: int = 64
     flow_dropout: float = 0.2
     tilt_width: int = 256
     tilt_depth: int = 2
-    tilt_dropout: float = 0.4
+    tilt_dropout: float = 0.3
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,12 @@ class ModelSpec:
     units: str
     data_shape: tuple[int, ...]
     levels: int = 0
-    blocks: int = 4
+    blocks: int = 3
     flow_width: int = 64
     flow_dropout: float = 0.2
     tilt_width: int = 256
     tilt_depth: int = 2
-    tilt_dropout: float = 0.4
+    tilt_dropout: float = 0.3
 
     @property
     def dim(self) -> int:

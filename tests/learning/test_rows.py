@@ -1,5 +1,6 @@
 """Rows come as coordinates, with their log-determinant, dequantised afresh."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -23,12 +24,16 @@ def continuous():
     return Rows(jnp.asarray(x), fit_units("standardise", x, integers=False), integers=False)
 
 
+# Compiled, because operation by operation they take seconds.
+batch, every = eqx.filter_jit(Rows.batch), eqx.filter_jit(Rows.every)
+
+
 def decoded(rows, y):
-    return np.asarray(jax.vmap(rows.units.decode)(y.reshape(-1, y.shape[-1])))
+    return np.asarray(jax.jit(jax.vmap(rows.units.decode))(y.reshape(-1, y.shape[-1])))
 
 
 def test_every_row_is_dequantised_as_often_as_asked(integers):
-    y, log_det = integers.every(jr.key(0), 4)
+    y, log_det = every(integers, jr.key(0), 4)
     assert y.shape == (50, 4, 3)
     assert log_det.shape == (50, 4)
     x = decoded(integers, y).reshape(50, 4, 3)
@@ -38,7 +43,7 @@ def test_every_row_is_dequantised_as_often_as_asked(integers):
 
 
 def test_continuous_rows_come_once_and_unchanged(continuous):
-    y, log_det = continuous.every(jr.key(0), 4)
+    y, log_det = every(continuous, jr.key(0), 4)
     assert y.shape == (50, 1, 4)
     assert log_det.shape == (50, 1)
     x = decoded(continuous, y)
@@ -47,21 +52,21 @@ def test_continuous_rows_come_once_and_unchanged(continuous):
 
 
 def test_log_determinants_are_those_of_the_units(integers):
-    y, log_det = integers.batch(jr.key(1), 20)
-    x = jax.vmap(integers.units.decode)(y)
-    expected = jax.vmap(integers.units.encode_and_log_det)(x)[1]
+    y, log_det = batch(integers, jr.key(1), 20)
+    x = decoded(integers, y)
+    expected = jax.jit(jax.vmap(integers.units.encode_and_log_det))(x)[1]
     np.testing.assert_allclose(log_det, expected, atol=1e-2)
 
 
 def test_a_batch_is_drawn_and_dequantised_with_its_key(integers):
-    first, again = integers.batch(jr.key(2), 20)[0], integers.batch(jr.key(2), 20)[0]
+    first, again = batch(integers, jr.key(2), 20)[0], batch(integers, jr.key(2), 20)[0]
     np.testing.assert_array_equal(first, again)
-    assert not np.any(first == integers.batch(jr.key(3), 20)[0])
+    assert not np.any(first == batch(integers, jr.key(3), 20)[0])
 
 
 def test_batches_draw_all_rows_alike(continuous):
-    y, _ = continuous.batch(jr.key(4), 20_000)
-    every = continuous.every(jr.key(0), 1)[0][:, 0]
-    counts = np.sum(np.asarray(y)[:, None, 0] == np.asarray(every)[None, :, 0], axis=0)
+    y, _ = batch(continuous, jr.key(4), 20_000)
+    rows, _ = every(continuous, jr.key(0), 1)
+    counts = np.sum(np.asarray(y)[:, None, 0] == np.asarray(rows)[None, :, 0, 0], axis=0)
     assert counts.sum() == 20_000
     assert stats.chisquare(counts).pvalue > 1e-3

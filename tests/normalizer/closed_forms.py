@@ -49,3 +49,9 @@ def coverage(estimates, truth: float) -> tuple[float, float]:
     """The share of intervals that contain the truth, and the share that hold."""
     inside = [estimate.low <= truth <= estimate.high for estimate in estimates]
     return float(np.mean(inside)), float(np.mean([estimate.holds for estimate in estimates]))
+
+
+def calibrated(estimates, truth: float) -> bool:
+    """The check that twins must fail: 95% intervals cover 91 to 99% of the time, and hold."""
+    inside, held = coverage(estimates, truth)
+    return 0.91 <= inside <= 0.99 and held >= 0.75

@@ -54,7 +54,8 @@ def exact(key: PRNGKeyArray, backbone: Backbone, number: int, step_size: float) 
     """Exact draws of the untilted model: `number` of N(0, I), f = 0."""
     u = jr.normal(key, (number, *backbone.latent_shape))
     y = push_in_parts(backbone, u)
-    return Particles(u, y, jnp.zeros(number), jnp.asarray(step_size))
+    # With a weak type a stage would compile again when it is handed its own result.
+    return Particles(u, y, jnp.zeros(number), jnp.asarray(step_size, u.dtype))
 
 
 @eqx.filter_jit

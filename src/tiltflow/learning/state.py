@@ -123,7 +123,7 @@ class TiltSettings:
     batch_particles: int = 512
     rate: float = 1e-3
     final_rate: float = 0.05
-    decay: float = 0.3
+    decay: float = 0.1
     memory: float = 0.995
     leapfrogs: int = 8
     target: float = 0.8

@@ -1,8 +1,12 @@
-"""Hamiltonian Monte Carlo on a batch of chains, one gradient for each leapfrog.
+"""Hamiltonian Monte Carlo with a unit mass matrix, all chains at once.
 
-Neal 2011, "MCMC using Hamiltonian dynamics", section 5.2 and 5.4.2.2 (jittered step sizes), with
-unit mass. Value and gradient come from one call for the whole batch, and the state carries them
-from transition to transition.
+A log-density is a *batched* function, `[chains, *event]` to `[chains]`, whose rows do not depend
+on one another (`jax.vmap` of a one-example function is one). So a convolutional model may batch
+as it likes, and one vector-Jacobian product gives the value and the gradient of every chain.
+
+A leapfrog step costs that one product: the state carries value and gradient, and neighbouring
+half kicks are merged. Reference: Neal 2011, "MCMC using Hamiltonian dynamics"
+(arXiv 1206.1901), section 3.2 and eqs. (2.28) to (2.30).
 """
 
 from collections.abc import Callable
@@ -10,11 +14,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-LARGEST_ENERGY_ERROR = 1000.0  # beyond it a trajectory counts as divergent, as in Stan
-ValueAndGrad = Callable[[Float[Array, "chains ..."]], tuple[Float[Array, " chains"], Array]]
+from tiltflow.errors import InputError
+
+LogDensity = Callable[[Float[Array, "chains *event"]], Float[Array, " chains"]]
+ValueAndGradient = Callable[
+    [Float[Array, "chains *event"]],
+    tuple[Float[Array, " chains"], Float[Array, "chains *event"]],
+]
+
+LARGEST_ENERGY_ERROR = 1000.0
+"""A trajectory that gains more energy than this, in nats, is divergent (Stan's limit)."""
 
 
 class HMCState(NamedTuple):
@@ -22,23 +33,24 @@ class HMCState(NamedTuple):
 
     Attributes:
         position: `[chains, *event]`.
-        log_density: `[chains]`, at the position, up to a constant.
-        gradient: `[chains, *event]`, of the log-density.
+        log_density: `[chains]`, in nats, up to the unknown constant.
+        gradient: of the log-density, `[chains, *event]`.
     """
 
-    position: Float[Array, "chains ..."]
+    position: Float[Array, "chains *event"]
     log_density: Float[Array, " chains"]
-    gradient: Float[Array, "chains ..."]
+    gradient: Float[Array, "chains *event"]
 
 
 class HMCInfo(NamedTuple):
-    """What a transition did; all `[chains]`.
+    """What a transition did, chain by chain.
 
     Attributes:
-        acceptance_rate: Metropolis probability, 0 for divergent trajectories.
-        is_accepted: whether the proposal was taken.
-        is_divergent: whether an energy was not finite, or off by more than 1,000.
-        energy: Hamiltonian before the trajectory, with its fresh momentum.
+        acceptance_rate: the Metropolis probability, `[chains]`; 0 where divergent.
+        is_accepted: `[chains]`.
+        is_divergent: `[chains]`.
+        energy: `|momentum|^2 / 2 - log_density` of the point that was kept, `[chains]`, in nats:
+            the series E-BFMI is computed from.
     """
 
     acceptance_rate: Float[Array, " chains"]
@@ -47,74 +59,137 @@ class HMCInfo(NamedTuple):
     energy: Float[Array, " chains"]
 
 
-def init(position: Float[Array, "chains ..."], value_and_grad: ValueAndGrad) -> HMCState:
-    """The state at `position`; costs one gradient."""
+def value_and_gradient(log_density: LogDensity) -> ValueAndGradient:
+    """The function that gives `log_density` and its gradient for all chains, by one product.
+
+    Raises:
+        InputError: (the returned function) the positions are not `[chains, *event]`, or
+            `log_density` does not return `[chains]`.
+    """
+
+    def evaluate(position: Float[Array, "chains *event"]):
+        if position.ndim < 2:
+            raise InputError(
+                f"positions have shape {position.shape}; expected [chains, *event]: a single chain "
+                f"is position[None], a scalar event position[:, None]"
+            )
+        value, pull_back = jax.vjp(log_density, position)
+        if jnp.shape(value) != position.shape[:1]:
+            raise InputError(
+                f"the log-density returned shape {jnp.shape(value)} for positions of shape "
+                f"{position.shape}; expected {position.shape[:1]}, one number a chain: wrap a "
+                f"one-example function in jax.vmap"
+            )
+        (gradient,) = pull_back(jnp.ones_like(value))
+        return value, gradient
+
+    return evaluate
+
+
+def init(position: Float[Array, "chains *event"], value_and_grad: ValueAndGradient) -> HMCState:
+    """The state at `position`, at the cost of one gradient."""
     return HMCState(position, *value_and_grad(position))
 
 
 def step(
     key: PRNGKeyArray,
     state: HMCState,
-    value_and_grad: ValueAndGrad,
-    step_size: Float[Array, ""],
+    value_and_grad: ValueAndGradient,
+    step_size: Float[Array, ""] | float,
     *,
     num_leapfrogs: int,
-    jitter: float | Array = 0.2,
+    jitter: Float[Array, ""] | float = 0.2,
 ) -> tuple[HMCState, HMCInfo]:
-    """One transition of every chain, leaving the target invariant.
+    """One transition of every chain: fresh momenta, a trajectory, a Metropolis test.
+
+    A trajectory on which the log-density, its gradient or the position is not finite anywhere, or
+    whose end has over 1,000 nats more energy than its start, is rejected and counted as divergent.
+    Rejecting it keeps the target invariant: the reversed trajectory visits the same points. A
+    state that is finite stays finite.
 
     Args:
-        key: for momenta, step sizes and acceptance.
+        key: fresh for every transition.
         state: from `init` or the last `step`.
-        value_and_grad: log-density and gradient of a batch.
-        step_size: common; each chain takes its own, uniform within a share `jitter` of it.
-        num_leapfrogs: gradients of the transition.
-        jitter: in [0, 1).
+        value_and_grad: from `value_and_gradient`.
+        step_size: of the leapfrogs, common to all chains.
+        num_leapfrogs: gradients a transition; static, changing it compiles anew.
+        jitter: each chain's step size is multiplied by a uniform draw from
+            [1 - jitter, 1 + jitter], which breaks the trajectories' resonances.
     """
-    momentum_key, jitter_key, accept_key = jr.split(key, 3)
-    position, log_density, gradient = state
-    chains = len(log_density)
-    momentum = jr.normal(momentum_key, position.shape, position.dtype)
-    factor = jr.uniform(jitter_key, (chains,), minval=1 - jitter, maxval=1 + jitter)
-    steps = _wide(step_size * factor, position)
+    momentum_key, jitter_key, accept_key = jax.random.split(key, 3)
+    position, dtype = state.position, state.position.dtype
+    chains = position.shape[0]
+    momentum = jax.random.normal(momentum_key, position.shape, dtype)
+    factor = jax.random.uniform(jitter_key, (chains,), dtype, minval=-1.0, maxval=1.0)
+    step_sizes = jnp.asarray(step_size * (1.0 + jitter * factor), dtype)
 
-    def leapfrog(i: Array, carry: tuple) -> tuple:
-        position, momentum, log_density, gradient, finite = carry
-        position = position + steps * momentum
-        log_density, gradient = value_and_grad(position)
-        kick = jnp.where(i == num_leapfrogs - 1, 0.5, 1.0)
-        momentum = momentum + kick * steps * gradient
-        return position, momentum, log_density, gradient, finite & jnp.isfinite(log_density)
-
-    start = (
-        position,
-        momentum + 0.5 * steps * gradient,
-        log_density,
-        gradient,
-        jnp.ones(chains, bool),
+    proposal, new_momentum, is_finite = _leapfrogs(
+        state, momentum, value_and_grad, _per_chain(step_sizes, position), num_leapfrogs
     )
-    proposal, end_momentum, end_log_density, end_gradient, finite = jax.lax.fori_loop(
-        0, num_leapfrogs, leapfrog, start
+    energy_error = (
+        _sum_event(0.5 * (new_momentum - momentum) * (new_momentum + momentum))
+        - (proposal.log_density - state.log_density)
+    )  # fmt: skip
+    is_finite &= jnp.isfinite(energy_error)
+    is_divergent = ~is_finite | (energy_error > LARGEST_ENERGY_ERROR)
+    log_accept = jnp.where(is_divergent, -jnp.inf, jnp.minimum(0.0, -energy_error))
+    uniform = jax.random.uniform(accept_key, (chains,), log_accept.dtype)
+    is_accepted = jnp.log(uniform) < log_accept
+
+    kept = HMCState(
+        *(
+            jnp.where(_per_chain(is_accepted, new), new, old)
+            for new, old in zip(proposal, state, strict=True)
+        )
     )
-    energy = _kinetic(momentum) - log_density
-    error = energy - (_kinetic(end_momentum) - end_log_density)  # log-acceptance
-    # A gradient that is not finite shows in the kinetic energy, so in the error.
-    good = finite & jnp.isfinite(error) & (error > -LARGEST_ENERGY_ERROR)
-    probability = jnp.where(good, jnp.exp(jnp.minimum(jnp.where(good, error, 0.0), 0.0)), 0.0)
-    accepted = jr.uniform(accept_key, (chains,)) < probability
-    new = HMCState(
-        jnp.where(_wide(accepted, position), proposal, position),
-        jnp.where(accepted, end_log_density, log_density),
-        jnp.where(_wide(accepted, position), end_gradient, gradient),
+    start_energy = 0.5 * _sum_event(momentum**2) - state.log_density
+    energy = start_energy + jnp.where(is_accepted, energy_error, 0.0)
+    return kept, HMCInfo(jnp.exp(log_accept), is_accepted, is_divergent, energy)
+
+
+def _leapfrogs(
+    state: HMCState,
+    momentum: Float[Array, "chains *event"],
+    value_and_grad: ValueAndGradient,
+    step_sizes: Float[Array, "chains *ones"],
+    count: int,
+) -> tuple[HMCState, Float[Array, "chains *event"], Bool[Array, " chains"]]:
+    """The end of a trajectory, its momentum, and whether every point of it was finite.
+
+    Only the log-density has to be looked at on the way: what is not finite in a gradient stays in
+    the momentum, and what is not finite in the momentum in the position.
+    """
+
+    def leapfrog(index, carry):
+        position, momentum, _, _, is_finite = carry
+        position = position + step_sizes * momentum
+        value, gradient = value_and_grad(position)
+        kick = jnp.where(index == count - 1, 0.5, 1.0).astype(step_sizes.dtype) * step_sizes
+        return (
+            position,
+            momentum + kick * gradient,
+            value,
+            gradient,
+            is_finite & jnp.isfinite(value),
+        )
+
+    momentum = momentum + 0.5 * step_sizes * state.gradient
+    carry = (state.position, momentum, state.log_density, state.gradient)
+    position, momentum, value, gradient, is_finite = jax.lax.fori_loop(
+        0, count, leapfrog, (*carry, jnp.isfinite(state.log_density))
     )
-    return new, HMCInfo(probability, accepted, ~good, energy)
+    is_finite &= jnp.isfinite(_sum_event(jnp.abs(momentum))) & _all_event(jnp.isfinite(position))
+    return HMCState(position, value, gradient), momentum, is_finite
 
 
-def _kinetic(momentum: Array) -> Array:
-    """|p|^2 / 2 of each chain."""
-    return 0.5 * jnp.sum(momentum.reshape(len(momentum), -1) ** 2, axis=1)
+def _per_chain(value: Array, like: Array) -> Array:
+    """`value`, `[chains]`, with as many axes as `like`."""
+    return value.reshape(value.shape + (1,) * (like.ndim - 1))
 
 
-def _wide(values: Array, like: Array) -> Array:
-    """`[chains]` with axes of size 1 added, to broadcast with `like`."""
-    return values.reshape(-1, *(1 for _ in like.shape[1:]))
+def _sum_event(values: Float[Array, "chains *event"]) -> Float[Array, " chains"]:
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+def _all_event(values: Bool[Array, "chains *event"]) -> Bool[Array, " chains"]:
+    return jnp.all(values, axis=tuple(range(1, values.ndim)))

@@ -1,45 +1,49 @@
-"""Run chains: one compiled program for warm-up and sampling, in chunks, with news in between.
+"""Many transitions: one compiled program for warm-up and sampling, progress between its calls.
 
-A chunk is a scan over transitions. Whether it adapts, and how many of its transitions count, are
-traced, so that the same program serves warm-up, sampling and the odd chunk at the end.
+The program makes up to `chunk` transitions with the number to make, the step size and whether to
+adapt it as traced arguments: it is compiled once for a log-density, and asking for other numbers
+of draws, or for the same model with other weights, does not compile again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.errors import InputError
 from tiltflow.mcmc import hmc, warmup
+from tiltflow.mcmc.checks import checked_position, checked_settings, checked_start
 
-LogDensity = Callable[[Float[Array, "chains ..."]], Float[Array, " chains"]]
-Summary = Callable[[Array, Array], Mapping[str, Array]]
-News = Callable[[int, int, str, float, float, int], Any]
+Summary = Callable[
+    [Float[Array, "chains *event"], Float[Array, " chains"]], dict[str, Float[Array, " chains"]]
+]
+OnChunk = Callable[[int, int, str, float, float, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What the chains have drawn.
+    """What was sampled, after warm-up; arrays are NumPy's, on the host.
 
     Attributes:
         positions: `[chains, draws, *event]`, or None if they were not kept.
-        summaries: `[chains, draws]` each.
-        acceptance: mean Metropolis probability of the sampling phase.
-        divergences: divergent transitions of the sampling phase, all chains together.
-        step_size: common to all chains, fixed while sampling.
-        num_leapfrogs: gradients of a transition.
-        gradients: of each chain, in the sampling phase.
-        final: where the chains ended.
+        summaries: by name, `[chains, draws]` each.
+        energies: `|momentum|^2 / 2 - log_density` after each transition, `[chains, draws]`.
+        acceptance: the mean Metropolis probability.
+        divergences: how many of the chains * draws transitions were divergent.
+        step_size: of the leapfrogs, before jitter.
+        num_leapfrogs: gradients a transition.
+        gradients: evaluations a chain spent on these draws.
+        final: where the chains ended; its position starts another run.
     """
 
     positions: np.ndarray | None
     summaries: dict[str, np.ndarray]
+    energies: np.ndarray
     acceptance: float
     divergences: int
     step_size: float
@@ -48,17 +52,10 @@ class Draws:
     final: hmc.HMCState
 
 
-class _Chains(eqx.Module):
-    """What a chunk hands to the next."""
-
-    state: hmc.HMCState
-    adaptation: warmup.DualAveraging
-
-
 def sample(
     key: PRNGKeyArray,
-    log_density: LogDensity,
-    position: Float[Array, "chains ..."],
+    log_density: hmc.LogDensity,
+    position: Float[Array, "chains *event"],
     *,
     num_draws: int,
     num_warmup: int,
@@ -69,166 +66,183 @@ def sample(
     summary: Summary | None = None,
     chunk: int = 100,
     keep: bool = True,
-    on_chunk: News | None = None,
+    on_chunk: OnChunk | None = None,
 ) -> Draws:
-    """Adapt the step size for `num_warmup` transitions, then draw `num_draws` from each chain.
+    """Sample `log_density` with HMC, all chains sharing one adapted step size.
+
+    The draws depend on `key`, not on `chunk`.
 
     Args:
-        key: of everything random.
-        log_density: of a batch of chains, up to a constant. A pytree of arrays, such as a bound
-            method of an Equinox module, may change its arrays without recompiling.
-        position: where the chains start, `[chains, *event]`.
-        num_draws, num_warmup: transitions of each chain in the two phases.
-        num_leapfrogs: gradients of a transition.
-        target: mean acceptance that warm-up aims at.
-        jitter: of each chain's step size, as a share of it.
-        step_size: where warm-up starts.
-        summary: scalars of each draw, from (position, log-density), each `[chains]`.
-        chunk: transitions between two pieces of news.
-        keep: whether positions are kept; otherwise memory does not grow with them.
-        on_chunk: called as (done, total, phase, acceptance, step size, divergences), with phase
-            `"warmup"` or `"sampling"`.
+        key: random key.
+        log_density: `[chains, *event]` to `[chains]`, rows independent of one another. If it is a
+            pytree (a method of an Equinox module, a `jax.tree_util.Partial`), other values in its
+            arrays do not compile anew; a new lambda does.
+        position: where the chains start.
+        num_draws: transitions after warm-up; each is a draw.
+        num_warmup: transitions that adapt the step size; not kept. 0: `step_size` as it is.
+        num_leapfrogs: gradients a transition.
+        target: the mean acceptance that warm-up aims at.
+        jitter: relative half-width of the chains' random step sizes.
+        step_size: the first one.
+        summary: scalars to record with every draw, from its position and log-density, without
+            another gradient: f is `log_density + |u|^2 / 2`.
+        chunk: transitions a call of the compiled program; a chunk of positions is held on the
+            device, all of them on the host.
+        keep: whether positions are returned.
+        on_chunk: called after each chunk with (transitions done and wanted in all, phase,
+            mean acceptance of the chunk, step size, divergences of the phase so far); phase is
+            "warmup" or "sampling".
 
     Raises:
-        InputError: counts below what makes sense, or a start of the wrong shape or not finite.
+        InputError: a setting out of range; positions that are not `[chains, *event]` of finite
+            numbers; a log-density of the wrong shape, or not finite at a start; a summary that is
+            not a dictionary of `[chains]`.
     """
-    _check(position, num_draws, num_warmup, num_leapfrogs, chunk, step_size)
-    traced = jnp.asarray(target), jnp.asarray(jitter)
-    chains = _start(log_density, position, jnp.asarray(step_size))
-    if not bool(jnp.all(jnp.isfinite(chains.state.log_density))):
-        raise InputError(
-            "the log-density is not finite at the start of some chains: start them elsewhere"
-        )
-    total, done, divergences, acceptance = num_warmup + num_draws, 0, 0, 0.0
-    positions: list[np.ndarray] = []
-    summaries: list[dict[str, np.ndarray]] = []
-    for phase, transitions in (("warmup", num_warmup), ("sampling", num_draws)):
-        adapting = phase == "warmup"
-        for first in range(0, transitions, chunk):
-            count = min(chunk, transitions - first)
-            key, chunk_key = jr.split(key)
-            chains, kept, accepted, diverged = _chunk(
-                chains,
-                log_density,
-                chunk_key,
-                jnp.asarray(adapting),
-                jnp.asarray(count),
-                traced,
-                num_leapfrogs,
-                summary,
-                chunk,
-                keep,
-            )
+    checked_settings(num_draws, num_warmup, num_leapfrogs, target, jitter, step_size, chunk)
+    state = _start(log_density, checked_position(position))
+    checked_start(state)
+    carry = (state, warmup.init(step_size))
+    scalars = {"target": jnp.asarray(target, float), "jitter": jnp.asarray(jitter, float)}
+
+    def run(first: int, total: int, phase: str, sink: _Sink | None) -> tuple[float, int]:
+        """The phase's `total` transitions, numbered from `first`; its acceptance, divergences."""
+        nonlocal carry
+        done, accepted, divergences = 0, 0.0, 0
+        while done < total:
+            count = min(chunk, total - done)
+            carry, record, tally = _chunk(
+                log_density, summary, key, carry, first + jnp.asarray(done), jnp.asarray(count),
+                jnp.asarray(phase == "warmup"), **scalars,
+                num_leapfrogs=num_leapfrogs, size=chunk, keep=keep,
+            )  # fmt: skip
+            if sink is not None:
+                sink.write(done, count, record)
             done += count
-            if not adapting:
-                acceptance += float(accepted) * count / num_draws
-                divergences += int(diverged)
-                if keep:
-                    positions.append(np.asarray(kept[0])[:count])
-                summaries.append({k: np.asarray(v)[:count] for k, v in kept[1].items()})
+            accepted += float(tally.acceptance)
+            divergences += int(tally.divergences)
             if on_chunk is not None:
-                size = warmup.step_size if adapting else warmup.final
-                news = (float(accepted), float(size(chains.adaptation)), int(diverged))
-                on_chunk(done, total, phase, *news)
+                mean = float(tally.acceptance) / count
+                on_chunk(
+                    first + done,
+                    num_warmup + num_draws,
+                    phase,
+                    mean,
+                    float(tally.step_size),
+                    divergences,
+                )
+        return accepted / max(total, 1), divergences
+
+    run(0, num_warmup, "warmup", None)
+    sink = _Sink(num_draws)
+    acceptance, divergences = run(num_warmup, num_draws, "sampling", sink)
+    positions, summaries, energies = sink.arrays
     return Draws(
-        positions=np.concatenate(positions).swapaxes(0, 1) if keep else None,
-        summaries={
-            name: np.concatenate([part[name] for part in summaries]).T for name in summaries[0]
-        },
+        positions=positions,
+        summaries=summaries,
+        energies=energies,
         acceptance=acceptance,
         divergences=divergences,
-        step_size=float(warmup.final(chains.adaptation)),
+        step_size=float(warmup.final(carry[1])),
         num_leapfrogs=num_leapfrogs,
         gradients=num_draws * num_leapfrogs,
-        final=chains.state,
+        final=carry[0],
     )
 
 
-class _ValueAndGrad(eqx.Module):
-    """Log-density and gradient of a batch: one pass forward and one back."""
+class _Tally(NamedTuple):
+    """A chunk in three numbers: the sum of mean acceptances, divergences, the last step size."""
 
-    log_density: LogDensity
+    acceptance: Array
+    divergences: Array
+    step_size: Array
 
-    def __call__(self, position: Array) -> tuple[Array, Array]:
-        value, pullback = jax.vjp(self.log_density, position)
-        return value, pullback(jnp.ones_like(value))[0]
+
+class _Sink:
+    """Host arrays `[chains, draws, ...]`, filled a chunk `[size, chains, ...]` at a time."""
+
+    def __init__(self, draws: int) -> None:
+        self.draws = draws
+        self.arrays: Any = None
+
+    def write(self, done: int, count: int, record: Any) -> None:
+        """Keep the first `count` rows of `record` as draws from `done` on."""
+        record = jax.tree.map(np.asarray, record)
+        if self.arrays is None:
+            self.arrays = jax.tree.map(self._empty, record)
+        for array, rows in zip(jax.tree.leaves(self.arrays), jax.tree.leaves(record), strict=True):
+            array[:, done : done + count] = np.swapaxes(rows[:count], 0, 1)
+
+    def _empty(self, rows: np.ndarray) -> np.ndarray:
+        return np.empty((rows.shape[1], self.draws, *rows.shape[2:]), rows.dtype)
 
 
 @eqx.filter_jit
-def _start(log_density: LogDensity, position: Array, step_size: Array) -> _Chains:
-    return _Chains(hmc.init(position, _ValueAndGrad(log_density)), warmup.init(step_size))
+def _start(log_density, position):
+    return hmc.init(position, hmc.value_and_gradient(log_density))
 
 
 @eqx.filter_jit
 def _chunk(
-    chains: _Chains,
-    log_density: LogDensity,
-    key: PRNGKeyArray,
-    adapting: Array,
-    count: Array,
-    traced: tuple[Array, Array],
+    log_density,
+    summary,
+    key,
+    carry,
+    first,
+    count,
+    adapting,
+    *,
+    target,
+    jitter,
     num_leapfrogs: int,
-    summary: Summary | None,
-    chunk: int,
+    size: int,
     keep: bool,
-) -> tuple[_Chains, tuple[Array | None, Mapping[str, Array]], Array, Array]:
-    """`count` transitions, at most `chunk`; what they drew, mean acceptance, divergences."""
-    target, jitter = traced
-    value_and_grad = _ValueAndGrad(log_density)
+):
+    """Transitions `first` to `first + count - 1`; `count` is traced and at most `size`.
 
-    def transition(chains: _Chains, key: PRNGKeyArray) -> tuple[_Chains, tuple]:
-        adaptation = chains.adaptation
-        size = jnp.where(adapting, warmup.step_size(adaptation), warmup.final(adaptation))
+    Returns the carry, the record (positions, summaries, energies; each `[size, chains, ...]`, rows
+    from `count` on unspecified) and the `_Tally`.
+    """
+    value_and_grad = hmc.value_and_gradient(log_density)
+
+    def record_of(state: hmc.HMCState, energy: Array):
+        position, log_density, _ = state
+        summaries = {} if summary is None else summary(position, log_density)
+        _check_summaries(summaries, position.shape[0])
+        return (position if keep else None), summaries, energy
+
+    def transition(index, loop):
+        (state, averaging), record, tally = loop
+        step_size = jnp.where(adapting, warmup.step_size(averaging), warmup.final(averaging))
         state, info = hmc.step(
-            key, chains.state, value_and_grad, size, num_leapfrogs=num_leapfrogs, jitter=jitter
+            jax.random.fold_in(key, first + index), state, value_and_grad, step_size,
+            num_leapfrogs=num_leapfrogs, jitter=jitter,
+        )  # fmt: skip
+        adapted = warmup.update(averaging, info.acceptance_rate, target)
+        averaging = jax.tree.map(lambda new, old: jnp.where(adapting, new, old), adapted, averaging)
+        record = jax.tree.map(
+            lambda rows, row: rows.at[index].set(row), record, record_of(state, info.energy)
         )
-        acceptance = jnp.mean(info.acceptance_rate)
-        adapted = warmup.update(adaptation, acceptance, target)
-        adaptation = jax.tree.map(
-            lambda new, old: jnp.where(adapting, new, old), adapted, adaptation
+        tally = _Tally(
+            tally.acceptance + jnp.mean(info.acceptance_rate),
+            tally.divergences + jnp.sum(info.is_divergent),
+            step_size,
         )
-        scalars = {} if summary is None else summary(state.position, state.log_density)
-        told = (state.position if keep else None, scalars, acceptance, jnp.sum(info.is_divergent))
-        return _Chains(state, adaptation), told
+        return (state, averaging), record, tally
 
-    def skip(chains: _Chains, key: PRNGKeyArray) -> tuple[_Chains, tuple]:
-        shapes = jax.eval_shape(transition, chains, key)[1]
-        return chains, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    row = jax.eval_shape(record_of, carry[0], carry[0].log_density)
+    record = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), row)
+    zero = jnp.zeros_like(carry[0].log_density[0])
+    tally = _Tally(zero, jnp.zeros((), int), jnp.zeros_like(carry[1].log_step))
+    return jax.lax.fori_loop(0, count, transition, (carry, record, tally))
 
-    def maybe(chains: _Chains, number_and_key: tuple) -> tuple[_Chains, tuple]:
-        number, key = number_and_key
-        return jax.lax.cond(number < count, transition, skip, chains, key)
 
-    keys = jr.split(key, chunk)
-    chains, (positions, scalars, acceptance, divergent) = jax.lax.scan(
-        maybe, chains, (jnp.arange(chunk), keys)
+def _check_summaries(summaries: object, chains: int) -> None:
+    ok = isinstance(summaries, dict) and all(
+        jnp.shape(value) == (chains,) for value in summaries.values()
     )
-    return chains, (positions, scalars), jnp.sum(acceptance) / count, jnp.sum(divergent)
-
-
-def _check(
-    position: Array,
-    num_draws: int,
-    num_warmup: int,
-    num_leapfrogs: int,
-    chunk: int,
-    step_size: float,
-) -> None:
-    counts = {
-        "num_draws": (num_draws, 1),
-        "num_warmup": (num_warmup, 0),
-        "num_leapfrogs": (num_leapfrogs, 1),
-        "chunk": (chunk, 1),
-    }
-    for name, (value, least) in counts.items():
-        if value < least:
-            raise InputError(f"{name} is {value}; expected at least {least}")
-    if not step_size > 0:
-        raise InputError(f"step_size is {step_size}; expected a positive number")
-    if jnp.ndim(position) < 2:
+    if not ok:
+        shapes = jax.tree.map(jnp.shape, summaries)
         raise InputError(
-            f"position has shape {jnp.shape(position)}; expected [chains, *event], such as "
-            f"[64, dim]"
+            f"the summary returned {shapes}; expected a dictionary of arrays of shape ({chains},), "
+            f"one number a chain"
         )
-    if not bool(jnp.all(jnp.isfinite(position))):
-        raise InputError("position is not finite for some chains: start them elsewhere")

@@ -6,6 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+DISTRUST = "Do not trust this interval: "
+"""How `words` begin where an estimate does not hold."""
+
 
 @dataclass(frozen=True)
 class LogZ:

@@ -7,42 +7,51 @@ from math import hypot
 
 from numpy.typing import ArrayLike
 
-from tiltflow.normalizer.bridge import bridge
-from tiltflow.normalizer.estimate import LogZ
+from tiltflow.normalizer.bridge import bridge_or_contradiction
+from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.importance import importance
 
 MOST_APART = 3.0
 """Joint standard errors by which two trusted estimates may differ."""
+HIGHEST_K = 0.5
+"""From here on the weights have no variance."""
 
 
 def log_normalizer(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
     """log Z by importance sampling and, given draws of p, by bridge sampling.
 
-    Of the estimates that hold, the one with the smallest standard error. It stops holding if
-    another that holds differs by more than three joint standard errors: both use exact
-    identities, so one set of draws is not what it is said to be. Where none holds, the bridge
-    (or the only estimate) is returned with `holds=False` and the reason.
+    The bridge where it holds: it has the same draws of q and more, and at the optimum no larger
+    an error (Meng and Wong 1996); the smaller of two estimated errors would be the luckier one.
+    Where draws of p or overlap are wanting, the weights, if they hold. Where neither holds, or
+    the bridge finds that the draws contradict each other, the bridge with the reason.
+
+    Both use exact identities, so where both hold and yet differ by more than three joint
+    standard errors, one set of draws is not what it is said to be and nothing holds. Weights
+    with k-hat above 1/2 have no variance, hence no standard error, and are not heard.
 
     Args:
         f_q: [n], f in nats at independent exact draws of q.
         f_p: [chains, draws], f at draws of p, if there are any.
 
     Raises:
-        InputError: a wrong shape, fewer than 2 values, or a value that is not finite.
+        InputError: a wrong shape, fewer than 2 draws of q or 4 of p, or a value not finite.
     """
     by_weights = importance(f_q)
     if f_p is None:
         return by_weights
-    by_bridge = bridge(f_q, f_p)
-    trusted = [estimate for estimate in (by_bridge, by_weights) if estimate.holds]
-    if not trusted:
-        return by_bridge
-    best = min(trusted, key=lambda estimate: estimate.standard_error)
-    if len(trusted) == 2 and _apart(by_bridge, by_weights):
-        return replace(best, holds=False, words=_disagreement(by_bridge, by_weights))
+    by_bridge, contradicted = bridge_or_contradiction(f_q, f_p)
     if not by_bridge.holds:
-        return replace(best, words=f"{best.words} The bridge was set aside: {by_bridge.words}")
-    return best
+        instead = by_weights.holds and not contradicted
+        return _instead(by_weights, by_bridge) if instead else by_bridge
+    if by_weights.holds and by_weights.pareto_k < HIGHEST_K and _apart(by_bridge, by_weights):
+        return replace(by_bridge, holds=False, words=_disagreement(by_bridge, by_weights))
+    return by_bridge
+
+
+def _instead(by_weights: LogZ, by_bridge: LogZ) -> LogZ:
+    """The weights' estimate, which says why the bridge is not used."""
+    refused = by_bridge.words.removeprefix(DISTRUST)
+    return replace(by_weights, words=f"{by_weights.words} No bridge to the draws of p: {refused}")
 
 
 def _apart(a: LogZ, b: LogZ) -> bool:
@@ -53,7 +62,7 @@ def _apart(a: LogZ, b: LogZ) -> bool:
 
 def _disagreement(by_bridge: LogZ, by_weights: LogZ) -> str:
     return (
-        f"Do not trust this interval: bridge sampling says {by_bridge.mean:.3f} ±"
+        f"{DISTRUST}bridge sampling says {by_bridge.mean:.3f} ±"
         f" {by_bridge.standard_error:.3f} and importance sampling {by_weights.mean:.3f} ±"
         f" {by_weights.standard_error:.3f}, more than {MOST_APART:.0f} joint standard errors"
         " apart; the chains have not reached p, or the draws of q are not exact."
