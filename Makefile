@@ -9,7 +9,7 @@ run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/repo
 	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
 
 test: .venv/ready  ## the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: .venv/ready  ## lint and types
 	$(BIN)/ruff check .

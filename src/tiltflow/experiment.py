@@ -60,8 +60,8 @@ class SamplingSettings:
         exact_draws: of the backbone, for log Z.
     """
 
-    chains: int = 64
-    draws: int = 1_000
+    chains: int = 32
+    draws: int = 2_500
     warmup: int = 300
     leapfrogs: int = 8
     exact_draws: int = 200_000

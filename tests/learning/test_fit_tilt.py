@@ -188,7 +188,6 @@ def test_an_absurd_rate_ends_with_events_and_a_finite_tilt(problem, learner):
     assert float(judgement.gain_val) >= 0.0
 
 
-@pytest.mark.xfail(strict=True, reason="collapsed witnesses are believed: gains of 1e25 nats")
 @both
 def test_a_runaway_is_not_kept_for_a_gain_that_it_does_not_have(problem, learner):
     for seed in (2, 3, 4):

@@ -6,7 +6,7 @@ import pytest
 
 from tiltflow.learning.health import Monitor
 
-WELL = {"agreement": 1.0, "agree_within": 2.5, "acceptance": 0.8, "finite": True}
+WELL = {"agreement": 1.0, "agree_within": 2.5, "share": 0.3, "acceptance": 0.8, "finite": True}
 
 
 def test_a_healthy_stage_changes_nothing():
@@ -23,7 +23,10 @@ def test_a_healthy_stage_changes_nothing():
         ({"acceptance": 0.2}, "roll back, lower the rate by 30%", 0.7, 0.3),
         ({"agreement": -4.0}, "end stages at an effective share of 0.4", 1.0, 0.4),
         ({"agreement": 4.0}, "end stages at an effective share of 0.4", 1.0, 0.4),
-        ({"agreement": math.nan}, "end stages at an effective share of 0.4", 1.0, 0.4),
+        ({"agreement": math.nan}, "roll back, lower the rate by 30%", 0.7, 0.3),
+        ({"agreement": 1e6}, "roll back, lower the rate by 30%", 0.7, 0.3),
+        ({"share": 0.004}, "roll back, lower the rate by 30%", 0.7, 0.3),
+        ({"share": math.nan}, "roll back, lower the rate by 30%", 0.7, 0.3),
         # The gravest comes first: nothing else is to be read from a state that is not finite.
         ({"finite": False, "acceptance": 0.0}, "roll back, halve the rate", 0.5, 0.3),
     ],

@@ -86,7 +86,7 @@ def fit_tilt(
         if number % settings.judge_every and not last:
             continue
         good, judgement = state, judge.judge(state.average, state)
-        if float(judgement.gain_val) > float(best_judgement.gain_val):
+        if judgement.holds and float(judgement.gain_val) > float(best_judgement.gain_val):
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
         listen("tilt", "stage", **_told(settings, number, state, info, judgement))
@@ -124,6 +124,7 @@ def _health(
         agreement=float(info.agreement),
         # Persistent chains lag a little at every moment: only a gross lag is worth an action.
         agree_within=settings.agree_within * (1 if settings.learner == "population" else 4),
+        share=float(info.share),
         acceptance=float(info.acceptance),
         finite=bool(finite),
     )
@@ -149,6 +150,7 @@ def _told(
         "log_z": float(judgement.log_z),
         "log_z_running": float(running),
         "ess_bank": float(judgement.ess_bank),
+        "holds": bool(judgement.holds),
         "share": float(info.share),
         "transitions": int(info.transitions),
         "acceptance": float(info.acceptance),

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 LOWEST_ACCEPTANCE = 0.4
+LOWEST_SHARE = 0.01  # effective share of the witnesses: below it resampling leaves a handful
+GROSS = 4.0  # times the agreement asked for
 LOWEST_RATE_SCALE = 1e-3
 
 
@@ -20,7 +22,13 @@ class Monitor:
     rate_scale: float = 1.0
 
     def react(
-        self, *, agreement: float, agree_within: float, acceptance: float, finite: bool
+        self,
+        *,
+        agreement: float,
+        agree_within: float,
+        share: float,
+        acceptance: float,
+        finite: bool,
     ) -> tuple[str, str] | None:
         """Change the settings if a stage went wrong; returns (action, why), or None.
 
@@ -29,6 +37,18 @@ class Monitor:
         if not finite:
             self._slow_down(0.5)
             return "roll back, halve the rate", "f or the particles are not finite"
+        if not share >= LOWEST_SHARE:
+            self._slow_down(0.7)
+            return (
+                "roll back, lower the rate by 30%",
+                f"the weights collapsed: {share:.1%} of the witnesses are left",
+            )
+        if not abs(agreement) <= GROSS * agree_within:
+            self._slow_down(0.7)
+            return (
+                "roll back, lower the rate by 30%",
+                f"learners and witnesses are {agreement:+.0f} standard errors apart",
+            )
         if acceptance < LOWEST_ACCEPTANCE:
             self._slow_down(0.7)
             return "roll back, lower the rate by 30%", f"acceptance fell to {acceptance:.2f}"

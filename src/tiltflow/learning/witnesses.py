@@ -19,6 +19,8 @@ from tiltflow.normalizer.running import bridge_jax
 from tiltflow.tilts import MLPTilt
 
 DRAWS = 10  # dequantisations of each held-out row
+FEWEST_DRAWS = 10.0  # effective, on either side of the bridge
+LARGEST_F = 1e4  # nats
 
 
 class Judgement(eqx.Module):
@@ -30,6 +32,7 @@ class Judgement(eqx.Module):
         log_z: once that is done: then it is -KL(p, q).
         f_val: mean f of the validation rows, likewise: 0 for a model that fits them.
         ess_bank, ess_witnesses: effective draws on either side of the bridge.
+        holds: whether these numbers can be believed: see `Judge.judge`.
     """
 
     gain_train: Array
@@ -39,6 +42,7 @@ class Judgement(eqx.Module):
     f_val: Array
     ess_bank: Array
     ess_witnesses: Array
+    holds: Array
 
 
 class Judge(eqx.Module):
@@ -64,13 +68,26 @@ class Judge(eqx.Module):
 
     @eqx.filter_jit
     def judge(self, tilt: MLPTilt, state: LearnerState) -> Judgement:
-        """The gains of `tilt`, with the witnesses of `state` reweighted to it."""
+        """The gains of `tilt`, with the witnesses of `state` reweighted to it.
+
+        A tilt that has run away leaves its witnesses behind, and they would vouch for any gain.
+        So a judgement holds only if both sides of the bridge rest on some draws, f is not larger
+        than float32 can tell apart, and E_q f <= log Z <= E_p f, as Jensen's inequality has it.
+        """
         f = jax.vmap(tilt)
         witnesses = state.particles.witnesses
         f_witnesses = f(state.particles.y[witnesses])
         log_weights = f_witnesses - state.particles.f[witnesses]
-        log_z, ess_bank, ess_witnesses = bridge_jax(f(self.bank), f_witnesses, log_weights)
+        f_bank = f(self.bank)
+        log_z, ess_bank, ess_witnesses = bridge_jax(f_bank, f_witnesses, log_weights)
         level = jnp.sum(jax.nn.softmax(log_weights) * f_witnesses)
+        error = 3 * jnp.std(f_witnesses) / jnp.sqrt(ess_witnesses) + 1e-3
+        holds = (
+            (jnp.minimum(ess_bank, ess_witnesses) >= FEWEST_DRAWS)
+            & (jnp.max(jnp.abs(f_witnesses - jnp.mean(f_bank))) < LARGEST_F)
+            & (jnp.mean(f_bank) <= log_z + error)
+            & (log_z <= level + error)
+        )
         f_val = jnp.mean(f(self.val))
         return Judgement(
             gain_train=jnp.mean(f(self.train)) - log_z,
@@ -80,4 +97,5 @@ class Judge(eqx.Module):
             f_val=f_val - level,
             ess_bank=ess_bank,
             ess_witnesses=ess_witnesses,
+            holds=holds,
         )
