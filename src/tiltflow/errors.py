@@ -10,3 +10,10 @@ class InputError(ValueError):
     def __init__(self, message: str) -> None:
         """Fold `message` into one line."""
         super().__init__(" ".join(message.split()))
+
+
+def at_least_one(settings: object, *names: str) -> None:
+    """Raises InputError for the first of the named settings that is below 1."""
+    for name in names:
+        if not getattr(settings, name) >= 1:
+            raise InputError(f"{name} is {getattr(settings, name)}; expected at least 1")

@@ -18,7 +18,7 @@ import numpy as np
 from tiltflow.backbones import fit_units
 from tiltflow.data import Dataset, split
 from tiltflow.diagnostics.verdict import Check
-from tiltflow.errors import InputError
+from tiltflow.errors import InputError, at_least_one
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.likelihood import Scores, score
 from tiltflow.evaluation.mixing import mixing
@@ -76,6 +76,15 @@ class Settings:
     tilt: TiltSettings = field(default_factory=TiltSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
 
+    def check(self) -> None:
+        """Raises InputError for the first setting that cannot work."""
+        at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
+        at_least_one(self.backbone, "steps", "batch", "patience")
+        self.tilt.check()
+        for name in ("chains", "draws"):
+            if getattr(self.sampling, name) < 4:
+                raise InputError(f"{getattr(self.sampling, name)} {name}; expected at least 4")
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -116,6 +125,7 @@ def fit(
         InputError: data or settings that cannot work.
     """
     settings = settings or Settings()
+    settings.check()
     if seed < 0:
         raise InputError(f"the seed is {seed}; expected 0 or more")
     started = time.monotonic()

@@ -11,5 +11,5 @@ QUICK = ("--backbone-steps", "250", "--tilt-steps", "60", "--particles", "256", 
 def small_run(tmp_path_factory):
     """The folder and the exit status of a run that learns little, in seconds."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    status = run(["fit", "digits", "--out", str(folder), *QUICK, "--draws", "60"])
+    status = run(["fit", "digits", "--out", str(folder), *QUICK, "--draws", "20"])
     return folder, status

@@ -1,6 +1,5 @@
-"""The other commands, on a finished run; help; and mistakes, one line each with status 2."""
+"""Help, and mistakes: one line each, status 2, and nothing on disk has changed."""
 
-import json
 import subprocess
 import sys
 
@@ -8,40 +7,6 @@ import numpy as np
 import pytest
 
 from tiltflow.cli.main import run
-
-
-def test_sample_writes_draws_in_data_units(small_run, tmp_path, capsys):
-    folder, _ = small_run
-    out = tmp_path / "draws.npz"
-    arguments = ["sample", str(folder), "--out", str(out), "--chains", "8", "--draws", "30"]
-    status = run([*arguments, "--warmup", "20", "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert status == (3 if told["verdict"]["status"] == "failed" else 0)
-    with np.load(out, allow_pickle=False) as arrays:
-        assert arrays["x"].shape == (8, 30, 8, 8)
-        assert arrays["u"].shape == (8, 30, 64)
-        assert arrays["f"].shape == (8, 30)
-        x = arrays["x"]
-    assert x.min() >= 0
-    assert x.max() <= 16
-    assert np.all(x == np.floor(x))
-    assert run(arguments) == 2  # it is there already
-    assert "--overwrite" in capsys.readouterr().err
-
-
-def test_report_and_info(small_run, capsys):
-    folder, _ = small_run
-    capsys.readouterr()
-    (folder / "report.html").unlink()
-    assert run(["report", str(folder)]) == 0
-    assert capsys.readouterr().out.strip() == str(folder / "report.html")
-    assert (folder / "report.html").exists()
-    assert run(["info", str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["data"]["train"] == 1300
-    assert run(["info", str(folder)]) == 0
-    assert "tilted.nll_test" in capsys.readouterr().out
-    assert run(["info", "--json"]) == 0
-    assert "jax" in json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("command", [[], ["fit"], ["sample"], ["report"], ["info"]])
@@ -61,8 +26,8 @@ MISTAKES = {
     "unknown learner": (["fit", "digits", "--learner", "magic"], "learner"),
     "unknown units": (["fit", "digits", "--units", "magic"], "units"),
     "odd particles": (["fit", "digits", "--particles", "7"], "7 particles"),
-    "no draws": (["fit", "digits", "--draws", "0"], "--draws is 0"),
-    "no steps": (["fit", "digits", "--tilt-steps", "0"], "--tilt-steps is 0"),
+    "no draws": (["fit", "digits", "--draws", "0"], "0 draws"),
+    "no steps": (["fit", "digits", "--tilt-steps", "0"], "steps is 0"),
     "sample from nothing": (["sample", "nowhere"], "nowhere is not a run"),
     "report on nothing": (["report", "nowhere"], "nowhere is not a run"),
     "info on nothing": (["info", "nowhere"], "nowhere is not a run"),

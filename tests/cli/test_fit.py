@@ -1,4 +1,4 @@
-"""`tiltflow fit`, whole, on little: what it writes, and that it writes the same again."""
+"""The commands, whole, on little: what they write, and that they write the same again."""
 
 import json
 import tomllib
@@ -34,6 +34,10 @@ def metrics_of(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
+def events_of(folder):
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
 def test_what_a_run_holds(small_run):
     folder, _ = small_run
     assert {entry.name for entry in folder.iterdir()} == {
@@ -54,7 +58,9 @@ def test_what_a_run_holds(small_run):
     assert config["seed"] == 0
     assert config["backbone"]["steps"] == 250
     assert config["tilt"]["particles"] == 256
-    phases = [json.loads(line)["phase"] for line in (folder / "events.jsonl").open()]
+    phases = [
+        json.loads(line)["phase"] for line in (folder / "events.jsonl").read_text().splitlines()
+    ]
     assert list(dict.fromkeys(phases)) == ["backbone", "tilt", "sampling", "report"]
 
 
@@ -76,7 +82,7 @@ def test_metrics_have_their_keys_and_are_consistent(small_run):
 
 
 def test_too_few_draws_are_not_converged(small_run):
-    """16 chains of 60 draws cannot pass: the run is written, and the status says so."""
+    """16 chains of 20 draws cannot pass: the run is written, and the status says so."""
     folder, status = small_run
     assert metrics_of(folder)["verdict"]["status"] == "failed"
     assert status == 3
@@ -85,7 +91,7 @@ def test_too_few_draws_are_not_converged(small_run):
 def test_the_same_seed_gives_the_same_numbers(small_run, tmp_path):
     folder, _ = small_run
     again = tmp_path / "again"
-    run(["fit", "digits", "--out", str(again), *QUICK, "--draws", "60"])
+    run(["fit", "digits", "--out", str(again), *QUICK, "--draws", "20"])
     first, second = metrics_of(folder), metrics_of(again)
     for metrics in (first, second):
         del metrics["seconds"]
@@ -96,7 +102,7 @@ def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_
     folder, _ = small_run
     capsys.readouterr()
     other = tmp_path / "other"
-    run(["fit", "digits", "--out", str(other), *QUICK, "--draws", "60", "--seed", "1", "--json"])
+    run(["fit", "digits", "--out", str(other), *QUICK, "--draws", "20", "--seed", "1", "--json"])
     out = capsys.readouterr().out
     told = json.loads(out)
     assert told["tilted"] == metrics_of(other)["tilted"]
@@ -106,9 +112,9 @@ def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_
 
 def test_persistent_chains_behind_the_same_interface(tmp_path):
     folder = tmp_path / "persistent"
-    run(["fit", "digits", "--out", str(folder), *QUICK, "--draws", "60", "--learner", "persistent"])
-    stages = [json.loads(line) for line in (folder / "events.jsonl").open()]
-    assert {e["learner"] for e in stages if e["event"] == "stage"} == {"persistent"}
+    run(["fit", "digits", "--out", str(folder), *QUICK, "--draws", "20", "--learner", "persistent"])
+    stages = [event for event in events_of(folder) if event["event"] == "stage"]
+    assert {event["learner"] for event in stages} == {"persistent"}
 
 
 def test_a_table_of_continuous_columns(tmp_path):
@@ -118,7 +124,7 @@ def test_a_table_of_continuous_columns(tmp_path):
     source = tmp_path / "ring.csv"
     np.savetxt(source, x, delimiter=",", header="a,b,c", comments="")
     folder = tmp_path / "ring"
-    run(["fit", str(source), "--out", str(folder), *QUICK, "--draws", "60"])
+    run(["fit", str(source), "--out", str(folder), *QUICK, "--draws", "20"])
     metrics = metrics_of(folder)
     assert metrics["data"]["shape"] == [3]
     assert not metrics["data"]["integers"]
@@ -135,3 +141,37 @@ def test_overwrite_must_be_told(small_run, capsys):
     assert "--overwrite" in told
     assert {entry: entry.stat().st_mtime_ns for entry in folder.rglob("*")} == before
     assert not [entry for entry in folder.parent.iterdir() if entry != folder]
+
+
+def test_sample_writes_draws_in_data_units(small_run, tmp_path, capsys):
+    folder, _ = small_run
+    out = tmp_path / "draws.npz"
+    arguments = ["sample", str(folder), "--out", str(out), "--chains", "8", "--draws", "30"]
+    status = run([*arguments, "--warmup", "20", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert status == (3 if told["verdict"]["status"] == "failed" else 0)
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["x"].shape == (8, 30, 8, 8)
+        assert arrays["u"].shape == (8, 30, 64)
+        assert arrays["f"].shape == (8, 30)
+        x = arrays["x"]
+    assert x.min() >= 0
+    assert x.max() <= 16
+    assert np.all(x == np.floor(x))
+    assert run(arguments) == 2  # it is there already
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_report_and_info(small_run, capsys):
+    folder, _ = small_run
+    capsys.readouterr()
+    (folder / "report.html").unlink()
+    assert run(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    assert (folder / "report.html").exists()
+    assert run(["info", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["train"] == 1300
+    assert run(["info", str(folder)]) == 0
+    assert "tilted.nll_test" in capsys.readouterr().out
+    assert run(["info", "--json"]) == 0
+    assert "jax" in json.loads(capsys.readouterr().out)

@@ -56,36 +56,24 @@ def fit(
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import show_metrics
     from tiltflow.data import load
-    from tiltflow.errors import InputError
+    from tiltflow.experiment import Settings
+    from tiltflow.experiment import fit as run_experiment
+    from tiltflow.learning import TiltSettings
+    from tiltflow.report.page import write_report
     from tiltflow.runs import RunStore
 
     dataset = load(data, key=key)
-    counts = {
-        "--backbone-steps": backbone_steps,
-        "--tilt-steps": tilt_steps,
-        "--particles": particles,
-        "--chains": chains,
-        "--draws": draws,
-    }
-    for option, value in counts.items():
-        least = 4 if option in ("--particles", "--chains", "--draws") else 1
-        if value is not None and value < least:
-            raise InputError(f"{option} is {value}; expected at least {least}")
     out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
+    settings = Settings()
+    settings = Settings(
+        model=replace(settings.model, units=units),
+        backbone=_with(settings.backbone, steps=backbone_steps),
+        tilt=TiltSettings.default(learner, steps=tilt_steps, particles=particles),
+        sampling=_with(settings.sampling, chains=chains, draws=draws),
+    )
+    settings.check()
     store = RunStore.create(out, overwrite=overwrite)
     with store, Progress(quiet=json) as progress:
-        from tiltflow.experiment import Settings
-        from tiltflow.experiment import fit as run_experiment
-        from tiltflow.learning import TiltSettings
-        from tiltflow.report.page import write_report
-
-        settings = Settings()
-        settings = Settings(
-            model=replace(settings.model, units=units),
-            backbone=_with(settings.backbone, steps=backbone_steps),
-            tilt=TiltSettings.default(learner, steps=tilt_steps, particles=particles),
-            sampling=_with(settings.sampling, chains=chains, draws=draws),
-        )
         store.write_config(
             {
                 "command": shlex.join(["tiltflow", *sys.argv[1:]]),

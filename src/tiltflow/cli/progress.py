@@ -35,6 +35,7 @@ class Progress:
     def tell(self, phase: str, event: str, **fields: Any) -> None:
         """Show an event of the experiment."""
         if phase not in self._tasks:
+            self._bars.start()
             self._finish_all()
             self._tasks[phase] = self._bars.add_task(
                 TITLES.get(phase, phase), total=fields.get("steps"), words=""
@@ -52,8 +53,7 @@ class Progress:
             )
 
     def __enter__(self) -> "Progress":
-        """Start the display."""
-        self._bars.start()
+        """Nothing yet: the display starts with the first event, so that mistakes stay one line."""
         return self
 
     def __exit__(
@@ -63,9 +63,10 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         """Leave the bars as they are."""
-        if kind is None:
-            self._finish_all()
-        self._bars.stop()
+        if self._tasks:
+            if kind is None:
+                self._finish_all()
+            self._bars.stop()
 
     def _finish_all(self) -> None:
         for task in self._bars.tasks:

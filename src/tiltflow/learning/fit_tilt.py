@@ -43,9 +43,11 @@ def fit_tilt(
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
-        InputError: an unknown learner, an odd number of particles, a tilt that is not zero.
+        InputError: settings that cannot work, or a tilt that is not zero.
     """
-    stage = _checked(tilt, backbone, settings)
+    settings.check()
+    _checked(tilt, backbone)
+    stage = LEARNERS[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
     particles = exact(particles_key, backbone, settings.particles, FIRST_STEP_SIZE)
     state = LearnerState(
@@ -101,19 +103,11 @@ def fit_tilt(
     return best, best_judgement, state
 
 
-def _checked(tilt: MLPTilt, backbone: Backbone, settings: TiltSettings) -> Stage:
-    """The learner's stage; raises InputError for settings that cannot work."""
-    if settings.learner not in LEARNERS:
-        raise InputError(f"learner {settings.learner!r}; expected {' or '.join(sorted(LEARNERS))}")
-    if settings.particles < 4 or settings.particles % 2:
-        raise InputError(
-            f"{settings.particles} particles; expected an even number of at least 4: half of "
-            f"them learn, half are witnesses"
-        )
+def _checked(tilt: MLPTilt, backbone: Backbone) -> None:
+    """Raises InputError for a tilt at which exact draws are not exact."""
     y = jr.normal(jr.key(0), (8, math.prod(backbone.data_shape)))
     if jnp.any(jax.vmap(tilt)(y) != 0):
         raise InputError("the tilt is not zero; expected f = 0, where N(0, I) draws are exact")
-    return LEARNERS[settings.learner]
 
 
 def _health(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import optimiser
 from tiltflow.learning.particles import Particles
 from tiltflow.tilts import MLPTilt
@@ -85,6 +86,7 @@ _STATIC = (
 )
 
 
+LEARNERS = ("persistent", "population")
 _PERSISTENT = {"steps": 2_000, "particles": 512, "rate": 5e-4, "leapfrogs": 5, "judge_every": 5}
 
 
@@ -144,6 +146,17 @@ class TiltSettings:
         suited = dict(_PERSISTENT) if learner == "persistent" else {}
         suited |= {name: value for name, value in changes.items() if value is not None}
         return cls(learner=learner, **suited)
+
+    def check(self) -> None:
+        """Raises InputError for the first setting that cannot work."""
+        if self.learner not in LEARNERS:
+            raise InputError(f"learner {self.learner!r}; expected {' or '.join(LEARNERS)}")
+        if self.particles < 4 or self.particles % 2:
+            raise InputError(
+                f"{self.particles} particles; expected an even number of at least 4: half of "
+                f"them learn, half are witnesses"
+            )
+        at_least_one(self, "steps", "batch_data", "batch_particles", "leapfrogs", "bank")
 
     def traced(self) -> "TiltSettings":
         """The same settings, those that may change without recompiling as arrays."""
