@@ -6,13 +6,16 @@ python examples/quickstart.py [--quick]
 import sys
 
 import tiltflow
+from tiltflow.experiment import SamplingSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 
 data = tiltflow.load_data("digits")
 settings = tiltflow.Settings()
 if "--quick" in sys.argv:  # for tests: everything runs, nothing is learned
     settings = tiltflow.Settings(
-        backbone=BackboneSettings(steps=250), tilt=TiltSettings(steps=40, particles=128)
+        backbone=BackboneSettings(steps=250),
+        tilt=TiltSettings(steps=40, particles=128),
+        sampling=SamplingSettings(chains=16, draws=20, exact_draws=10_000),
     )
 result = tiltflow.fit(data, settings, seed=0)
 

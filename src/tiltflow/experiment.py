@@ -40,7 +40,7 @@ class ModelSettings:
     """The sizes of the networks, and the units; as in `spec.ModelSpec`."""
 
     units: str = "auto"
-    blocks: int = 3
+    blocks: int = 4
     flow_width: int = 64
     flow_dropout: float = 0.2
     tilt_width: int = 256
@@ -76,8 +76,10 @@ class Settings:
     tilt: TiltSettings = field(default_factory=TiltSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
 
-    def check(self) -> None:
-        """Raises InputError for the first setting that cannot work."""
+    def check(self, seed: int) -> None:
+        """Raises InputError for the first setting that cannot work, or a negative seed."""
+        if seed < 0:
+            raise InputError(f"the seed is {seed}; expected 0 or more")
         at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
         at_least_one(self.backbone, "steps", "batch", "patience")
         self.tilt.check()
@@ -125,9 +127,7 @@ def fit(
         InputError: data or settings that cannot work.
     """
     settings = settings or Settings()
-    settings.check()
-    if seed < 0:
-        raise InputError(f"the seed is {seed}; expected 0 or more")
+    settings.check(seed)
     started = time.monotonic()
     keys = dict(zip(("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence"),
                     jr.split(jr.key(seed), 8), strict=True))  # fmt: skip
@@ -268,13 +268,15 @@ def _checks(log_z: LogZ, judgement: Judgement) -> list[Check]:
     allowed = max(HONEST, 3 * log_z.standard_error)
     return [
         Check(
-            name="log Z",
+            name="log Z, standard error",
             value=log_z.standard_error,
             limit=0.5,
             ok=log_z.holds and log_z.standard_error <= 0.5,
             severity="failed",
-            means="The likelihood of the tilted model is not known.",
-            try_=f"{log_z.words} Run longer chains, or learn for fewer steps.",
+            means="The likelihood of the tilted model is not known."
+            if log_z.holds
+            else f"The likelihood of the tilted model is not known. {log_z.words}",
+            try_="Draw longer chains, or learn for fewer steps.",
         ),
         Check(
             name="witnesses against fresh chains",

@@ -71,7 +71,7 @@ def fit(
         tilt=TiltSettings.default(learner, steps=tilt_steps, particles=particles),
         sampling=_with(settings.sampling, chains=chains, draws=draws),
     )
-    settings.check()
+    settings.check(seed)
     store = RunStore.create(out, overwrite=overwrite)
     with store, Progress(quiet=json) as progress:
         store.write_config(

@@ -49,6 +49,7 @@ def sample(
         ("--chains", chains, 4),
         ("--draws", draws, 4),
         ("--warmup", warmup, 0),
+        ("--seed", seed, 0),
     ):
         if value < least:
             raise InputError(f"{name} is {value}; expected at least {least}")

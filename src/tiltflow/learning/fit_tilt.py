@@ -1,6 +1,7 @@
 """The loop that both learners share: a stage, a look at its health, a judgement, the best kept."""
 
 import math
+import time
 from collections.abc import Callable
 
 import equinox as eqx
@@ -64,7 +65,7 @@ def fit_tilt(
     best, best_judgement, best_stage, best_step = tilt, judge.judge(tilt, state), 0, 0
     monitor = Monitor(settings.share_end)
     traced = settings.traced()
-    number, good = 0, state
+    number, good, started = 0, state, time.monotonic()
     while int(state.steps) < settings.steps and not monitor.gave_up:
         key, stage_key = jr.split(key)
         number += 1
@@ -91,7 +92,8 @@ def fit_tilt(
         if judgement.holds and float(judgement.gain_val) > float(best_judgement.gain_val):
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
-        listen("tilt", "stage", **_told(settings, number, state, info, judgement))
+        seconds = time.monotonic() - started
+        listen("tilt", "stage", **_told(settings, number, state, info, judgement, seconds))
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -130,6 +132,7 @@ def _told(
     state: LearnerState,
     info: StageInfo,
     judgement: Judgement,
+    seconds: float,
 ) -> dict[str, float | int | str]:
     """The fields of a stage's event."""
     running = state.log_z + log_mean_exp(state.log_weights[state.particles.witnesses])
@@ -138,6 +141,7 @@ def _told(
         "stage": number,
         "step": int(state.steps),
         "steps": settings.steps,
+        "seconds": round(seconds, 2),
         "gradients": int(state.gradients),
         "gain_train": float(judgement.gain_train),
         "gain_val": float(judgement.gain_val),

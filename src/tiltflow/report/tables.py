@@ -43,7 +43,7 @@ def checks_table(checks: Iterable[Mapping[str, Any]]) -> Markup | None:
     ]
     if not rows:
         return None
-    head = ("", "Check", "Value", "Limit", "What it means", "What to try")
+    head = ("", "Check", "Value", "Limit", "A failure means", "Then try")
     return scrolling("The verdict’s checks", head, [element("tbody", *rows)], class_="checks")
 
 
