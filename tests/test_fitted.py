@@ -145,6 +145,14 @@ TAMPERED = {
 }
 
 
+def test_scores_and_samples_of_integers_are_of_integers():
+    model, x = fitted("logit")
+    with pytest.raises(InputError, match="not integers"):
+        model.log_prob(x + 0.5)
+    far = model.push(np.random.default_rng(0).normal(scale=9, size=(500, 3)).astype(np.float32))
+    assert set(np.unique(far)) <= set(np.unique(x))
+
+
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_tampered_folder_is_refused_in_one_line(name, tmp_path):
     change, words = TAMPERED[name]

@@ -17,3 +17,9 @@ def at_least_one(settings: object, *names: str) -> None:
     for name in names:
         if not getattr(settings, name) >= 1:
             raise InputError(f"{name} is {getattr(settings, name)}; expected at least 1")
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that random keys cannot be made from."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"the seed is {seed}; expected 0 to 2^63 - 1")

@@ -20,7 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from tiltflow._version import __version__
-from tiltflow.backbones.units import dequantise
+from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError
 from tiltflow.mcmc.run import Draws
 from tiltflow.mcmc.run import sample as run_chains
@@ -109,11 +109,13 @@ class FittedModel:
         """Integers from dequantised values, inside their range; continuous data as they are."""
         if not self.integers:
             return x
-        units: Any = self.model.backbone.units
-        if self.spec.units == "gaussianise":
-            low, high = float(units.low), float(units.low) + units.levels - 1
-            return np.clip(np.floor(x), low, high)
-        return np.floor(x)
+        x = np.floor(x)
+        units = self.model.backbone.units
+        if isinstance(units, Gaussianise):
+            return np.clip(x, float(units.low), float(units.low) + units.levels - 1)
+        if isinstance(units, Logit):
+            return np.clip(x, float(units.low), float(units.high) - 1)
+        return x
 
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
         x = np.asarray(x, np.float32)
@@ -121,6 +123,11 @@ class FittedModel:
             raise InputError(
                 f"rows of shape {x.shape[1:]}; expected {self.spec.data_shape}, the shape of the "
                 f"data that this model was fitted to"
+            )
+        if self.integers and np.any(x != np.floor(x)):
+            raise InputError(
+                "the rows hold values that are not integers; expected integers, which this model "
+                "was fitted to and dequantises itself"
             )
         keys = jr.split(jr.key(seed), draws if self.integers else 1)
         total = np.zeros(len(x))

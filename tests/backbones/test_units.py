@@ -152,3 +152,22 @@ def test_errors_say_what_to_do_in_one_line(integers, kind, scale, are_integers, 
     assert "\n" not in message
     for words in expected:
         assert words in message
+
+
+@pytest.mark.parametrize("kind", ["gaussianise", "logit", "standardise", "whiten"])
+def test_integers_with_a_constant_column_have_coordinates_of_unit_size(kind):
+    rng = np.random.default_rng(0)
+    x = np.c_[rng.integers(0, 17, (400, 3)), np.zeros((400, 1))].astype(np.float32)
+    units = fit_units(kind, x, integers=True)
+    y = jax.vmap(units.encode)(dequantise(jr.key(0), jnp.asarray(x)))
+    assert float(jnp.abs(y).max()) < 12
+    if kind in ("standardise", "whiten"):
+        np.testing.assert_allclose(y.mean(0), 0.0, atol=0.15)
+        np.testing.assert_allclose(y.std(0), 1.0, atol=0.1)
+
+
+def test_logit_takes_integers_that_training_has_not_seen():
+    x = np.arange(5, dtype=np.float32).repeat(20)[:, None]
+    units = fit_units("logit", x, integers=True, limits=(-1.0, 6.0))
+    y, log_det = jax.vmap(units.encode_and_log_det)(jnp.asarray([[-0.5], [6.9]]))
+    assert bool(jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(log_det)))

@@ -23,6 +23,7 @@ MISTAKES = {
     "no data": (["fit"], "DATA"),
     "seed is text": (["fit", "digits", "--seed", "x"], "seed"),
     "seed below 0": (["fit", "digits", "--seed", "-1"], "-1"),
+    "seed too large": (["fit", "digits", "--seed", str(2**63)], "2^63"),
     "unknown learner": (["fit", "digits", "--learner", "magic"], "learner"),
     "unknown units": (["fit", "digits", "--units", "magic"], "units"),
     "odd particles": (["fit", "digits", "--particles", "7"], "7 particles"),

@@ -1,6 +1,7 @@
 """The commands, whole, on little: what they write, and that they write the same again."""
 
 import json
+import shutil
 import tomllib
 
 import numpy as np
@@ -98,6 +99,17 @@ def test_the_same_seed_gives_the_same_numbers(small_run, tmp_path):
     assert first == second
 
 
+def test_overwrite_replaces_a_run_and_leaves_nothing_beside_it(small_run, tmp_path, capsys):
+    """What a second `make run` does."""
+    copy = tmp_path / "digits"
+    shutil.copytree(small_run[0], copy)
+    (copy / "old").write_text("of the previous run")
+    run(["fit", "digits", "--out", str(copy), *QUICK, "--draws", "20", "--overwrite"])
+    assert not (copy / "old").exists()
+    assert (copy / "report.html").exists()
+    assert list(tmp_path.iterdir()) == [copy]
+
+
 def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_path, capsys):
     folder, _ = small_run
     capsys.readouterr()
@@ -175,3 +187,14 @@ def test_report_and_info(small_run, capsys):
     assert "tilted.nll_test" in capsys.readouterr().out
     assert run(["info", "--json"]) == 0
     assert "jax" in json.loads(capsys.readouterr().out)
+
+
+def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
+    """One step: f stays 0 or nearly so. No traceback, no NaN in the JSON, and a caution."""
+    folder = tmp_path / "nothing"
+    options = ["--backbone-steps", "250", "--tilt-steps", "1", "--particles", "128"]
+    capsys.readouterr()
+    run(["fit", "digits", "--out", str(folder), *options, "--draws", "20", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert "gain, lower end" in [c["name"] for c in told["verdict"]["checks"] if not c["ok"]]
+    assert told["verdict"]["status"] != "ok"

@@ -1,5 +1,6 @@
 """AdamW with traced settings: the same numbers as optax's."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -7,15 +8,16 @@ import numpy as np
 import optax
 import pytest
 
+from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.learning import optimiser
 
-PARAMETERS = {"matrix": jnp.ones((3, 2)), "bias": jnp.full(2, 2.0), "frozen": None}
+PARAMETERS = {"weight": jnp.ones((3, 2)), "bias": jnp.full(2, 2.0), "frozen": None}
 
 
 def loss(parameters, key):
     """Badly scaled and noisy, with gradients on both sides of the clipping norm."""
     x = jr.normal(key, (3,)) * jnp.asarray([0.1, 1.0, 3.0])
-    return jnp.sum((x @ parameters["matrix"] + parameters["bias"]) ** 2)
+    return jnp.sum((x @ parameters["weight"] + parameters["bias"]) ** 2)
 
 
 def test_twenty_steps_are_those_of_optax():
@@ -27,7 +29,7 @@ def test_twenty_steps_are_those_of_optax():
             b1=0.9,
             b2=0.999,
             weight_decay=decay,
-            mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree),
+            mask={"weight": True, "bias": False, "frozen": False},
         ),
     )
     ours, expected = PARAMETERS, PARAMETERS
@@ -37,17 +39,24 @@ def test_twenty_steps_are_those_of_optax():
         ours, our_state = optimiser.update(ours, gradient, our_state, rate, decay)
         updates, their_state = theirs.update(jax.grad(loss)(expected, key), their_state, expected)
         expected = optax.apply_updates(expected, updates)
-    assert float(jnp.abs(ours["matrix"] - 1).max()) > 0.1
-    for name in ("matrix", "bias"):
+    assert float(jnp.abs(ours["weight"] - 1).max()) > 0.1
+    for name in ("weight", "bias"):
         np.testing.assert_allclose(ours[name], expected[name], rtol=1e-5)
     assert ours["frozen"] is None
 
 
-def test_only_matrices_decay():
-    still = jax.tree.map(jnp.zeros_like, PARAMETERS)
-    decayed, _ = optimiser.update(PARAMETERS, still, optimiser.ADAM.init(still), 0.1, 2.0)
-    np.testing.assert_allclose(decayed["matrix"], 0.8, rtol=1e-6)
-    np.testing.assert_array_equal(decayed["bias"], PARAMETERS["bias"])
+def test_only_weights_decay():
+    """Of a real flow: its biases have a leading axis, of blocks, and must not decay all the same."""
+    units = fit_units("standardise", np.random.default_rng(0).normal(size=(50, 4)), integers=False)
+    flow = CouplingFlow(units, num_blocks=2, width=8, key=jr.key(0))
+    flow = jax.tree.map(lambda x: jnp.ones_like(x) if eqx.is_inexact_array(x) else x, flow)
+    parameters = eqx.filter(flow.blocks, eqx.is_inexact_array)
+    still = jax.tree.map(jnp.zeros_like, parameters)
+    decayed, _ = optimiser.update(parameters, still, optimiser.ADAM.init(still), 0.1, 2.0)
+    for conditioner in (decayed.to_first, decayed.to_second):
+        for layer in (conditioner.hidden, conditioner.out):
+            np.testing.assert_allclose(layer.weight, 0.8, rtol=1e-6)
+            np.testing.assert_array_equal(layer.bias, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ trained afterwards. All methods take one example.
 """
 
 import abc
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -160,31 +159,29 @@ class Gaussianise(Units):
         return x.reshape(self.data_shape)
 
 
-def fit_standardise(x: np.ndarray) -> Affine:
+def fit_standardise(x: np.ndarray, integers: bool) -> Affine:
     """Columns of `x` (`[rows, *data_shape]`) to mean 0 and standard deviation 1."""
-    flat = _flat(x)
-    scale = np.maximum(flat.std(axis=0), 1e-6)
-    return _affine(flat.mean(axis=0), np.diag(1 / scale), np.diag(scale), x.shape[1:])
+    mean, scale = _moments(x, integers)
+    return _affine(mean, np.diag(1 / scale), np.diag(scale), x.shape[1:])
 
 
-def fit_whiten(x: np.ndarray, shrink: float = 0.02) -> Affine:
+def fit_whiten(x: np.ndarray, integers: bool, shrink: float = 0.02) -> Affine:
     """`x` (`[rows, *data_shape]`) to covariance I, by its symmetric root (ZCA).
 
     The correlation matrix is shrunk towards I by the share `shrink`.
     """
-    flat = _flat(x)
-    scale = np.maximum(flat.std(axis=0), 1e-6)
-    correlation = np.atleast_2d(np.cov((flat / scale).T, bias=True))
+    mean, scale = _moments(x, integers)
+    correlation = np.atleast_2d(np.cov((_flat(x) / scale).T, bias=True))
+    np.fill_diagonal(correlation, 1.0)
     correlation = (1 - shrink) * correlation + shrink * np.eye(len(scale))
     values, vectors = np.linalg.eigh(correlation)
     root = (vectors * np.sqrt(values)) @ vectors.T
     inverse_root = (vectors / np.sqrt(values)) @ vectors.T
-    return _affine(flat.mean(axis=0), inverse_root / scale, scale[:, None] * root, x.shape[1:])
+    return _affine(mean, inverse_root / scale, scale[:, None] * root, x.shape[1:])
 
 
-def fit_logit(x: np.ndarray, alpha: float = 0.01) -> Logit:
-    """Integers `x` (`[rows, *data_shape]`) to the logit of their range, standardised."""
-    low, high = float(x.min()), float(x.max()) + 1.0
+def fit_logit(x: np.ndarray, low: float, high: float, alpha: float = 0.01) -> Logit:
+    """Integers `x` (`[rows, *data_shape]`) in [low, high) to its logit, standardised."""
     flat = _flat(x) + 0.5
     share = alpha + (1 - 2 * alpha) * (flat - low) / (high - low)
     y = np.log(share) - np.log1p(-share)
@@ -226,32 +223,35 @@ def fit_gaussianise(x: np.ndarray) -> Gaussianise:
     )
 
 
-FITTERS: dict[str, Callable[[np.ndarray], Units]] = {
-    "gaussianise": fit_gaussianise,
-    "logit": fit_logit,
-    "standardise": fit_standardise,
-    "whiten": fit_whiten,
-}
+KINDS = ("gaussianise", "logit", "standardise", "whiten")
 
 
-def fit_units(kind: str, x: np.ndarray, *, integers: bool) -> Units:
+def fit_units(
+    kind: str, x: np.ndarray, *, integers: bool, limits: tuple[float, float] | None = None
+) -> Units:
     """Fit the units called `kind` to training data `x` (`[rows, *data_shape]`).
 
-    `"auto"` is `"gaussianise"` for integers and `"standardise"` for continuous data.
+    `"auto"` is `"gaussianise"` for integers and `"standardise"` for continuous data. `limits` are
+    the smallest and the largest integer there are, for `"logit"`; by default those of `x`.
 
     Raises:
         InputError: an unknown kind, or one for integers when the data are continuous.
     """
     if kind == "auto":
         kind = "gaussianise" if integers and np.ptp(x) < 1024 else "standardise"
-    if kind not in FITTERS:
-        raise InputError(f"units {kind!r}; expected auto, {', '.join(sorted(FITTERS))}")
+    if kind not in KINDS:
+        raise InputError(f"units {kind!r}; expected auto, {', '.join(KINDS)}")
     if kind in ("gaussianise", "logit") and not integers:
         raise InputError(
             f"units {kind!r} are for integers and these data are continuous: use standardise "
             f"or whiten"
         )
-    return FITTERS[kind](x)
+    if kind == "gaussianise":
+        return fit_gaussianise(x)
+    if kind == "logit":
+        smallest, largest = limits or (float(x.min()), float(x.max()))
+        return fit_logit(x, smallest, largest + 1.0)
+    return fit_standardise(x, integers) if kind == "standardise" else fit_whiten(x, integers)
 
 
 def dequantise(key: Array, x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -267,6 +267,13 @@ def dequantise(key: Array, x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def _flat(x: np.ndarray) -> np.ndarray:
     return np.asarray(x, np.float64).reshape(len(x), -1)
+
+
+def _moments(x: np.ndarray, integers: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of columns, with the dequantisation's own if `integers`."""
+    flat = _flat(x)
+    shift, variance = (0.5, 1 / 12) if integers else (0.0, 0.0)
+    return flat.mean(axis=0) + shift, np.sqrt(np.maximum(flat.var(axis=0) + variance, 1e-12))
 
 
 def _affine(

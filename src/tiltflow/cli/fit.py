@@ -38,7 +38,9 @@ def fit(
         Literal["auto", "gaussianise", "logit", "standardise", "whiten"],
         Parameter(help="The bijection at the data's end; auto looks at the data."),
     ] = "auto",
-    backbone_steps: Annotated[int | None, Parameter(help="Optimiser steps, at most.")] = None,
+    backbone_steps: Annotated[
+        int | None, Parameter(help="Optimiser steps, at most, in chunks of 250.")
+    ] = None,
     tilt_steps: Annotated[int | None, Parameter(help="Optimiser steps, at most.")] = None,
     particles: Annotated[
         int | None, Parameter(help="Latent particles of the learner, witnesses included.")

@@ -1,5 +1,6 @@
 """`tiltflow sample RUN --out FILE`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def sample(
     from tiltflow.cli.fit import UNCONVERGED
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import flat, show_json, show_verdict, shown
-    from tiltflow.errors import InputError
+    from tiltflow.errors import InputError, check_seed
     from tiltflow.evaluation.mixing import mixing
     from tiltflow.fitted import load_model
     from tiltflow.runs import RunStore, atomic
@@ -43,16 +44,18 @@ def sample(
     out = out or store.folder / "draws.npz"
     if out.suffix != ".npz":
         raise InputError(f"{out} does not end in .npz: the draws are written as .npz")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"{out.parent} is not a folder that can be written: choose another --out")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: choose another file with --out, or pass --overwrite")
     for name, value, least in (
         ("--chains", chains, 4),
         ("--draws", draws, 4),
         ("--warmup", warmup, 0),
-        ("--seed", seed, 0),
     ):
         if value < least:
             raise InputError(f"{name} is {value}; expected at least {least}")
+    check_seed(seed)
     fitted = load_model(store.folder / "model")
     with Progress(quiet=json) as progress:
 

@@ -1,6 +1,5 @@
 """Metrics on a terminal: a table and a verdict, or one JSON object."""
 
-import json as json_format
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tiltflow.runs.encode import to_json
+
 COLOURS = {"ok": "green", "caution": "yellow", "failed": "red"}
 
 
 def show_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object."""
-    print(json_format.dumps(value, indent=2, allow_nan=False))
+    print(to_json(value, indent=2))
 
 
 def show_metrics(metrics: Mapping[str, Any], run: Path, *, json: bool) -> None:

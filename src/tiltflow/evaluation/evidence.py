@@ -30,8 +30,7 @@ def gather_evidence(
 ) -> dict[str, np.ndarray]:
     """The arrays of `evidence.npz`; shapes are said in `report/run_folder.py`.
 
-    Samples of the tilted model are the last draws of different chains, so they are independent
-    of each other.
+    Samples of the tilted model are spread over all chains, and far apart within each.
     """
     shown = SHOWN if len(test.shape) > 1 else SHOWN_ROWS
     positions = np.asarray(draws.positions)

@@ -50,7 +50,7 @@ class Mixing:
         return {
             "rhat_max": float(np.max(self.rhat)),
             "rhat_max_of": self.names[int(np.argmax(self.rhat))],
-            "rhat_f": float(self.rhat[self.names.index("f")]),
+            "rhat_f": float(self.rhat[self.names.index("f")]) if "f" in self.names else None,
             "ess_bulk_min": float(np.min(self.ess_bulk)),
             "ess_tail_min": float(np.min(self.ess_tail)),
             "ess_per_1000_gradients_min": float(
@@ -79,14 +79,20 @@ class Mixing:
 
 
 def mixing(draws: Draws) -> Mixing:
-    """Diagnose the draws of `mcmc.run.sample`, made with `fitted.chain_summary`."""
+    """Diagnose the draws of `mcmc.run.sample`, made with `fitted.chain_summary`.
+
+    An f that is the same everywhere, as before a tilt is learned, has nothing to mix and is left
+    out.
+    """
     positions = np.asarray(draws.positions)
     chains, number = positions.shape[:2]
     latent = positions.reshape(chains, number, -1)
-    scalars = (draws.summaries["f"], draws.summaries["norm"])
-    everything = np.concatenate([latent, *(np.asarray(s)[..., None] for s in scalars)], axis=-1)
+    scalars = {"f": draws.summaries["f"], "|u|^2": draws.summaries["norm"]}
+    if np.ptp(scalars["f"]) < 1e-4:
+        del scalars["f"]
+    everything = np.concatenate([latent, *(s[..., None] for s in scalars.values())], axis=-1)
     return Mixing(
-        names=(*(f"u[{i}]" for i in range(latent.shape[-1])), "f", "|u|^2"),
+        names=(*(f"u[{i}]" for i in range(latent.shape[-1])), *scalars),
         rhat=np.asarray(rhat(everything)),
         ess_bulk=np.asarray(ess_bulk(everything)),
         ess_tail=np.asarray(ess_tail(everything)),

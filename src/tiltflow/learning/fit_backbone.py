@@ -26,7 +26,8 @@ class BackboneSettings:
     """How the backbone is fitted.
 
     Attributes:
-        steps: optimiser steps at most; the rate falls to a fiftieth over them (half a cosine).
+        steps: optimiser steps at most, in chunks of 250; over them the rate falls to a fiftieth
+            along half a cosine.
         batch: rows in a step.
         rate: Adam's, at the start.
         decay: decoupled weight decay, as a multiple of the rate.

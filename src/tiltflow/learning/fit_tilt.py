@@ -22,7 +22,7 @@ from tiltflow.learning.witnesses import Judge, Judgement
 from tiltflow.tilts import MLPTilt
 
 Stage = Callable[..., tuple[LearnerState, StageInfo]]
-LEARNERS: dict[str, Stage] = {"population": population.stage, "persistent": persistent.stage}
+STAGES: dict[str, Stage] = {"population": population.stage, "persistent": persistent.stage}
 FIRST_STEP_SIZE = 0.5
 
 
@@ -48,7 +48,7 @@ def fit_tilt(
     """
     settings.check()
     _checked(tilt, backbone)
-    stage = LEARNERS[settings.learner]
+    stage = STAGES[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
     particles = exact(particles_key, backbone, settings.particles, FIRST_STEP_SIZE)
     state = LearnerState(
@@ -83,13 +83,17 @@ def fit_tilt(
             listen("tilt", "health", stage=number, action=action[0], why=action[1])
             if action[0].startswith("roll back"):
                 # The steps count on, so that a learner which keeps failing still ends.
-                state = eqx.tree_at(lambda s: s.steps, good, state.steps)
+                counts = (state.steps, state.gradients)
+                state = eqx.tree_at(lambda s: (s.steps, s.gradients), good, counts)
                 continue
         last = int(state.steps) >= settings.steps
         if number % settings.judge_every and not last:
             continue
-        good, judgement = state, judge.judge(state.average, state)
-        if judgement.holds and float(judgement.gain_val) > float(best_judgement.gain_val):
+        judgement = judge.judge(state.average, state)
+        sound = bool(judgement.holds) and action is None
+        if sound:
+            good = state
+        if sound and float(judgement.gain_val) > float(best_judgement.gain_val):
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
         seconds = time.monotonic() - started
@@ -97,6 +101,9 @@ def fit_tilt(
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
+    if monitor.gave_up:
+        why = "the rate was lowered too often: the data or the settings do not suit the learner"
+        listen("tilt", "stopped", why=why, stage=number)
     gain = float(best_judgement.gain_val)
     listen(
         "tilt", "kept", learner=settings.learner, stage=best_stage, step=best_step, gain_val=gain

@@ -1,6 +1,5 @@
 """The health of learning, watched after every stage and acted on; every action is an event."""
 
-import math
 from dataclasses import dataclass
 
 LOWEST_ACCEPTANCE = 0.4
@@ -53,7 +52,7 @@ class Monitor:
             self._slow_down(0.7)
             return "roll back, lower the rate by 30%", f"acceptance fell to {acceptance:.2f}"
         if not abs(agreement) <= agree_within:
-            self.share_end = min(0.8, self.share_end + 0.1)
+            self.share_end = max(self.share_end, min(0.8, self.share_end + 0.1))
             return (
                 f"end stages at an effective share of {self.share_end:.1f}",
                 f"learners and witnesses are {agreement:+.1f} standard errors apart after all "
@@ -64,7 +63,7 @@ class Monitor:
     @property
     def gave_up(self) -> bool:
         """Whether the rate has been lowered so often that going on is pointless."""
-        return self.rate_scale < LOWEST_RATE_SCALE or math.isnan(self.rate_scale)
+        return self.rate_scale < LOWEST_RATE_SCALE
 
     def _slow_down(self, factor: float) -> None:
         self.rate_scale *= factor

@@ -22,17 +22,19 @@ def update(
     rate: Array,
     decay: float | Array,
 ) -> tuple[Parameters, optax.OptState]:
-    """One step down `gradient`: clipped to norm 1, Adam, decoupled decay of matrices only.
+    """One step down `gradient`: clipped to norm 1, Adam, decoupled decay of leaves called `weight`.
 
     Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2: `decay` is multiplied by the rate.
     `state` comes from `ADAM.init(parameters)`.
     """
     direction, state = ADAM.update(gradient, state)
 
-    def step(value: Array, direction: Array) -> Array:
-        return value - rate * (direction + (decay * value if value.ndim > 1 else 0.0))
+    def step(path: tuple, value: Array, direction: Array) -> Array:
+        name = jax.tree_util.keystr(path, simple=True, separator=".").rpartition(".")[2]
+        shrink = decay * value if name == "weight" else 0.0
+        return value - rate * (direction + shrink)
 
-    return jax.tree.map(step, parameters, direction), state
+    return jax.tree_util.tree_map_with_path(step, parameters, direction), state
 
 
 def cosine(step: Array, steps: float | Array, rate: float | Array, final: float) -> Array:

@@ -95,6 +95,8 @@ _PERSISTENT = {"steps": 2_000, "particles": 512, "rate": 5e-4, "leapfrogs": 5, "
 class TiltSettings:
     """How the tilt is learned.
 
+    The defaults suit the population learner; `TiltSettings.default("persistent")` suits the other.
+
     Attributes:
         learner: `"population"` or `"persistent"` (the paper's).
         steps: optimiser steps.
@@ -119,7 +121,7 @@ class TiltSettings:
     """
 
     learner: str = "population"
-    steps: int = 7_000
+    steps: int = 6_000
     particles: int = 2_048
     batch_data: int = 256
     batch_particles: int = 512
@@ -156,7 +158,26 @@ class TiltSettings:
                 f"{self.particles} particles; expected an even number of at least 4: half of "
                 f"them learn, half are witnesses"
             )
-        at_least_one(self, "steps", "batch_data", "batch_particles", "leapfrogs", "bank")
+        at_least_one(
+            self,
+            "steps",
+            "batch_data",
+            "batch_particles",
+            "leapfrogs",
+            "check_every",
+            "iterations",
+            "transitions",
+            "judge_every",
+            "patience",
+            "bank",
+        )
+        if not 0 < self.share_end < 1:
+            raise InputError(f"share_end is {self.share_end}; expected a number in (0, 1)")
+        if not (self.rate > 0 and 0 <= self.memory < 1):
+            raise InputError(
+                f"rate is {self.rate} and memory {self.memory}; expected a positive rate and a "
+                f"memory in [0, 1)"
+            )
 
     def traced(self) -> "TiltSettings":
         """The same settings, those that may change without recompiling as arrays."""

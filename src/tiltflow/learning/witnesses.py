@@ -77,7 +77,8 @@ class Judge(eqx.Module):
         f = jax.vmap(tilt)
         witnesses = state.particles.witnesses
         f_witnesses = f(state.particles.y[witnesses])
-        log_weights = f_witnesses - state.particles.f[witnesses]
+        annealing = state.log_weights[witnesses]
+        log_weights = annealing + f_witnesses - state.particles.f[witnesses]
         f_bank = f(self.bank)
         log_z, ess_bank, ess_witnesses = bridge_jax(f_bank, f_witnesses, log_weights)
         level = jnp.sum(jax.nn.softmax(log_weights) * f_witnesses)
