@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import dequantise, fit_units
-from tiltflow.backbones.units import FITTERS, TAIL
+from tiltflow.backbones.units import KINDS, TAIL
 from tiltflow.errors import InputError
 
 NUMBER = 20_000
@@ -116,7 +116,7 @@ def test_units_are_increasing_and_continuous_across_the_range(integers, kind):
     assert np.all(above - below < 0.25)
 
 
-@pytest.mark.parametrize("kind", sorted(FITTERS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_constant_column_of_integers_is_fine(kind):
     x = np.stack([np.full(100, 3.0), np.arange(100.0) % 4], axis=1)
     units = fit_units(kind, x, integers=True)

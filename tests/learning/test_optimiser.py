@@ -46,7 +46,7 @@ def test_twenty_steps_are_those_of_optax():
 
 
 def test_only_weights_decay():
-    """Of a real flow: its biases have a leading axis, of blocks, and must not decay all the same."""
+    """Of a real flow, whose biases have a leading axis, of blocks, and must not decay."""
     units = fit_units("standardise", np.random.default_rng(0).normal(size=(50, 4)), integers=False)
     flow = CouplingFlow(units, num_blocks=2, width=8, key=jr.key(0))
     flow = jax.tree.map(lambda x: jnp.ones_like(x) if eqx.is_inexact_array(x) else x, flow)

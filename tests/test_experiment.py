@@ -1,0 +1,48 @@
+"""The whole pipeline where there is nothing to gain: it says so."""
+
+import json
+
+import pytest
+
+import tiltflow
+from tiltflow.cli.show import show_metrics
+from tiltflow.errors import InputError
+from tiltflow.experiment import ModelSettings, SamplingSettings, Settings
+from tiltflow.learning import BackboneSettings, TiltSettings
+
+
+def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
+    """A rate of almost 0: f stays constant, which has no R-hat, and must not break anything."""
+    settings = Settings(
+        model=ModelSettings(blocks=1),
+        backbone=BackboneSettings(steps=250),
+        tilt=TiltSettings(steps=20, particles=128, rate=1e-20),
+        sampling=SamplingSettings(chains=16, draws=200, exact_draws=5_000),
+    )
+    result = tiltflow.fit(tiltflow.load_data("digits"), settings)
+    verdict = result.metrics["verdict"]
+    assert verdict["status"] == "caution"
+    assert [c["name"] for c in verdict["checks"] if not c["ok"]] == ["gain, lower end"]
+    assert result.metrics["gain_nats"]["mean"] == pytest.approx(0, abs=1e-6)
+    show_metrics(result.metrics, tmp_path, json=True)
+    json.loads(capsys.readouterr().out)
+    show_metrics(result.metrics, tmp_path, json=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Settings(model=ModelSettings(units="magic")), "units 'magic'"),
+        (Settings(model=ModelSettings(tilt_dropout=1.5)), "tilt_dropout is 1.5"),
+        (Settings(model=ModelSettings(blocks=0)), "blocks is 0"),
+        (Settings(tilt=TiltSettings(check_every=0)), "check_every is 0"),
+        (Settings(tilt=TiltSettings(share_end=1.0)), "share_end is 1.0"),
+        (Settings(tilt=TiltSettings(rate=-1.0)), "rate is -1.0"),
+        (Settings(sampling=SamplingSettings(warmup=-1)), "warmup is -1"),
+        (Settings(sampling=SamplingSettings(leapfrogs=0)), "leapfrogs is 0"),
+        (Settings(sampling=SamplingSettings(chains=2)), "2 chains"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_any_learning(settings, words):
+    with pytest.raises(InputError, match=words):
+        settings.check(seed=0)
