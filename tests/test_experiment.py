@@ -17,7 +17,7 @@ def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
         model=ModelSettings(blocks=1),
         backbone=BackboneSettings(steps=250),
         tilt=TiltSettings(steps=20, particles=128, rate=1e-20),
-        sampling=SamplingSettings(chains=16, draws=200, exact_draws=5_000),
+        sampling=SamplingSettings(chains=16, draws=800, exact_draws=5_000),
     )
     result = tiltflow.fit(tiltflow.load_data("digits"), settings)
     verdict = result.metrics["verdict"]

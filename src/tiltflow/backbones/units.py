@@ -182,7 +182,7 @@ def fit_whiten(x: np.ndarray, integers: bool, shrink: float = 0.02) -> Affine:
 
 def fit_logit(x: np.ndarray, low: float, high: float, alpha: float = 0.01) -> Logit:
     """Integers `x` (`[rows, *data_shape]`) in [low, high) to its logit, standardised."""
-    flat = _flat(x) + 0.5
+    flat = np.concatenate([_flat(x) + inside for inside in (1 / 6, 1 / 2, 5 / 6)])
     share = alpha + (1 - 2 * alpha) * (flat - low) / (high - low)
     y = np.log(share) - np.log1p(-share)
     return Logit(
