@@ -40,7 +40,7 @@ class ModelSettings:
     """The sizes of the networks, and the units; as in `spec.ModelSpec`."""
 
     units: str = "auto"
-    blocks: int = 4
+    blocks: int = 3
     flow_width: int = 64
     flow_dropout: float = 0.2
     tilt_width: int = 256

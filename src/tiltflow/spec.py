@@ -35,7 +35,7 @@ class ModelSpec:
     units: str
     data_shape: tuple[int, ...]
     levels: int = 0
-    blocks: int = 4
+    blocks: int = 3
     flow_width: int = 64
     flow_dropout: float = 0.2
     tilt_width: int = 256

@@ -121,7 +121,7 @@ class TiltSettings:
     """
 
     learner: str = "population"
-    steps: int = 6_000
+    steps: int = 7_000
     particles: int = 2_048
     batch_data: int = 256
     batch_particles: int = 512
