@@ -140,15 +140,16 @@ def _log_z(run: Run, stages: Stages) -> Picture | None:
             axes.axhspan(low, high, color=palette.GRID, zorder=0)
         if final is not None:
             axes.axhline(final, color=palette.DATA, linewidth=0.9, linestyle=(0, (4, 3)))
-            labels.append((final, "at the end", palette.DATA))
+            labels.append((final, "fresh chains", palette.DATA))
         label_ends(axes, labels)
 
     caption = "The log-normaliser as the witnesses’ weights tell it while learning. "
     caption += (
         "The estimate made afterwards will show whether learning stayed at equilibrium."
         if final is None
-        else "The dashed line is the careful estimate made afterwards; ending on it means that "
-        "learning stayed at equilibrium."
+        else "The dashed line is the estimate that chains started afresh made for the state that "
+        "was kept; passing through it when that state was kept means that learning stayed at "
+        "equilibrium."
     )
     alt = f"Running log Z against seconds; estimate at the end {nats(final)} nats."
     return Picture("log_z", "Running log Z", caption, alt, draw)
