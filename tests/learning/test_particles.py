@@ -114,7 +114,7 @@ def test_the_tilt_is_read_off_the_latent_density_and_its_gradient_is_autodiffs(b
 
     model = TiltedModel(backbone, bumpy)
     u = jr.normal(jr.key(6), (10, 2))
-    state = hmc.init(u, parts.Latent(model))
+    state = hmc.init(u, hmc.value_and_gradient(model.latent_log_densities))
     f = jax.vmap(lambda u: bumpy(backbone.coordinates(u)))(u)
     np.testing.assert_allclose(parts.tilt_of(state), f, atol=1e-5)
     gradient = jax.vmap(jax.grad(model.latent_log_density))(u)

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.mcmc import hmc
-from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
 
@@ -93,17 +92,6 @@ def resample(key: PRNGKeyArray, particles: Particles, log_weights: Float[Array, 
             particles.half + systematic(second, log_weights[particles.witnesses]),
         ]
     )
-
-
-class Latent(eqx.Module):
-    """The latent log-density and its gradient for a batch: one pass forward and one back."""
-
-    model: TiltedModel
-
-    def __call__(self, u: Float[Array, "N ..."]) -> tuple[Float[Array, " N"], Array]:
-        """Log pi(u) up to a constant, and its gradient."""
-        log_density, pullback = jax.vjp(self.model.latent_log_densities, u)
-        return log_density, pullback(jnp.ones_like(log_density))[0]
 
 
 def tilt_of(state: hmc.HMCState) -> Float[Array, " N"]:

@@ -17,7 +17,6 @@ from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
-    Latent,
     Particles,
     adapt,
     agreement,
@@ -118,7 +117,7 @@ def _move(
     model: TiltedModel, particles: Particles, settings: TiltSettings, key: PRNGKeyArray
 ) -> tuple[Particles, tuple[Array, Array]]:
     """`settings.transitions` transitions; also the mean acceptance and the divergences."""
-    latent = Latent(model)
+    latent = hmc.value_and_gradient(model.latent_log_densities)
 
     def transition(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
         state, step_size = carry

@@ -18,7 +18,6 @@ from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
-    Latent,
     Particles,
     adapt,
     agreement,
@@ -140,7 +139,7 @@ def _move(
     model: TiltedModel, u: Array, step_size: Array, settings: TiltSettings, key: PRNGKeyArray
 ) -> tuple[Particles, Array, StageInfo]:
     """Transitions of all particles until they are in equilibrium, as far as f can tell."""
-    latent, half = Latent(model), len(u) // 2
+    latent, half = hmc.value_and_gradient(model.latent_log_densities), len(u) // 2
 
     def goes_on(carry: tuple) -> Array:
         _, _, _, transitions, _, acceptance, apart = carry
