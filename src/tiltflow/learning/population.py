@@ -1,9 +1,9 @@
 """Population learning: many cheap gradient steps on a frozen population, then moves.
 
-A stage learns without any MCMC from importance-weighted learners until the witnesses' weights
-have used up half of their effective size, resamples both halves, and moves all of them under
+A stage learns without any MCMC from importance-weighted learners until the witnesses' effective
+share falls to `share_end`, resamples both halves, and moves all of them under
 the new f until acceptance is in range and learners and witnesses agree (system.md, "Population
-learning"). A whole stage is one compiled program, and none of its numbers is baked in.
+learning"). A whole stage is one compiled program; rates and limits are traced, sizes are not.
 """
 
 from typing import Any
