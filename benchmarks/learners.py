@@ -20,9 +20,10 @@ from rich.table import Table
 from tiltflow.backbones import fit_units
 from tiltflow.data import load, split
 from tiltflow.evaluation.likelihood import score
-from tiltflow.experiment import SamplingSettings, Settings, exact_f, fresh_chains
+from tiltflow.experiment import SamplingSettings, Settings, fresh_chains
 from tiltflow.learning import Rows, TiltSettings, fit_backbone, fit_tilt
-from tiltflow.normalizer import gain, log_normalizer
+from tiltflow.normalizer import from_values, gain
+from tiltflow.normalizer.log_normalizer import exact_f
 from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 
@@ -64,7 +65,7 @@ def main() -> None:
         seconds = time.perf_counter() - started
         model = TiltedModel(flow, tilt)
         draws = fresh_chains(model, SamplingSettings(draws=500), keys[4], quiet)
-        log_z = log_normalizer(exact_f(model, 200_000, keys[5]), draws.summaries["f"])
+        log_z = from_values(exact_f(model, 200_000, keys[5]), draws.summaries["f"])
         fresh = gain(score(model, val, keys[6]).f, log_z)
         results[learner] = {
             "curve": [

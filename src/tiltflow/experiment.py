@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -28,7 +27,8 @@ from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.mcmc.run import Draws
 from tiltflow.mcmc.run import sample as run_chains
-from tiltflow.normalizer import Interval, LogZ, gain, interval_of_nll, log_normalizer
+from tiltflow.normalizer import Interval, LogZ, from_values, gain, interval_of_nll
+from tiltflow.normalizer.log_normalizer import exact_f
 from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 
@@ -176,7 +176,7 @@ def fit(
     draws = fresh_chains(model, settings.sampling, keys["chains"], listen)
     mixed = mixing(draws)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
-    log_z = log_normalizer(f_backbone, draws.summaries["f"])
+    log_z = from_values(f_backbone, draws.summaries["f"])
     scores = score(model, test, keys["score"])
     sampling_done = time.monotonic()
 
@@ -241,17 +241,6 @@ def fresh_chains(
         summary=chain_summary,
         on_chunk=on_chunk,
     )
-
-
-@eqx.filter_jit
-def exact_f(model: TiltedModel, number: int, key: jax.Array) -> jax.Array:
-    """f at `number` exact draws of the backbone; memory does not grow with their size."""
-
-    def one(key: jax.Array) -> jax.Array:
-        u = jr.normal(key, model.backbone.latent_shape)
-        return model.tilt(model.backbone.coordinates(u))
-
-    return jax.lax.map(one, jr.split(key, number), batch_size=2048)
 
 
 def _likelihood(scores: Scores, log_z: LogZ) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.mcmc import hmc
+from tiltflow.normalizer.resampling import systematic
 from tiltflow.tilts import MLPTilt
 
 
@@ -73,14 +74,6 @@ def effective_share(log_weights: Float[Array, " n"]) -> Float[Array, ""]:
 def log_mean_exp(values: Float[Array, " n"]) -> Float[Array, ""]:
     """log((1/n) sum exp(values))."""
     return jax.nn.logsumexp(values) - jnp.log(len(values))
-
-
-def systematic(key: PRNGKeyArray, log_weights: Float[Array, " n"]) -> Int[Array, " n"]:
-    """Systematic resampling (Douc & Cappe 2005): n indices, each close to n times its weight."""
-    n = len(log_weights)
-    cumulated = jnp.cumsum(jax.nn.softmax(log_weights))
-    places = (jnp.arange(n) + jr.uniform(key)) / n * cumulated[-1]
-    return jnp.clip(jnp.searchsorted(cumulated, places), 0, n - 1)
 
 
 def resample(key: PRNGKeyArray, particles: Particles, log_weights: Float[Array, " N"]) -> Array:

@@ -23,7 +23,6 @@ from tiltflow.learning.particles import (
     effective_share,
     freeze,
     log_mean_exp,
-    systematic,
     tilt_of,
 )
 from tiltflow.learning.rows import Rows
@@ -35,6 +34,7 @@ from tiltflow.learning.state import (
     restart_gauge,
 )
 from tiltflow.mcmc import hmc
+from tiltflow.normalizer.resampling import systematic
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 

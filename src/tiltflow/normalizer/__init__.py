@@ -6,16 +6,16 @@ These are NumPy functions in float64. What runs inside a training loop is
 
 from tiltflow.normalizer.bridge import bridge
 from tiltflow.normalizer.estimate import LogZ
+from tiltflow.normalizer.from_values import from_values
 from tiltflow.normalizer.gain import Interval, gain, interval_of_nll
 from tiltflow.normalizer.importance import importance
-from tiltflow.normalizer.log_normalizer import log_normalizer
 
 __all__ = [
     "Interval",
     "LogZ",
     "bridge",
+    "from_values",
     "gain",
     "importance",
     "interval_of_nll",
-    "log_normalizer",
 ]

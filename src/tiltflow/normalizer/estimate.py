@@ -15,7 +15,7 @@ class LogZ:
     """An estimate of log Z = log E_q[exp f(x)], in nats.
 
     An effective size counts the independent draws on which a side's estimate rests, after
-    unequal weights and, under p, after the chains' correlation.
+    unequal weights and, under p, after the chains' correlation; for a ladder, the passages.
     """
 
     mean: float
@@ -24,7 +24,7 @@ class LogZ:
     """Ends of the 95% interval, by Student's t."""
     high: float
     method: str
-    """"importance" or "bridge"."""
+    """"importance", "bridge" or "ladder"."""
     ess_q: float
     ess_p: float = math.nan
     """NaN where no draws of p were used."""
@@ -32,6 +32,10 @@ class LogZ:
     """Of the weights exp f under q; NaN where the weights were not used alone."""
     overlap: float = math.nan
     """The integral of 2 p q / (p + q): 1 where p = q, 0 where they never meet."""
+    lower: float = math.nan
+    """log Z is larger with 97.5% confidence, if only the draws of q are exact; NaN if unknown."""
+    upper: float = math.nan
+    """log Z is smaller with 97.5% confidence, if only the draws of p are draws of p."""
     holds: bool = False
     """Whether the interval can be trusted."""
     words: str = ""
@@ -47,6 +51,7 @@ class LogZ:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LogZ:
         """From what `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        values = {"lower": None, "upper": None, **values}  # absent from the first saved models
         numbers = {
             name: math.nan if values[name] is None else float(values[name])
             for name in cls.__dataclass_fields__

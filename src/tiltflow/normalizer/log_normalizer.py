@@ -1,69 +1,93 @@
-"""The best log Z that the draws at hand allow, checked against the second best."""
+"""log Z of a tilted model by the cheapest means that holds.
+
+Exact draws of the backbone and draws of the tilted model are enough for importance and bridge
+sampling (`from_values`). Where these do not hold, or leave log Z less certain than asked, a
+ladder of intermediate densities is climbed and descended (`annealed`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import hypot
 
-from numpy.typing import ArrayLike
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.normalizer.bridge import bridge_or_contradiction
-from tiltflow.normalizer.estimate import DISTRUST, LogZ
-from tiltflow.normalizer.importance import importance
+from tiltflow.mcmc import run
+from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
+from tiltflow.normalizer.estimate import LogZ
+from tiltflow.normalizer.from_values import from_values
+from tiltflow.normalizer.passage import tilt
+from tiltflow.tilted import TiltedModel
 
-MOST_APART = 3.0
-"""Joint standard errors by which two trusted estimates may differ."""
-HIGHEST_K = 0.5
-"""From here on the weights have no variance."""
+EXACT_DRAWS = 200_000
+PART = 2_048  # of them at a time
+CHAINS, DRAWS, WARMUP = 32, 1_000, 300
 
 
-def log_normalizer(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
-    """log Z by importance sampling and, given draws of p, by bridge sampling.
+def log_normalizer(
+    model: TiltedModel,
+    *,
+    key: PRNGKeyArray,
+    draws: Float[np.ndarray, "chains draws ..."] | None = None,
+    exact_draws: int = EXACT_DRAWS,
+    settings: LadderSettings | None = None,
+    on_round: OnRound | None = None,
+) -> LogZ:
+    """log Z with an interval, and bounds from both sides.
 
-    The bridge where it holds: it has the same draws of q and more, and at the optimum no larger
-    an error (Meng and Wong 1996); the smaller of two estimated errors would be the luckier one.
-    Where draws of p or overlap are wanting, the weights, if they hold. Where neither holds, or
-    the bridge finds that the draws contradict each other, the bridge with the reason.
-
-    Both use exact identities, so where both hold and yet differ by more than three joint
-    standard errors, one set of draws is not what it is said to be and nothing holds. Weights
-    with k-hat above 1/2 have no variance, hence no standard error, and are not heard.
+    Importance or bridge sampling, if they hold and their bounds are no further apart than the
+    settings' tolerance; otherwise the ladder.
 
     Args:
-        f_q: [n], f in nats at independent exact draws of q.
-        f_p: [chains, draws], f at draws of p, if there are any.
+        model: backbone and tilt.
+        key: random key.
+        draws: latent draws of the model, from equilibrated chains that are independent of one
+            another; None: HMC chains are started from the backbone here. They are not judged:
+            what has not converged shows only where the two sides disagree.
+        exact_draws: of the backbone.
+        settings: of the ladder.
+        on_round: of the ladder, see `annealed`.
 
     Raises:
-        InputError: a wrong shape, fewer than 2 draws of q or 4 of p, or a value not finite.
+        InputError: fewer than 4 chains; f not finite at a draw.
     """
-    by_weights = importance(f_q)
-    if f_p is None:
-        return by_weights
-    by_bridge, contradicted = bridge_or_contradiction(f_q, f_p)
-    if not by_bridge.holds:
-        instead = by_weights.holds and not contradicted
-        return _instead(by_weights, by_bridge) if instead else by_bridge
-    if by_weights.holds and by_weights.pareto_k < HIGHEST_K and _apart(by_bridge, by_weights):
-        return replace(by_bridge, holds=False, words=_disagreement(by_bridge, by_weights))
-    return by_bridge
-
-
-def _instead(by_weights: LogZ, by_bridge: LogZ) -> LogZ:
-    """The weights' estimate, which says why the bridge is not used."""
-    refused = by_bridge.words.removeprefix(DISTRUST)
-    return replace(by_weights, words=f"{by_weights.words} No bridge to the draws of p: {refused}")
-
-
-def _apart(a: LogZ, b: LogZ) -> bool:
-    """Whether two estimates differ by more than chance and rounding allow."""
-    error = hypot(a.standard_error, b.standard_error)
-    return abs(a.mean - b.mean) > MOST_APART * error + 1e-9 * (1.0 + abs(a.mean))
-
-
-def _disagreement(by_bridge: LogZ, by_weights: LogZ) -> str:
-    return (
-        f"{DISTRUST}bridge sampling says {by_bridge.mean:.3f} ±"
-        f" {by_bridge.standard_error:.3f} and importance sampling {by_weights.mean:.3f} ±"
-        f" {by_weights.standard_error:.3f}, more than {MOST_APART:.0f} joint standard errors"
-        " apart; the chains have not reached p, or the draws of q are not exact."
+    settings = settings or LadderSettings()
+    exact_key, start_key, chain_key, key = jr.split(key, 4)
+    if draws is None:
+        start = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
+        sampled = run.sample(
+            chain_key, model.latent_log_densities, start, num_draws=DRAWS, num_warmup=WARMUP
+        )
+        draws = np.asarray(sampled.positions)
+    f_q = np.asarray(exact_f(model, exact_draws, exact_key))
+    by_values = from_values(f_q, np.asarray(f_at(model, jnp.asarray(draws))))
+    apart = by_values.upper - by_values.lower
+    if by_values.holds and apart <= settings.tolerance:
+        return by_values
+    found = annealed(
+        model.latent_log_densities, draws, key=key, settings=settings, on_round=on_round
     )
+    if found.holds or not by_values.holds:
+        return found
+    return replace(found, words=f"{found.words} By {by_values.method}: {by_values.mean:.3f}.")
+
+
+@eqx.filter_jit
+def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
+    """f at `number` exact draws of the backbone; memory does not grow with their size."""
+
+    def one(key: PRNGKeyArray) -> Array:
+        u = jr.normal(key, model.backbone.latent_shape)
+        return model.tilt(model.backbone.coordinates(u))
+
+    return jax.lax.map(one, jr.split(key, number), batch_size=PART)
+
+
+@eqx.filter_jit
+def f_at(model: TiltedModel, u: Float[Array, "chains draws ..."]) -> Float[Array, "chains draws"]:
+    """f at latent points, a chain at a time."""
+    return jax.lax.map(lambda u: tilt(model.latent_log_densities, u), u)

@@ -1,0 +1,80 @@
+"""The best log Z that the draws at hand allow, checked against the second best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from math import hypot
+
+from numpy.typing import ArrayLike
+
+from tiltflow.normalizer.bounds import dealt, from_above, from_below
+from tiltflow.normalizer.bridge import bridge_or_contradiction
+from tiltflow.normalizer.estimate import DISTRUST, LogZ
+from tiltflow.normalizer.importance import importance
+from tiltflow.normalizer.values import finite_values
+
+MOST_APART = 3.0
+"""Joint standard errors by which two trusted estimates may differ."""
+HIGHEST_K = 0.5
+"""From here on the weights have no variance."""
+
+
+def from_values(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
+    """log Z by importance sampling and, given draws of p, by bridge sampling.
+
+    The bridge where it holds: it has the same draws of q and more, and at the optimum no larger
+    an error (Meng and Wong 1996); the smaller of two estimated errors would be the luckier one.
+    Where draws of p or overlap are wanting, the weights, if they hold. Where neither holds, or
+    the bridge finds that the draws contradict each other, the bridge with the reason.
+
+    Both use exact identities, so where both hold and yet differ by more than three joint
+    standard errors, one set of draws is not what it is said to be and nothing holds. Weights
+    with k-hat above 1/2 have no variance, hence no standard error, and are not heard.
+
+    Args:
+        f_q: [n], f in nats at independent exact draws of q.
+        f_p: [chains, draws], f at draws of p, if there are any.
+
+    Raises:
+        InputError: a wrong shape, fewer than 2 draws of q or 4 of p, or a value not finite.
+    """
+    by_weights = importance(f_q)
+    below = from_below(dealt(finite_values("f_q", f_q, ("n",))))
+    if f_p is None:
+        return replace(by_weights, lower=below.bound)
+    values_p = finite_values("f_p", f_p, ("chains", "draws"), least=4)
+    upper = from_above(-values_p).bound if len(values_p) > 1 else math.nan
+    bounds = {"lower": below.bound, "upper": upper}
+    return replace(_chosen(by_weights, *bridge_or_contradiction(f_q, f_p)), **bounds)
+
+
+def _chosen(by_weights: LogZ, by_bridge: LogZ, contradicted: bool) -> LogZ:
+    """Whichever holds, the bridge first."""
+    if not by_bridge.holds:
+        instead = by_weights.holds and not contradicted
+        return _instead(by_weights, by_bridge) if instead else by_bridge
+    if by_weights.holds and by_weights.pareto_k < HIGHEST_K and _apart(by_bridge, by_weights):
+        return replace(by_bridge, holds=False, words=_disagreement(by_bridge, by_weights))
+    return by_bridge
+
+
+def _instead(by_weights: LogZ, by_bridge: LogZ) -> LogZ:
+    """The weights' estimate, which says why the bridge is not used."""
+    refused = by_bridge.words.removeprefix(DISTRUST)
+    return replace(by_weights, words=f"{by_weights.words} No bridge to the draws of p: {refused}")
+
+
+def _apart(a: LogZ, b: LogZ) -> bool:
+    """Whether two estimates differ by more than chance and rounding allow."""
+    error = hypot(a.standard_error, b.standard_error)
+    return abs(a.mean - b.mean) > MOST_APART * error + 1e-9 * (1.0 + abs(a.mean))
+
+
+def _disagreement(by_bridge: LogZ, by_weights: LogZ) -> str:
+    return (
+        f"{DISTRUST}bridge sampling says {by_bridge.mean:.3f} ±"
+        f" {by_bridge.standard_error:.3f} and importance sampling {by_weights.mean:.3f} ±"
+        f" {by_weights.standard_error:.3f}, more than {MOST_APART:.0f} joint standard errors"
+        " apart; the chains have not reached p, or the draws of q are not exact."
+    )

@@ -1,0 +1,231 @@
+"""Sequential Monte Carlo along beta * f, in either direction, and the ladder it climbs.
+
+pi_beta(u) ∝ exp(beta f(g(u)) - |u|^2 / 2) leads from the backbone (beta = 0) to the tilted model
+(beta = 1). Particles that start as exact draws of one end are reweighted from rung to rung,
+resampled, and moved by HMC. The product of the mean weights is then an unbiased estimate of the
+ratio of the normalising constants, whether or not the moves mix (Del Moral, Doucet and Jasra
+2006, "Sequential Monte Carlo samplers", section 3.2; Neal 2001, arXiv physics/9803008).
+
+That holds for rungs and step sizes that are fixed in advance: `plan` finds them with particles
+of its own. A passage is one compiled program for both directions and any ladder.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tiltflow.mcmc import hmc
+from tiltflow.normalizer.resampling import systematic
+
+MOST_RUNGS = 128
+HALVINGS = 30  # of the interval in which the next rung is sought
+SMALLEST_RISE = 1e-6
+LENIENCE = 0.75  # of the share, seen from above: it would otherwise be missed by a hair, often
+PLAN_TRANSITIONS = 5  # a rung, while its step size is found
+TRANSITIONS, LEAPFROGS = 2, 8
+TARGET = 0.8  # acceptance
+
+
+class Ladder(NamedTuple):
+    """Rungs in climbing order; beyond `steps` they are unspecified.
+
+    Attributes:
+        betas: `[MOST_RUNGS + 1]`, from 0 to 1.
+        step_sizes: of the leapfrogs at each rung.
+        steps: how many lead from beta = 0 to the last rung.
+        reached: the last rung; below 1 if `MOST_RUNGS` steps were too few.
+    """
+
+    betas: Float[Array, " rungs"]
+    step_sizes: Float[Array, " rungs"]
+    steps: Int[Array, ""]
+    reached: Float[Array, ""]
+
+    def reverse(self) -> Ladder:
+        """The same rungs from the last to the first."""
+        index = jnp.clip(self.steps - jnp.arange(len(self.betas)), 0)
+        return self._replace(betas=self.betas[index], step_sizes=self.step_sizes[index])
+
+
+class Passage(NamedTuple):
+    """What particles, in independent groups, met on their way along a ladder.
+
+    Attributes:
+        log_ratio: `[groups]`: the log of each group's unbiased estimate of the ratio of the
+            normalising constants at the end and at the start.
+        f: `[MOST_RUNGS + 1, groups, particles]` after the moves at each rung, in the ladder's
+            order; f at the start comes first.
+        acceptance: `[MOST_RUNGS + 1]`, mean Metropolis probability at each rung.
+    """
+
+    log_ratio: Float[Array, " groups"]
+    f: Float[Array, "rungs groups particles"]
+    acceptance: Float[Array, " rungs"]
+
+
+@eqx.filter_jit
+def plan(
+    log_density: hmc.LogDensity,
+    key: PRNGKeyArray,
+    u: Float[Array, "particles ..."],
+    share: Float[Array, ""] | float,
+) -> Ladder:
+    """A ladder from the backbone to the tilted model.
+
+    Args:
+        log_density: of the tilted model in latent space, f(g(u)) - |u|^2 / 2, batched.
+        key: random key.
+        u: exact draws of N(0, I).
+        share: a rung is as far as the effective share of the weights over *twice* the rise is
+            this: for normal f the fourth root of it over the rise itself. Twice, because weights
+            that are fine and just about to lose their variance make intervals that are wrong.
+    """
+
+    def climbing(carry: tuple) -> Array:
+        _, _, ladder, _, _ = carry
+        return (ladder.reached < 1.0) & (ladder.steps < MOST_RUNGS)
+
+    def climb(carry: tuple) -> tuple:
+        u, f, ladder, longest, key = carry
+        key, resample_key, move_key = jr.split(key, 3)
+        rise = _next_rise(f, jnp.minimum(longest, 1.0 - ladder.reached), share)
+        beta = jnp.where(rise >= 1.0 - ladder.reached, jnp.ones_like(rise), ladder.reached + rise)
+        steps = ladder.steps + 1
+        new_u, new_f, step_size, _ = _move(
+            move_key,
+            log_density,
+            u[systematic(resample_key, rise * f)],
+            beta,
+            ladder.step_sizes[ladder.steps],
+            PLAN_TRANSITIONS,
+            jnp.asarray(True),
+        )
+        betas = ladder.betas.at[steps].set(beta)
+        step_sizes = ladder.step_sizes.at[steps].set(step_size)
+        higher = (new_u, new_f, Ladder(betas, step_sizes, steps, beta), jnp.ones_like(rise), key)
+        lower = (u, f, ladder, rise / 2, key)
+        # A rung must be near from above too, or the way down is noisy.
+        near = _log_share(-2 * rise, new_f) >= jnp.log(LENIENCE * share)
+        good = near | (rise <= SMALLEST_RISE)
+        return jax.tree.map(lambda yes, no: jnp.where(good, yes, no), higher, lower)
+
+    zeros = jnp.zeros(MOST_RUNGS + 1, u.dtype)
+    start = Ladder(zeros, zeros.at[0].set(0.5), jnp.zeros((), int), zeros[0])
+    carry = (u, tilt(log_density, u), start, jnp.ones_like(zeros[0]), key)
+    return jax.lax.while_loop(climbing, climb, carry)[2]
+
+
+@eqx.filter_jit
+def travel(
+    log_density: hmc.LogDensity,
+    key: PRNGKeyArray,
+    ladder: Ladder,
+    u: Float[Array, "groups particles ..."],
+) -> Passage:
+    """Particles along `ladder`, upwards as planned or downwards (`Ladder.reverse`).
+
+    Args:
+        log_density: of the tilted model in latent space, batched.
+        key: random key.
+        ladder: fixed, whatever these particles meet.
+        u: draws of the density at the ladder's start. Groups are to be independent of one
+            another; within a group it is enough that each particle is such a draw.
+    """
+    groups, particles = u.shape[:2]
+    event = u.shape[2:]
+
+    def rung(index: Array, carry: tuple) -> tuple:
+        u, f, log_ratio, fs, acceptances = carry
+        resample_key, move_key = jr.split(jr.fold_in(key, index))
+        log_weights = (ladder.betas[index + 1] - ladder.betas[index]) * f
+        log_ratio += jax.nn.logsumexp(log_weights, axis=1) - jnp.log(particles)
+        chosen = jax.vmap(systematic)(jr.split(resample_key, groups), log_weights)
+        u = jax.vmap(lambda u, index: u[index])(u, chosen).reshape(-1, *event)
+        beta, step_size = ladder.betas[index + 1], ladder.step_sizes[index + 1]
+        u, f, _, acceptance = _move(
+            move_key, log_density, u, beta, step_size, TRANSITIONS, jnp.asarray(False)
+        )
+        u, f = u.reshape(groups, particles, *event), f.reshape(groups, particles)
+        fs, acceptances = fs.at[index + 1].set(f), acceptances.at[index + 1].set(acceptance)
+        return u, f, log_ratio, fs, acceptances
+
+    f = tilt(log_density, u.reshape(-1, *event)).reshape(groups, particles)
+    rungs = len(ladder.betas)
+    start = (
+        u,
+        f,
+        jnp.zeros(groups, f.dtype),
+        jnp.zeros((rungs, groups, particles), f.dtype).at[0].set(f),
+        jnp.ones(rungs, f.dtype),
+    )
+    _, _, log_ratio, f, acceptance = jax.lax.fori_loop(0, ladder.steps, rung, start)
+    return Passage(log_ratio, f, acceptance)
+
+
+def tilt(
+    log_density: hmc.LogDensity, u: Float[Array, "particles ..."]
+) -> Float[Array, " particles"]:
+    """f(g(u)), from the latent log-density of the tilted model."""
+    return log_density(u) + _half_square(u)
+
+
+def _move(
+    key: PRNGKeyArray,
+    log_density: hmc.LogDensity,
+    u: Array,
+    beta: Array,
+    step_size: Array,
+    transitions: int,
+    adapting: Array,
+) -> tuple[Array, Array, Array, Array]:
+    """HMC at `beta`: u, f there, the step size adapted if asked, and the mean acceptance."""
+
+    def tempered(u: Array) -> Array:
+        return beta * log_density(u) - (1.0 - beta) * _half_square(u)
+
+    value_and_grad = hmc.value_and_gradient(tempered)
+
+    def transition(index: Array, carry: tuple) -> tuple:
+        state, step_size, accepted = carry
+        state, info = hmc.step(
+            jr.fold_in(key, index), state, value_and_grad, step_size, num_leapfrogs=LEAPFROGS
+        )
+        acceptance = jnp.mean(info.acceptance_rate)
+        factor = jnp.clip(jnp.exp(2.0 * (acceptance - TARGET)), 0.4, 1.3)
+        step_size = jnp.where(adapting, jnp.clip(step_size * factor, 1e-4, 2.0), step_size)
+        return state, step_size, accepted + acceptance / transitions
+
+    start = (hmc.init(u, value_and_grad), step_size, jnp.zeros((), u.dtype))
+    state, step_size, acceptance = jax.lax.fori_loop(0, transitions, transition, start)
+    return state.position, tilt(log_density, state.position), step_size, acceptance
+
+
+def _next_rise(f: Float[Array, " particles"], most: Array, share: Array | float) -> Array:
+    """The rise of beta, at most `most`, at which weights over twice of it have `share`."""
+
+    def halve(_, bracket: tuple) -> tuple:
+        low, high = bracket
+        middle = (low + high) / 2
+        enough = _log_share(2 * middle, f) >= jnp.log(share)
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    rise, _ = jax.lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(most), most))
+    return jnp.where(
+        _log_share(2 * most, f) >= jnp.log(share), most, jnp.maximum(rise, SMALLEST_RISE)
+    )
+
+
+def _log_share(rise: Array, f: Float[Array, " particles"]) -> Array:
+    """Log of (sum w)^2 / (n sum w^2) for the weights exp(rise f)."""
+    log_w = rise * f
+    return 2 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2 * log_w) - jnp.log(len(f))
+
+
+def _half_square(u: Array) -> Array:
+    return 0.5 * jnp.sum(u.reshape(len(u), -1) ** 2, axis=1)
