@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tiltflow.data import load as load_data
     from tiltflow.experiment import Result, Settings, fit
     from tiltflow.fitted import FittedModel, load_model
+    from tiltflow.normalizer.log_normalizer import log_normalizer
     from tiltflow.tilted import TiltedModel
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "fit": ("tiltflow.experiment", "fit"),
     "load_data": ("tiltflow.data", "load"),
     "load_model": ("tiltflow.fitted", "load_model"),
+    "log_normalizer": ("tiltflow.normalizer.log_normalizer", "log_normalizer"),
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "fit",
     "load_data",
     "load_model",
+    "log_normalizer",
 ]
 
 

@@ -12,6 +12,13 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
+class UnsoundModel(InputError):
+    """A model whose numbers would mean nothing, such as one with weights that are not finite.
+
+    The command line exits with status 3, as for chains that have not converged.
+    """
+
+
 def at_least_one(settings: object, *names: str) -> None:
     """Raises InputError for the first of the named settings that is below 1."""
     for name in names:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -19,15 +18,14 @@ from tiltflow.backbones.units import KINDS
 from tiltflow.data import Dataset, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.errors import InputError, at_least_one, check_seed
+from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.evaluation.evidence import gather_evidence
-from tiltflow.evaluation.likelihood import Scores, score
+from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
 from tiltflow.evaluation.mixing import mixing
-from tiltflow.fitted import FittedModel, chain_summary
+from tiltflow.fitted import FittedModel
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.mcmc.run import Draws
-from tiltflow.mcmc.run import sample as run_chains
-from tiltflow.normalizer import Interval, LogZ, from_values, gain, interval_of_nll
+from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f
 from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
@@ -46,25 +44,6 @@ class ModelSettings:
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """The final chains, started from fresh backbone draws.
-
-    Attributes:
-        chains: run side by side.
-        draws: kept of each.
-        warmup: transitions before that.
-        leapfrogs: in a transition.
-        exact_draws: of the backbone, for log Z.
-    """
-
-    chains: int = 32
-    draws: int = 2_500
-    warmup: int = 300
-    leapfrogs: int = 8
-    exact_draws: int = 200_000
 
 
 @dataclass(frozen=True)
@@ -178,6 +157,7 @@ def fit(
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = from_values(f_backbone, draws.summaries["f"])
     scores = score(model, test, keys["score"])
+    found = likelihood(scores, log_z)
     sampling_done = time.monotonic()
 
     fitted = FittedModel(
@@ -195,9 +175,9 @@ def fit(
             "shape": list(data.shape),
             "integers": data.integers,
         },
-        **_likelihood(scores, log_z),
+        **_likelihood(found, log_z),
         "mixing": mixed.to_dict(),
-        "verdict": mixed.verdict(_checks(log_z, judgement, gain(scores.f, log_z))),
+        "verdict": mixed.verdict(_checks(log_z, judgement, found.gain)),
         "seed": seed,
         "seconds": {
             "backbone": round(backbone_done - started, 2),
@@ -211,56 +191,21 @@ def fit(
     return Result(fitted, metrics, evidence)
 
 
-def fresh_chains(
-    model: TiltedModel, settings: SamplingSettings, key: jax.Array, listen: Callable[..., Any]
-) -> Draws:
-    """The final chains, from fresh draws of the backbone: nothing of the learner's is in them."""
-    start_key, key = jr.split(key)
-    start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
-
-    def on_chunk(done: int, total: int, phase: str, acceptance: float, step_size: float,
-                 divergences: int) -> None:  # fmt: skip
-        listen(
-            "sampling",
-            "progress",
-            step=done,
-            steps=total,
-            part=phase,
-            acceptance=acceptance,
-            step_size=step_size,
-            divergences=divergences,
-        )
-
-    return run_chains(
-        key,
-        model.latent_log_densities,
-        start,
-        num_draws=settings.draws,
-        num_warmup=settings.warmup,
-        num_leapfrogs=settings.leapfrogs,
-        summary=chain_summary,
-        on_chunk=on_chunk,
-    )
-
-
-def _likelihood(scores: Scores, log_z: LogZ) -> dict[str, Any]:
+def _likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:
     """The blocks `backbone`, `tilted`, `gain_nats` and `log_z` of the metrics."""
-    nll = scores.nll_backbone
-    gained = gain(scores.f, log_z)
-    tilted = interval_of_nll(-scores.log_q, scores.f, log_z)
     return {
-        "backbone": {"nll_test": float(nll.mean())},
+        "backbone": {"nll_test": found.backbone.mean},
         "tilted": {
-            "nll_test": tilted.mean,
-            "nll_low": tilted.low,
-            "nll_high": tilted.high,
+            "nll_test": found.tilted.mean,
+            "nll_low": found.tilted.low,
+            "nll_high": found.tilted.high,
         },
         "gain_nats": {
-            "mean": gained.mean,
-            "low": gained.low,
-            "high": gained.high,
-            "se_log_z": gained.se_estimator,
-            "se_test": gained.se_test,
+            "mean": found.gain.mean,
+            "low": found.gain.low,
+            "high": found.gain.high,
+            "se_log_z": found.gain.se_estimator,
+            "se_test": found.gain.se_test,
         },
         "log_z": log_z.to_dict(),
     }

@@ -7,6 +7,7 @@ stranger is safe to open.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import safetensors.numpy
 
 from tiltflow._version import __version__
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
-from tiltflow.errors import InputError
+from tiltflow.errors import InputError, UnsoundModel
 from tiltflow.mcmc.run import Draws
 from tiltflow.mcmc.run import sample as run_chains
 from tiltflow.normalizer import LogZ
@@ -53,16 +54,31 @@ class FittedModel:
     step_size: float
     leapfrogs: int
 
-    def log_prob(self, x: Any, *, seed: int = 0, draws: int = 10) -> np.ndarray:
+    def log_prob(
+        self, x: Any, *, normalizer: LogZ | float | None = None, seed: int = 0, draws: int = 10
+    ) -> np.ndarray:
         """Log p of each row of `x` (`[rows, *data_shape]`), in nats, data units; `[rows]`.
 
         Integers get the mean over `draws` dequantisations, which bounds their log-probability
-        from below. The error of log Z is common to all rows: see `log_z`.
+        from below. The error of log Z is common to all rows: it shifts them together.
+
+        Args:
+            x: the rows.
+            normalizer: log Z, as `tiltflow.log_normalizer` estimates it; None: the model's own.
+            seed: of the dequantisation.
+            draws: dequantisations of each row.
 
         Raises:
-            InputError: rows of another shape.
+            InputError: rows of another shape, a log Z that does not hold or is not finite.
         """
-        return self._scores(x, seed, draws, tilted=True)
+        log_z = self.log_z if normalizer is None else normalizer
+        if isinstance(log_z, LogZ):
+            if not log_z.holds and normalizer is not None:
+                raise InputError(f"the normalizer does not hold: {log_z.words}")
+            log_z = log_z.mean
+        if not math.isfinite(log_z):
+            raise InputError(f"log Z is {log_z}; expected a finite number, in nats")
+        return self._scores(x, seed, draws, tilted=True) - log_z
 
     def backbone_log_prob(self, x: Any, *, seed: int = 0, draws: int = 10) -> np.ndarray:
         """Log q of each row of `x`, as `log_prob`."""
@@ -117,7 +133,8 @@ class FittedModel:
             return np.clip(x, float(units.low), float(units.high) - 1)
         return x
 
-    def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
+    def check_rows(self, x: Any) -> np.ndarray:
+        """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model."""
         x = np.asarray(x, np.float32)
         if x.shape[1:] != self.spec.data_shape or x.ndim == 0:
             raise InputError(
@@ -129,12 +146,16 @@ class FittedModel:
                 "the rows hold values that are not integers; expected integers, which this model "
                 "was fitted to and dequantises itself"
             )
+        return x
+
+    def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
+        x = self.check_rows(x)
         keys = jr.split(jr.key(seed), draws if self.integers else 1)
         total = np.zeros(len(x))
         for key in keys:
             noisy = dequantise(key, jnp.asarray(x)) if self.integers else jnp.asarray(x)
             total += np.asarray(_log_prob(self.model, noisy, tilted), np.float64)
-        return total / len(keys) - (self.log_z.mean if tilted else 0.0)
+        return total / len(keys)
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `weights.safetensors` into `folder`, made if need be.
@@ -168,6 +189,7 @@ def load_model(folder: str | Path) -> FittedModel:
 
     Raises:
         InputError: no model, a newer format, or a damaged one.
+        UnsoundModel: weights that are not finite.
     """
     folder = Path(folder)
     config = reading.read_json(folder / CONFIG)
@@ -210,7 +232,7 @@ def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
                 f"{leaf.dtype}{list(leaf.shape)}: fit the model again"
             )
         if not np.all(np.isfinite(found)):
-            raise InputError(f"{path}: array {name!r} is not finite: fit the model again")
+            raise UnsoundModel(f"{path}: array {name!r} is not finite: fit the model again")
     filled = iter([jnp.asarray(arrays[name]) for name in expected])
     return jax.tree.map(lambda x: next(filled) if isinstance(x, jax.Array) else x, skeleton)
 

@@ -79,7 +79,12 @@ def fit(
         store.write_config(
             {
                 "command": shlex.join(["tiltflow", *sys.argv[1:]]),
-                "data": {"source": data, "key": key, "name": dataset.name},
+                "data": {
+                    "source": data,
+                    "key": key,
+                    "name": dataset.name,
+                    "fingerprint": dataset.fingerprint,
+                },
                 "seed": seed,
                 **asdict(settings),
             }

@@ -1,7 +1,7 @@
 """`tiltflow`: the commands, and the one place where errors become exit statuses.
 
 0: done. 2: a mistake in the input, said in one line on standard error. 3: done, but the chains
-have not converged. 130: interrupted.
+have not converged, or the model is not sound. 130: interrupted.
 """
 
 import os
@@ -13,11 +13,12 @@ import cyclopts
 from tiltflow._version import __version__
 from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info
+from tiltflow.cli.likelihood import likelihood
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
-from tiltflow.errors import InputError
+from tiltflow.errors import InputError, UnsoundModel
 
-MISTAKE, INTERRUPTED = 2, 130
+MISTAKE, UNSOUND, INTERRUPTED = 2, 3, 130
 
 app = cyclopts.App(
     name="tiltflow",
@@ -31,6 +32,7 @@ app = cyclopts.App(
 )
 app.command(fit)
 app.command(sample)
+app.command(likelihood)
 app.command(report)
 app.command(info)
 
@@ -52,7 +54,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except InputError as error:
         print(f"tiltflow: {error}", file=sys.stderr)
-        return MISTAKE
+        return UNSOUND if isinstance(error, UnsoundModel) else MISTAKE
     except KeyboardInterrupt:
         print("tiltflow: interrupted; nothing that was on disk has changed.", file=sys.stderr)
         return INTERRUPTED

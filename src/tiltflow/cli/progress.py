@@ -12,6 +12,7 @@ TITLES = {
     "backbone": "Backbone",
     "tilt": "Tilt",
     "sampling": "Chains",
+    "ladder": "log Z",
     "report": "Report",
 }
 
@@ -96,5 +97,6 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("backbone", "progress"): _backbone,
     ("tilt", "stage"): _tilt,
     ("sampling", "progress"): _sampling,
+    ("ladder", "round"): lambda fields: f"between {fields['lower']:.2f} and {fields['upper']:.2f}",
     ("report", "started"): lambda fields: "drawing figures",
 }

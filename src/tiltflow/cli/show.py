@@ -66,3 +66,47 @@ def shown(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, float):
         return "-" if value is None else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def show_likelihood(found: Mapping[str, Any]) -> None:
+    """Print a table of likelihoods with their intervals, log Z with its bounds, the verdict."""
+    console = Console()
+    if "backbone" in found:
+        data, dim = found["data"], found["data"]["dim"]
+        table = Table(
+            "nats per example", "mean", "95% interval", "± log Z", "± test set", "bits/dim",
+            title=f"{data['rows']:,} rows of {data['name']}, {dim} dimensions",
+            title_justify="left", box=None,
+        )  # fmt: skip
+        for name, key in (("backbone", "backbone"), ("tilted model", "tilted")):
+            block = found[key]
+            table.add_row(name, *_interval(block, "nll"), shown(block["bits_per_dim"]))
+        table.add_row("gain", *_interval(found["gain_nats"], "mean"), "")
+        console.print(table)
+        log_z = found["log_z"]
+        console.print(
+            f"\nlog Z  {_pm(log_z['mean'], log_z['standard_error'])}, "
+            f"between {_number(log_z['lower'])} and {_number(log_z['upper'])}"
+            f" ({log_z.get('method', 'not known')})",
+            highlight=False,
+        )
+    show_verdict(found["verdict"], console)
+    if "seconds" in found:
+        console.print(f"\n{found['seconds']:.0f} s", highlight=False)
+
+
+def _interval(block: Mapping[str, Any], mean: str) -> tuple[str, str, str, str]:
+    return (
+        _number(block[mean]),
+        f"{_number(block['low'])} to {_number(block['high'])}",
+        _number(block["se_log_z"], 3),
+        _number(block["se_test"], 3),
+    )
+
+
+def _pm(mean: float | None, error: float | None) -> str:
+    return f"{_number(mean, 3)} ± {_number(error, 3)}"
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +36,13 @@ class Dataset:
     def rows(self) -> int:
         """The number of rows."""
         return len(self.values)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of shape and values: the same for the same data, wherever they lie."""
+        content = np.ascontiguousarray(self.values)
+        kind = f"{content.dtype}{content.shape}".encode()
+        return hashlib.sha256(kind + content.tobytes()).hexdigest()
 
     def take(self, index: np.ndarray) -> Dataset:
         """The rows at `index` (integers, `[n]`), in that order, labels with them."""

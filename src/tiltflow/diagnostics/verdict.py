@@ -112,6 +112,11 @@ def judge(
         ),
         *extra,
     ]
+    return conclude(checks)
+
+
+def conclude(checks: Sequence[Check]) -> dict[str, Any]:
+    """What checks amount to: the worst severity among those that are not passed, in words."""
     broken = [check for check in checks if not check.ok]
     status = "ok"
     if broken:
@@ -139,3 +144,9 @@ def _listed(names: list[str]) -> str:
         if names
         else ""
     )
+
+
+def refusal(reason: str) -> dict[str, Any]:
+    """The verdict on a model that is not worth checking, for `reason`."""
+    text = f"{_TEXTS['failed'].format(names='The model')} {reason}"
+    return {"status": "failed", "text": text, "checks": []}

@@ -7,7 +7,7 @@ These are NumPy functions in float64. What runs inside a training loop is
 from tiltflow.normalizer.bridge import bridge
 from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.from_values import from_values
-from tiltflow.normalizer.gain import Interval, gain, interval_of_nll
+from tiltflow.normalizer.gain import Interval, gain, interval_of_mean, interval_of_nll
 from tiltflow.normalizer.importance import importance
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "from_values",
     "gain",
     "importance",
+    "interval_of_mean",
     "interval_of_nll",
 ]

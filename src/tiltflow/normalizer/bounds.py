@@ -69,4 +69,4 @@ def dealt(values: Values, groups: int = GROUPS) -> Values:
 
 
 def _log_mean_exp(values: Values, axis: int) -> Values:
-    return logsumexp(values, axis=axis) - np.log(values.shape[axis])
+    return np.asarray(logsumexp(values, axis=axis)) - np.log(values.shape[axis])

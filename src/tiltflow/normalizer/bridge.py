@@ -122,8 +122,8 @@ def _root(q: Values, p: Values, shift: float) -> float:
     balance = shift + np.log(len(q) / len(p))
 
     def excess(c: float) -> float:
-        left = logsumexp(log_expit(q - c + shift))
-        return float(left - logsumexp(log_expit(c - shift - p)) - balance)
+        left = np.asarray(logsumexp(log_expit(q - c + shift)))
+        return float(left - np.asarray(logsumexp(log_expit(c - shift - p))) - balance)
 
     low, high = min(q.min(), p.min()), max(q.max(), p.max())
     if high - low < 1e-12:

@@ -22,6 +22,8 @@ from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.mean_error import half_width, of_independent
 from tiltflow.normalizer.values import Values, finite_values
 
+CERTAIN = LogZ(0.0, 0.0, 0.0, 0.0, method="none", ess_q=math.inf, holds=True)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -80,6 +82,18 @@ def interval_of_nll(nll: ArrayLike, f_data: ArrayLike, log_z: LogZ) -> Interval:
             " same test set in the same order"
         )
     return _interval(backbone - f, 1.0, log_z)
+
+
+def interval_of_mean(values: ArrayLike) -> Interval:
+    """The mean of a number that needs no log Z, such as the backbone's -log q.
+
+    Args:
+        values: [n_examples] or [n_examples, n_dequantisation_draws].
+
+    Raises:
+        InputError: as `gain`.
+    """
+    return _interval(_units("values", values), 1.0, CERTAIN)
 
 
 def _units(name: str, values: ArrayLike) -> Values:

@@ -1,0 +1,97 @@
+"""`tiltflow likelihood RUN`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from tiltflow.cli.options import Json, Seed, seconds_of
+
+if TYPE_CHECKING:
+    from tiltflow.data import Dataset
+    from tiltflow.runs import RunStore
+
+
+def likelihood(
+    run: Annotated[Path, Parameter(help="A folder made by `tiltflow fit`.")],
+    /,
+    *,
+    data: Annotated[
+        Path | None,
+        Parameter(help="Rows to score, all of them; by default the run's own test rows."),
+    ] = None,
+    key: Annotated[
+        str | None, Parameter(help="Which array of a .npz file, if it has several.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        Parameter(help="A time such as 60s or 2m: the bounds of log Z get what is left of it."),
+    ] = None,
+    bound: Annotated[
+        Literal["variational", "importance"],
+        Parameter(
+            help="For integers: the mean over dequantisations of log p, or the log of the mean "
+            "of p, which is tighter."
+        ),
+    ] = "variational",
+    dequantisations: Annotated[int, Parameter(help="Of each row of integers.")] = 20,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Say how probable held-out data are under RUN's model, in nats and bits, with intervals.
+
+    log Z is bounded from both sides. Where the chains have not converged, or the sides
+    contradict each other, no number is given, and the exit status is 3.
+    """
+    from tiltflow.cli.fit import UNCONVERGED
+    from tiltflow.cli.progress import Progress
+    from tiltflow.cli.show import show_json, show_likelihood
+    from tiltflow.diagnostics.verdict import refusal
+    from tiltflow.errors import UnsoundModel
+    from tiltflow.evaluation.assess import LikelihoodSettings, assess
+    from tiltflow.fitted import load_model
+    from tiltflow.runs import RunStore
+
+    store = RunStore.open(run)
+    settings = LikelihoodSettings(
+        dequantisations=dequantisations,
+        bound=bound,
+        budget=None if budget is None else seconds_of(budget, "--budget"),
+    )
+    settings.check(seed)
+    rows = _rows(store, data, key)
+    found: dict[str, Any]
+    try:
+        fitted = load_model(store.folder / "model")
+    except UnsoundModel as error:
+        found = {"verdict": refusal(str(error))}
+    else:
+        with Progress(quiet=json) as progress:
+            found = assess(fitted, rows, settings, seed=seed, listen=progress.tell)
+    if json:
+        show_json({"run": str(store.path), **found})
+    else:
+        show_likelihood(found)
+    return UNCONVERGED if found["verdict"]["status"] == "failed" else 0
+
+
+def _rows(store: "RunStore", data: Path | None, key: str | None) -> "Dataset":
+    """The rows of `data`, or the test rows of the run."""
+    from tiltflow.data import load, split
+    from tiltflow.errors import InputError
+
+    if data is not None:
+        return load(data, key=key)
+    if key is not None:
+        raise InputError(f"--key {key} without --data; expected both, or neither")
+    config = store.config().get("data", {})
+    try:
+        dataset = load(config.get("source", ""), key=config.get("key"))
+    except InputError as error:
+        raise InputError(f"the data of {store.path}: {error}; or pass rows with --data") from None
+    if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
+        raise InputError(
+            f"{config['source']} is not what {store.path} was fitted to: its test rows would not "
+            f"be held out; bring the file back, or pass rows with --data"
+        )
+    return dataset.take(split(dataset.rows, name=dataset.name).test)

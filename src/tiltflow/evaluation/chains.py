@@ -1,0 +1,77 @@
+"""Chains started afresh from the backbone: what every judgement of a model rests on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.random as jr
+
+from tiltflow.fitted import chain_summary
+from tiltflow.mcmc.run import Draws, sample
+from tiltflow.tilted import TiltedModel
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """The final chains, started from fresh backbone draws.
+
+    Attributes:
+        chains: run side by side.
+        draws: kept of each.
+        warmup: transitions before that.
+        leapfrogs: in a transition.
+        exact_draws: of the backbone, for log Z.
+    """
+
+    chains: int = 32
+    draws: int = 2_500
+    warmup: int = 300
+    leapfrogs: int = 8
+    exact_draws: int = 200_000
+
+
+def fresh_chains(
+    model: TiltedModel,
+    settings: SamplingSettings,
+    key: jax.Array,
+    listen: Callable[..., Any],
+    *,
+    step_size: float = 0.1,
+) -> Draws:
+    """Chains in which nothing of a learner's is left.
+
+    Args:
+        model: to sample.
+        settings: how many and how long.
+        key: random key.
+        listen: called as (phase, event, **fields) while it goes on.
+        step_size: that warm-up starts with.
+    """
+    start_key, key = jr.split(key)
+    start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
+
+    def on_chunk(done: int, total: int, phase: str, acceptance: float, step_size: float,
+                 divergences: int) -> None:  # fmt: skip
+        listen(
+            "sampling",
+            "progress",
+            step=done,
+            steps=total,
+            part=phase,
+            acceptance=acceptance,
+            step_size=step_size,
+            divergences=divergences,
+        )
+
+    return sample(
+        key,
+        model.latent_log_densities,
+        start,
+        num_draws=settings.draws,
+        num_warmup=settings.warmup,
+        num_leapfrogs=settings.leapfrogs,
+        step_size=step_size,
+        summary=chain_summary,
+        on_chunk=on_chunk,
+    )

@@ -1,0 +1,68 @@
+"""Whether a model is one at all: before its likelihood is worth estimating.
+
+A flow whose weights were damaged may have lost a dimension: then it is no bijection, its
+density is infinite on a surface, and every likelihood is a number without meaning.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from tiltflow.backbones.base import Flow
+from tiltflow.diagnostics.verdict import Check
+from tiltflow.tilted import TiltedModel
+
+DRAWS = 512
+FLAT = 1e-4  # standard deviation of a coordinate, over that of the typical one
+OFF = 1e-2  # of a latent coordinate after a round trip
+
+
+def soundness(model: TiltedModel, key: PRNGKeyArray) -> list[Check]:
+    """Checks on exact draws of the backbone; all of them must hold."""
+    u = jr.normal(key, (DRAWS, *model.backbone.latent_shape))
+    y, back, f = (np.asarray(values) for values in _there_and_back(model, u))
+    spread = y.std(axis=0)
+    narrowest = float(spread.min() / np.median(spread)) if np.isfinite(y).all() else 0.0
+    off = float(np.quantile(np.abs(back - np.asarray(u)).reshape(DRAWS, -1).max(axis=1), 0.9))
+    return [
+        Check(
+            name="f and draws, share not finite",
+            value=float(np.mean(~(np.isfinite(f) & np.isfinite(y).all(axis=1)))),
+            limit=0.0,
+            ok=bool(np.isfinite(f).all() and np.isfinite(y).all()),
+            severity="failed",
+            means="The model is not defined where its backbone draws.",
+            try_="Fit again; lower the learning rate if it stays.",
+        ),
+        Check(
+            name="narrowest coordinate of the backbone's draws",
+            value=narrowest,
+            limit=FLAT,
+            ok=narrowest >= FLAT,
+            severity="failed",
+            means="A dimension has collapsed, relative to the others: the backbone draws on a "
+            "surface, where a density is infinite.",
+            try_="Look for constant or repeated columns in the data; fit again.",
+        ),
+        Check(
+            name="round trip of a latent point",
+            value=off,
+            limit=OFF,
+            ok=off <= OFF,
+            severity="failed",
+            means="The backbone is not a bijection any more: its density is not that of its draws.",
+            try_="Fit again.",
+        ),
+    ]
+
+
+@eqx.filter_jit
+def _there_and_back(model: TiltedModel, u: Array) -> tuple[Array, Array, Array]:
+    """Coordinates [draws, dim], the latent points they come back to, and f."""
+    y = jax.vmap(model.backbone.coordinates)(u)
+    flow = model.backbone
+    back = jax.vmap(flow.inverse)(y)[0] if isinstance(flow, Flow) else u
+    return y, back, jax.vmap(model.tilt)(y) + jnp.zeros(len(u))
