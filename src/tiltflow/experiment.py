@@ -176,6 +176,11 @@ def fit(
             "integers": data.integers,
         },
         **_likelihood(found, log_z),
+        "learning": {
+            "log_z_witnesses": float(judgement.log_z),
+            "log_z_running": float(judgement.running),
+            "log_z_learners": float(judgement.learners),
+        },
         "mixing": mixed.to_dict(),
         "verdict": mixed.verdict(_checks(log_z, judgement, found.gain)),
         "seed": seed,

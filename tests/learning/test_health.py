@@ -6,50 +6,66 @@ import pytest
 
 from tiltflow.learning.health import Monitor
 
-WELL = {"agreement": 1.0, "agree_within": 2.5, "share": 0.3, "acceptance": 0.8, "finite": True}
+WELL = {
+    "agreement": 1.0,
+    "agree_within": 2.5,
+    "lag": 0.5,
+    "share": 0.3,
+    "acceptance": 0.8,
+    "finite": True,
+}
 
 
 def test_a_healthy_stage_changes_nothing():
-    monitor = Monitor(share_end=0.3)
-    assert monitor.react(**WELL) is None
-    assert monitor == Monitor(share_end=0.3)
+    monitor = Monitor()
+    for _ in range(50):
+        assert monitor.react(**WELL) is None
+    assert (monitor.rate_scale, monitor.effort) == (1.0, 1)
     assert not monitor.gave_up
 
 
 @pytest.mark.parametrize(
-    ("ill", "action", "rate_scale", "share_end"),
+    ("ill", "action", "rate_scale"),
     [
-        ({"finite": False}, "roll back, halve the rate", 0.5, 0.3),
-        ({"acceptance": 0.2}, "roll back, lower the rate by 30%", 0.7, 0.3),
-        ({"agreement": -4.0}, "end stages at an effective share of 0.4", 1.0, 0.4),
-        ({"agreement": 4.0}, "end stages at an effective share of 0.4", 1.0, 0.4),
-        ({"agreement": math.nan}, "roll back, lower the rate by 30%", 0.7, 0.3),
-        ({"agreement": 1e6}, "roll back, lower the rate by 30%", 0.7, 0.3),
-        ({"share": 0.004}, "roll back, lower the rate by 30%", 0.7, 0.3),
-        ({"share": math.nan}, "roll back, lower the rate by 30%", 0.7, 0.3),
+        ({"finite": False}, "roll back, halve the rate", 0.5),
+        ({"acceptance": 0.2}, "roll back, lower the rate by 30%", 0.7),
+        ({"agreement": math.nan}, "roll back, lower the rate by 30%", 0.7),
+        ({"agreement": 1e6}, "roll back, lower the rate by 30%", 0.7),
+        ({"share": 0.004}, "roll back, lower the rate by 30%", 0.7),
+        ({"share": math.nan}, "roll back, lower the rate by 30%", 0.7),
         # The gravest comes first: nothing else is to be read from a state that is not finite.
-        ({"finite": False, "acceptance": 0.0}, "roll back, halve the rate", 0.5, 0.3),
+        ({"finite": False, "acceptance": 0.0}, "roll back, halve the rate", 0.5),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_each_trigger_has_its_reaction(ill, action, rate_scale, share_end):
-    monitor = Monitor(share_end=0.3)
+def test_each_trigger_has_its_reaction(ill, action, rate_scale):
+    monitor = Monitor()
     found, why = monitor.react(**(WELL | ill))
     assert found == action
     assert why
     assert monitor.rate_scale == pytest.approx(rate_scale)
-    assert monitor.share_end == pytest.approx(share_end)
 
 
-def test_stages_end_at_a_share_of_at_most_eight_tenths():
-    monitor = Monitor(share_end=0.3)
-    for _ in range(10):
-        monitor.react(**(WELL | {"agreement": 9.0}))
-    assert monitor.share_end == 0.8
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("what", ["agreement", "lag"])
+def test_a_lag_that_stays_asks_for_more_transitions_and_then_for_a_lower_rate(what, sign):
+    monitor, actions = Monitor(), []
+    for _ in range(20):
+        found = monitor.react(**(WELL | {"agreement": 0.0, "lag": 0.0, what: 9.0 * sign}))
+        actions += [found[0]] if found else []
+    assert actions[:4] == [f"{n} times the transitions" for n in (2, 4, 8, 16)]
+    assert set(actions[4:]) == {"lower the rate by 30%"}
+    assert monitor.effort == 16
+
+
+def test_one_stage_that_lags_by_chance_changes_nothing():
+    monitor = Monitor()
+    assert monitor.react(**(WELL | {"lag": 5.0})) is None
+    assert monitor.react(**WELL) is None
 
 
 def test_it_gives_up_after_ten_halvings():
-    monitor = Monitor(share_end=0.3)
+    monitor = Monitor()
     for _ in range(9):
         monitor.react(**(WELL | {"finite": False}))
         assert not monitor.gave_up

@@ -11,7 +11,7 @@ from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.learning.particles import exact, log_mean_exp
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState
-from tiltflow.learning.witnesses import Judge
+from tiltflow.learning.witnesses import Judge, anchored
 from tiltflow.tilts import MLPTilt
 
 
@@ -29,7 +29,7 @@ def lagging():
     f = jax.vmap(tilt)(particles.y)
     particles = eqx.tree_at(lambda p: p.f, particles, f)
     zero = jnp.asarray(0)
-    state = LearnerState(tilt, tilt, None, particles, f, jnp.zeros(()), zero, zero)
+    state = LearnerState(tilt, tilt, None, particles, f, *[jnp.zeros(())] * 2, zero, zero)
     judge = Judge.gather(backbone, rows, rows, 20_000, key=jr.key(4))
     return judge, tilt, state, float(log_mean_exp(jax.vmap(tilt)(judge.bank)))
 
@@ -48,3 +48,11 @@ def test_the_check_has_power_against_witnesses_without_their_weights(lagging):
     forgotten = eqx.tree_at(lambda s: s.log_weights, state, jnp.zeros_like(state.log_weights))
     with pytest.raises(AssertionError):
         check_log_z(judge.judge(tilt, forgotten), truth)
+
+
+def test_the_running_log_z_is_what_it_was_anchored_to(lagging):
+    judge, tilt, state, truth = lagging
+    judgement = judge.judge(tilt, state)
+    assert float(judgement.running + judgement.level) == pytest.approx(truth, abs=0.1)
+    told = judge.judge(tilt, anchored(state, judgement))
+    assert float(told.running) == pytest.approx(float(judgement.log_z), abs=1e-4)

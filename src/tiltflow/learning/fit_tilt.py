@@ -15,10 +15,10 @@ from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
-from tiltflow.learning.particles import exact, freeze, log_mean_exp
+from tiltflow.learning.particles import exact, freeze
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
-from tiltflow.learning.witnesses import Judge, Judgement
+from tiltflow.learning.witnesses import Judge, Judgement, anchored
 from tiltflow.tilts import MLPTilt
 
 Stage = Callable[..., tuple[LearnerState, StageInfo]]
@@ -58,27 +58,20 @@ def fit_tilt(
         particles=particles,
         log_weights=jnp.zeros(settings.particles),
         log_z=jnp.zeros(()),
+        log_z_learners=jnp.zeros(()),
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
     judge = Judge.gather(backbone, train, val, settings.bank, key=judge_key)
     best, best_judgement, best_stage, best_step = tilt, judge.judge(tilt, state), 0, 0
-    monitor = Monitor(settings.share_end)
+    monitor = Monitor()
     traced = settings.traced()
     number, good, started = 0, state, time.monotonic()
     while int(state.steps) < settings.steps and not monitor.gave_up:
         key, stage_key = jr.split(key)
         number += 1
-        state, info = stage(
-            state,
-            backbone,
-            train,
-            traced,
-            jnp.asarray(monitor.rate_scale),
-            jnp.asarray(monitor.share_end),
-            stage_key,
-        )
-        action = _health(monitor, state, info, settings)
+        state, info = stage(state, backbone, train, traced, monitor.course(), stage_key)
+        action = _health(monitor, state, info, settings) if settings.watch else None
         if action is not None:
             listen("tilt", "health", stage=number, action=action[0], why=action[1])
             if action[0].startswith("roll back"):
@@ -89,7 +82,7 @@ def fit_tilt(
         last = int(state.steps) >= settings.steps
         if number % settings.judge_every and not last:
             continue
-        judgement = judge.judge(state.average, state)
+        judgement, now = judge.judge(state.average, state), judge.judge(state.tilt, state)
         sound = bool(judgement.holds) and action is None
         if sound:
             good = state
@@ -97,7 +90,9 @@ def fit_tilt(
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
         seconds = time.monotonic() - started
-        listen("tilt", "stage", **_told(settings, number, state, info, judgement, seconds))
+        listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
+        if bool(now.holds):
+            state = anchored(state, now)
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -125,8 +120,8 @@ def _health(
     finite = jnp.all(jnp.isfinite(state.particles.f)) & jnp.all(jnp.isfinite(state.particles.u))
     return monitor.react(
         agreement=float(info.agreement),
-        # Persistent chains lag a little at every moment: only a gross lag is worth an action.
-        agree_within=settings.agree_within * (1 if settings.learner == "population" else 4),
+        agree_within=settings.agree_within,
+        lag=float(info.lag),
         share=float(info.share),
         acceptance=float(info.acceptance),
         finite=bool(finite),
@@ -139,10 +134,10 @@ def _told(
     state: LearnerState,
     info: StageInfo,
     judgement: Judgement,
+    now: Judgement,
     seconds: float,
 ) -> dict[str, float | int | str]:
-    """The fields of a stage's event."""
-    running = state.log_z + log_mean_exp(state.log_weights[state.particles.witnesses])
+    """The fields of a stage's event; `judgement` is of the average, `now` of the tilt itself."""
     return {
         "learner": settings.learner,
         "stage": number,
@@ -153,7 +148,9 @@ def _told(
         "gain_train": float(judgement.gain_train),
         "gain_val": float(judgement.gain_val),
         "log_z": float(judgement.log_z),
-        "log_z_running": float(running),
+        "log_z_now": float(now.log_z),
+        "log_z_running": float(now.running),
+        "log_z_learners": float(now.learners),
         "ess_bank": float(judgement.ess_bank),
         "holds": bool(judgement.holds),
         "share": float(info.share),
@@ -164,5 +161,6 @@ def _told(
         "f_witnesses": 0.0,  # by the choice of f's level
         "f_val": float(judgement.f_val),
         "agreement": float(info.agreement),
+        "lag": float(info.lag),
         "step_size": float(state.particles.step_size),
     }

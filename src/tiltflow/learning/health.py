@@ -2,29 +2,43 @@
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
+
+from tiltflow.learning.state import Course
+
 LOWEST_ACCEPTANCE = 0.4
 LOWEST_SHARE = 0.01  # effective share of the witnesses: below it resampling leaves a handful
-GROSS = 4.0  # times the agreement asked for
+GROSS = 10.0  # times the agreement asked for
+MEMORY = 0.7  # of the running mean of agreement and lag: one stage alone may be chance
+MOST_EFFORT = 16
 LOWEST_RATE_SCALE = 1e-3
 
 
 @dataclass
 class Monitor:
-    """What has been changed so far.
+    """What has been changed so far, and what was seen.
 
     Attributes:
-        share_end: the effective share of the witnesses at which a stage ends.
         rate_scale: a factor on the learning rate.
+        effort: a factor on the number of transitions.
+        apart, behind: running means of `agreement` and `lag`.
     """
 
-    share_end: float
     rate_scale: float = 1.0
+    effort: int = 1
+    apart: float = 0.0
+    behind: float = 0.0
+
+    def course(self) -> Course:
+        """The same for a compiled stage."""
+        return Course(jnp.asarray(self.rate_scale), jnp.asarray(self.effort))
 
     def react(
         self,
         *,
         agreement: float,
         agree_within: float,
+        lag: float,
         share: float,
         acceptance: float,
         finite: bool,
@@ -32,6 +46,14 @@ class Monitor:
         """Change the settings if a stage went wrong; returns (action, why), or None.
 
         An action that starts with "roll back" asks the caller to return to the last good state.
+
+        Args:
+            agreement: mean f of learners minus that of witnesses, in standard errors.
+            agree_within: standard errors that are still agreement.
+            lag: of the witnesses behind f, in standard errors (`particles.lag`).
+            share: effective share of the witnesses' weights.
+            acceptance: mean Metropolis probability.
+            finite: whether f and the particles are.
         """
         if not finite:
             self._slow_down(0.5)
@@ -51,19 +73,29 @@ class Monitor:
         if acceptance < LOWEST_ACCEPTANCE:
             self._slow_down(0.7)
             return "roll back, lower the rate by 30%", f"acceptance fell to {acceptance:.2f}"
-        if not abs(agreement) <= agree_within:
-            self.share_end = max(self.share_end, min(0.8, self.share_end + 0.1))
-            return (
-                f"end stages at an effective share of {self.share_end:.1f}",
-                f"learners and witnesses are {agreement:+.1f} standard errors apart after all "
-                f"transitions allowed",
+        self.apart = MEMORY * self.apart + (1 - MEMORY) * agreement
+        self.behind = MEMORY * self.behind + (1 - MEMORY) * lag
+        if not max(abs(self.apart), abs(self.behind)) <= agree_within:
+            why = (
+                f"the chains lag: learners are {self.apart:+.1f}, witnesses {self.behind:+.1f} "
+                f"standard errors from where f is, over the last stages"
             )
+            return self._catch_up(), why
         return None
 
     @property
     def gave_up(self) -> bool:
         """Whether the rate has been lowered so often that going on is pointless."""
         return self.rate_scale < LOWEST_RATE_SCALE
+
+    def _catch_up(self) -> str:
+        """More transitions; where they are many already, a lower rate."""
+        self.apart = self.behind = 0.0
+        if self.effort < MOST_EFFORT:
+            self.effort *= 2
+            return f"{self.effort} times the transitions"
+        self._slow_down(0.7)
+        return "lower the rate by 30%"
 
     def _slow_down(self, factor: float) -> None:
         self.rate_scale *= factor

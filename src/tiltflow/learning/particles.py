@@ -103,6 +103,14 @@ def agreement(f: Float[Array, " N"], half: int) -> Float[Array, ""]:
     return (jnp.mean(learners) - jnp.mean(witnesses)) / jnp.maximum(error, 1e-6)
 
 
+def lag(f: Float[Array, " n"], log_weights: Float[Array, " n"]) -> Float[Array, ""]:
+    """What weights add to the mean of f, in standard errors of the weighted mean."""
+    weights = jax.nn.softmax(log_weights)
+    mean = jnp.sum(weights * f)
+    error = jnp.sqrt(jnp.sum((weights - 1 / len(f)) ** 2 * (f - mean) ** 2))
+    return (mean - jnp.mean(f)) / jnp.maximum(error, 1e-6)
+
+
 def adapt(step_size: Array, acceptance: Array, target: float) -> Array:
     """The step size times exp(acceptance - target), at most 15% up and a half down."""
     return step_size * jnp.clip(jnp.exp(acceptance - target), 0.5, 1.15)

@@ -22,11 +22,13 @@ from tiltflow.learning.particles import (
     agreement,
     effective_share,
     freeze,
+    lag,
     log_mean_exp,
     tilt_of,
 )
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import (
+    Course,
     LearnerState,
     StageInfo,
     TiltSettings,
@@ -45,8 +47,7 @@ def stage(
     backbone: Backbone,
     train: Rows,
     settings: TiltSettings,
-    rate_scale: Array,
-    share_end: Array,
+    course: Course,
     key: PRNGKeyArray,
 ) -> tuple[LearnerState, StageInfo]:
     """`settings.iterations` times: one gradient step, then transitions of all particles.
@@ -67,14 +68,17 @@ def stage(
         y_data, _ = train.batch(data_key, settings.batch_data)
         y_learners = particles.y[particles.learners]
         gradient = jax.grad(loss)(parameters, y_data, y_learners, dropout_key)
-        rate = learning_rate(settings, eqx.tree_at(lambda s: s.steps, state, steps), rate_scale)
+        counted = eqx.tree_at(lambda s: s.steps, state, steps)
+        rate = learning_rate(settings, counted, course.rate_scale)
         parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
         average = optimiser.moving_average(average, parameters, settings.memory)
         tilt: MLPTilt = eqx.combine(parameters, frozen)
         log_weights = log_weights + jax.vmap(tilt)(particles.y) - particles.f
-        particles, told = _move(TiltedModel(backbone, tilt), particles, settings, move_key)
+        model = TiltedModel(backbone, tilt)
+        particles, told = _move(model, particles, settings, transitions, move_key)
         return (parameters, average, adam, steps + 1, particles, log_weights), told
 
+    transitions = settings.transitions * course.effort
     resample_key, key = jr.split(key)
     start = (
         freeze(state.tilt)[0],
@@ -90,9 +94,10 @@ def stage(
     parameters, average, adam, steps, particles, log_weights = end
     info = StageInfo(
         share=effective_share(log_weights[particles.witnesses]),
-        transitions=jnp.asarray(settings.iterations * settings.transitions),
+        transitions=settings.iterations * transitions,
         acceptance=acceptance[-1],
         agreement=agreement(particles.f, half),
+        lag=lag(particles.f[particles.witnesses], log_weights[particles.witnesses]),
         divergences=jnp.sum(divergences),
         f_learners=jnp.mean(particles.f[:half]) - jnp.mean(particles.f[half:]),
     )
@@ -109,31 +114,39 @@ def stage(
             state.gradients + info.transitions * settings.leapfrogs,
         ),
     )
-    state = _resample_witnesses(state, info.share < share_end, resample_key)
+    state = _resample_witnesses(state, info.share < settings.share_end, resample_key)
     return restart_gauge(state, state.particles.f), info
 
 
 def _move(
-    model: TiltedModel, particles: Particles, settings: TiltSettings, key: PRNGKeyArray
+    model: TiltedModel,
+    particles: Particles,
+    settings: TiltSettings,
+    transitions: Array,
+    key: PRNGKeyArray,
 ) -> tuple[Particles, tuple[Array, Array]]:
-    """`settings.transitions` transitions; also the mean acceptance and the divergences."""
+    """So many `transitions`; also the mean acceptance and the divergences."""
     latent = hmc.value_and_gradient(model.latent_log_densities)
 
-    def transition(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
-        state, step_size = carry
+    def transition(index: Array, carry: tuple) -> tuple:
+        state, step_size, accepted, divergences = carry
         state, info = hmc.step(
-            key, state, latent, step_size, num_leapfrogs=settings.leapfrogs, jitter=0.2
+            jr.fold_in(key, index),
+            state,
+            latent,
+            step_size,
+            num_leapfrogs=settings.leapfrogs,
+            jitter=0.2,
         )
         acceptance = jnp.mean(info.acceptance_rate)
         step_size = adapt(step_size, acceptance, settings.target)
-        return (state, step_size), (acceptance, jnp.sum(info.is_divergent))
+        return state, step_size, accepted + acceptance, divergences + jnp.sum(info.is_divergent)
 
-    start = (hmc.init(particles.u, latent), particles.step_size)
-    keys = jr.split(key, settings.transitions)
-    (state, step_size), (acceptance, divergences) = jax.lax.scan(transition, start, keys)
+    start = (hmc.init(particles.u, latent), particles.step_size, jnp.zeros(()), jnp.asarray(0))
+    state, step_size, accepted, divergences = jax.lax.fori_loop(0, transitions, transition, start)
     y = jax.vmap(model.backbone.coordinates)(state.position)
     moved = Particles(state.position, y, tilt_of(state), step_size)
-    return moved, (jnp.mean(acceptance), jnp.sum(divergences))
+    return moved, (accepted / transitions, divergences)
 
 
 def _resample_witnesses(state: LearnerState, now: Array, key: PRNGKeyArray) -> LearnerState:
@@ -144,11 +157,17 @@ def _resample_witnesses(state: LearnerState, now: Array, key: PRNGKeyArray) -> L
     chosen = everyone.at[particles.half :].set(particles.half + systematic(key, witness_weights))
     index = jnp.where(now, chosen, everyone)
     banked = jnp.where(now, log_mean_exp(witness_weights), 0.0)
+    banked_learners = jnp.where(now, log_mean_exp(log_weights[particles.learners]), 0.0)
     resampled = Particles(
         particles.u[index], particles.y[index], particles.f[index], particles.step_size
     )
     return eqx.tree_at(
-        lambda s: (s.particles, s.log_weights, s.log_z),
+        lambda s: (s.particles, s.log_weights, s.log_z, s.log_z_learners),
         state,
-        (resampled, jnp.where(now, 0.0, log_weights), state.log_z + banked),
+        (
+            resampled,
+            jnp.where(now, 0.0, log_weights),
+            state.log_z + banked,
+            state.log_z_learners + banked_learners,
+        ),
     )

@@ -23,11 +23,13 @@ from tiltflow.learning.particles import (
     agreement,
     effective_share,
     freeze,
+    log_mean_exp,
     resample,
     tilt_of,
 )
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import (
+    Course,
     LearnerState,
     StageInfo,
     TiltSettings,
@@ -49,25 +51,31 @@ def stage(
     backbone: Backbone,
     train: Rows,
     settings: TiltSettings,
-    rate_scale: Array,
-    share_end: Array,
+    course: Course,
     key: PRNGKeyArray,
 ) -> tuple[LearnerState, StageInfo]:
     """One stage: learn, resample, move."""
     learn_key, resample_key, move_key = jr.split(key, 3)
     before = state.tilt
-    state, share = _learn(state, train, settings, rate_scale, share_end, learn_key)
+    state, share = _learn(state, train, settings, course, learn_key)
     particles = state.particles
     log_weights = jax.vmap(state.tilt)(particles.y) - particles.f
     index = resample(resample_key, particles, log_weights)
     model = TiltedModel(backbone, state.tilt)
-    moved, f, info = _move(model, particles.u[index], particles.step_size, settings, move_key)
+    moved, f, info = _move(
+        model, particles.u[index], particles.step_size, settings, course.effort, move_key
+    )
     info = eqx.tree_at(lambda i: i.share, info, share)
     increment = _increment(before, log_weights, moved)
     state = eqx.tree_at(
-        lambda s: (s.particles, s.log_z, s.gradients),
+        lambda s: (s.particles, s.log_z, s.log_z_learners, s.gradients),
         state,
-        (moved, state.log_z + increment, state.gradients + info.transitions * settings.leapfrogs),
+        (
+            moved,
+            state.log_z + increment,
+            state.log_z_learners + log_mean_exp(log_weights[particles.learners]),
+            state.gradients + info.transitions * settings.leapfrogs,
+        ),
     )
     return restart_gauge(state, f), info
 
@@ -86,8 +94,7 @@ def _learn(
     state: LearnerState,
     train: Rows,
     settings: TiltSettings,
-    rate_scale: Array,
-    share_end: Array,
+    course: Course,
     key: PRNGKeyArray,
 ) -> tuple[LearnerState, Array]:
     """Gradient steps on the frozen population; returns the witnesses' share at the end too.
@@ -111,7 +118,8 @@ def _learn(
         y_data, _ = train.batch(data_key, settings.batch_data)
         index = jr.randint(index_key, (settings.batch_particles,), 0, particles.half)
         gradient = jax.grad(loss)(parameters, y_data, index, dropout_key)
-        rate = learning_rate(settings, eqx.tree_at(lambda s: s.steps, state, steps), rate_scale)
+        counted = eqx.tree_at(lambda s: s.steps, state, steps)
+        rate = learning_rate(settings, counted, course.rate_scale)
         parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
         average = optimiser.moving_average(average, parameters, settings.memory)
         return (parameters, average, adam, steps + 1), None
@@ -126,7 +134,7 @@ def _learn(
     def goes_on(carry: tuple) -> Array:
         (_, _, _, steps), _, share = carry
         left = jnp.minimum(settings.steps, state.steps + MOST_STEPS)
-        return (share > share_end) & (steps < left)
+        return (share > settings.share_end) & (steps < left)
 
     start = (freeze(state.tilt)[0], freeze(state.average)[0], state.adam, state.steps)
     learned, _, share = jax.lax.while_loop(goes_on, some_steps, (start, key, jnp.ones(())))
@@ -136,7 +144,12 @@ def _learn(
 
 
 def _move(
-    model: TiltedModel, u: Array, step_size: Array, settings: TiltSettings, key: PRNGKeyArray
+    model: TiltedModel,
+    u: Array,
+    step_size: Array,
+    settings: TiltSettings,
+    effort: Array,
+    key: PRNGKeyArray,
 ) -> tuple[Particles, Array, StageInfo]:
     """Transitions of all particles until they are in equilibrium, as far as f can tell."""
     latent, half = hmc.value_and_gradient(model.latent_log_densities), len(u) // 2
@@ -144,8 +157,8 @@ def _move(
     def goes_on(carry: tuple) -> Array:
         _, _, _, transitions, _, acceptance, apart = carry
         lags = (acceptance < LOWEST_ACCEPTANCE) | ~(jnp.abs(apart) < settings.agree_within)
-        few = transitions < settings.least_transitions
-        return few | (lags & (transitions < settings.most_transitions))
+        few = transitions < settings.least_transitions * effort
+        return few | (lags & (transitions < settings.most_transitions * effort))
 
     def transition(carry: tuple) -> tuple:
         state, step_size, key, transitions, divergences, _, _ = carry
@@ -171,6 +184,7 @@ def _move(
         transitions=transitions,
         acceptance=acceptance,
         agreement=apart,
+        lag=jnp.zeros(()),  # weights were used up by resampling
         divergences=divergences,
         f_learners=jnp.mean(f[:half]) - jnp.mean(f[half:]),
     )

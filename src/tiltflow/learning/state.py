@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,7 +24,9 @@ class LearnerState(eqx.Module):
         adam: the optimiser's state.
         particles: learners and witnesses, moved under `tilt`.
         log_weights: `[N]`, annealing log-weights since the last resampling.
-        log_z: log Z as the witnesses' weights tell it, summed over stages.
+        log_z: log Z as the witnesses tell it, without their present weights; see `anchored`.
+        log_z_learners: the same from the learners' own weights: a number that is not to be
+            believed, kept to show why there are witnesses.
         steps: optimiser steps so far.
         gradients: latent gradients per particle so far.
     """
@@ -35,6 +37,7 @@ class LearnerState(eqx.Module):
     particles: Particles
     log_weights: Float[Array, " N"]
     log_z: Float[Array, ""]
+    log_z_learners: Float[Array, ""]
     steps: Int[Array, ""]
     gradients: Int[Array, ""]
 
@@ -47,6 +50,8 @@ class StageInfo(eqx.Module):
         transitions: Markov transitions of the whole population.
         acceptance: of the last transition.
         agreement: mean f of learners minus that of witnesses, in standard errors, at the end.
+        lag: what the witnesses' weights add to their mean f, in its standard errors: chains that
+            are where their f says have equal weights.
         divergences: transitions that were rejected because they were not finite.
         f_learners: mean f of the learners at the end, that of the witnesses being 0.
     """
@@ -55,6 +60,7 @@ class StageInfo(eqx.Module):
     transitions: Array
     acceptance: Array
     agreement: Array
+    lag: Array
     divergences: Array
     f_learners: Array
 
@@ -68,7 +74,9 @@ _TRACED = (
     "target",
     "least_transitions",
     "most_transitions",
+    "transitions",
     "agree_within",
+    "share_end",
 )
 _STATIC = (
     "learner",
@@ -76,13 +84,12 @@ _STATIC = (
     "batch_data",
     "batch_particles",
     "leapfrogs",
-    "share_end",
     "check_every",
     "iterations",
-    "transitions",
     "judge_every",
     "patience",
     "bank",
+    "watch",
 )
 
 
@@ -118,6 +125,7 @@ class TiltSettings:
         judge_every: stages between two judgements.
         patience: judgements without a better one before learning stops.
         bank: exact backbone draws for the judgements.
+        watch: whether the health monitor may act.
     """
 
     learner: str = "population"
@@ -141,6 +149,7 @@ class TiltSettings:
     judge_every: int = 10
     patience: int = 12
     bank: int = 20_000
+    watch: bool = True
 
     @classmethod
     def default(cls, learner: str, **changes: Any) -> "TiltSettings":
@@ -184,6 +193,18 @@ class TiltSettings:
         return replace(self, **{name: jnp.asarray(getattr(self, name)) for name in _TRACED})
 
 
+class Course(NamedTuple):
+    """What the health monitor has made of the settings; scalars.
+
+    Attributes:
+        rate_scale: a factor on the learning rate.
+        effort: a factor on the number of transitions.
+    """
+
+    rate_scale: Float[Array, ""]
+    effort: Int[Array, ""]
+
+
 def learning_rate(settings: TiltSettings, state: LearnerState, scale: Array) -> Array:
     """The rate at this step, times what the health monitor has left of it."""
     rate = optimiser.cosine(state.steps, settings.steps, settings.rate, settings.final_rate)
@@ -198,7 +219,13 @@ def restart_gauge(state: LearnerState, f: Float[Array, " N"]) -> LearnerState:
     shift = jnp.mean(f[state.particles.witnesses])
     particles = eqx.tree_at(lambda p: p.f, state.particles, f - shift)
     return eqx.tree_at(
-        lambda s: (s.tilt.level, s.average.level, s.particles, s.log_z),
+        lambda s: (s.tilt.level, s.average.level, s.particles, s.log_z, s.log_z_learners),
         state,
-        (state.tilt.level + shift, state.average.level + shift, particles, state.log_z - shift),
+        (
+            state.tilt.level + shift,
+            state.average.level + shift,
+            particles,
+            state.log_z - shift,
+            state.log_z_learners - shift,
+        ),
     )

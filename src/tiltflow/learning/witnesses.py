@@ -1,8 +1,9 @@
 """What the witnesses say: the gain on held-out data, judged while learning goes on.
 
 log Z is bridged between a bank of exact backbone draws, whose coordinates are computed once,
-and the witnesses, reweighted to the tilt that is judged. It does not drift, as the running sum
-of annealing increments does, and costs one pass of f over the bank.
+and the witnesses, reweighted to the tilt that is judged. It does not drift, and costs one pass
+of f over the bank. The running log Z of the annealing weights does drift, by a standard error
+more with every stage: it is anchored to the bridge at every judgement that holds.
 """
 
 import equinox as eqx
@@ -12,7 +13,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.learning.particles import push_in_parts
+from tiltflow.learning.particles import log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState
 from tiltflow.normalizer.running import bridge_jax
@@ -32,6 +33,9 @@ class Judgement(eqx.Module):
         log_z: once that is done: then it is -KL(p, q).
         f_val: mean f of the validation rows, likewise: 0 for a model that fits them.
         ess_bank, ess_witnesses: effective draws on either side of the bridge.
+        running: log_z once more, as the witnesses' annealing weights have told it since it was
+            last anchored.
+        learners: the same from the learners' weights, since the start: not to be believed.
         holds: whether these numbers can be believed: see `Judge.judge`.
     """
 
@@ -42,6 +46,8 @@ class Judgement(eqx.Module):
     f_val: Array
     ess_bank: Array
     ess_witnesses: Array
+    running: Array
+    learners: Array
     holds: Array
 
 
@@ -75,10 +81,11 @@ class Judge(eqx.Module):
         than float32 can tell apart, and E_q f <= log Z <= E_p f, as Jensen's inequality has it.
         """
         f = jax.vmap(tilt)
-        witnesses = state.particles.witnesses
-        f_witnesses = f(state.particles.y[witnesses])
-        annealing = state.log_weights[witnesses]
-        log_weights = annealing + f_witnesses - state.particles.f[witnesses]
+        particles = state.particles
+        f_particles = f(particles.y)
+        reweighted = state.log_weights + f_particles - particles.f
+        f_witnesses = f_particles[particles.witnesses]
+        log_weights = reweighted[particles.witnesses]
         f_bank = f(self.bank)
         log_z, ess_bank, ess_witnesses = bridge_jax(f_bank, f_witnesses, log_weights)
         level = jnp.sum(jax.nn.softmax(log_weights) * f_witnesses)
@@ -98,5 +105,13 @@ class Judge(eqx.Module):
             f_val=f_val - level,
             ess_bank=ess_bank,
             ess_witnesses=ess_witnesses,
+            running=state.log_z + log_mean_exp(log_weights) - level,
+            learners=state.log_z_learners + log_mean_exp(reweighted[particles.learners]) - level,
             holds=holds,
         )
+
+
+def anchored(state: LearnerState, judgement: Judgement) -> LearnerState:
+    """`state` with its running log Z set to what `judgement` of its own tilt has found."""
+    told = log_mean_exp(state.log_weights[state.particles.witnesses])
+    return eqx.tree_at(lambda s: s.log_z, state, judgement.log_z + judgement.level - told)

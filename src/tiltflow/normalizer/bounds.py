@@ -50,7 +50,7 @@ def from_below(log_ratio: Values) -> Side:
         mean=mean,
         standard_error=float(weights.std(ddof=1)) / groups**0.5,
         bound=float(by_group.mean()) - student * scatter / groups**0.5,
-        size=float(np.exp(2 * logsumexp(log_ratio) - logsumexp(2 * log_ratio))),
+        size=_size(log_ratio.ravel()),
         scatter=scatter,
     )
 
@@ -66,6 +66,12 @@ def dealt(values: Values, groups: int = GROUPS) -> Values:
     groups = max(2, min(groups, len(values) // 2))
     each = len(values) // groups
     return values[: groups * each].reshape(groups, each)
+
+
+def _size(log_weights: Values) -> float:
+    """(sum w)^2 / sum w^2."""
+    weights = np.exp(log_weights - log_weights.max())
+    return float(weights.sum() ** 2 / np.sum(weights**2))
 
 
 def _log_mean_exp(values: Values, axis: int) -> Values:
