@@ -35,6 +35,7 @@ def likelihood(
         ),
     ] = "variational",
     dequantisations: Annotated[int, Parameter(help="Of each row of integers.")] = 20,
+    draws: Annotated[int, Parameter(help="Kept of each of the chains that bound log Z.")] = 1_500,
     seed: Seed = 0,
     json: Json = False,
 ) -> int:
@@ -49,11 +50,13 @@ def likelihood(
     from tiltflow.diagnostics.verdict import refusal
     from tiltflow.errors import UnsoundModel
     from tiltflow.evaluation.assess import LikelihoodSettings, assess
+    from tiltflow.evaluation.chains import SamplingSettings
     from tiltflow.fitted import load_model
     from tiltflow.runs import RunStore
 
     store = RunStore.open(run)
     settings = LikelihoodSettings(
+        sampling=SamplingSettings(draws=draws),
         dequantisations=dequantisations,
         bound=bound,
         budget=None if budget is None else seconds_of(budget, "--budget"),

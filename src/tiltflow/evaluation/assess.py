@@ -52,6 +52,8 @@ class LikelihoodSettings:
         """Raises InputError for the first setting that cannot work."""
         check_seed(seed)
         at_least_one(self, "dequantisations")
+        if self.sampling.draws < 4:
+            raise InputError(f"{self.sampling.draws} draws; expected at least 4")
         if self.bound not in BOUNDS:
             raise InputError(f"bound {self.bound!r}; expected {' or '.join(BOUNDS)}")
         if self.budget is not None and not 0 < self.budget < math.inf:

@@ -152,7 +152,7 @@ class _Heard:
         mean, error = float(found.log_z[-1]), float(found.standard_error[-1])
         half = float(stdtrit(rungs[0].shape[0] - 1, 0.975)) * error
         reason = _contradiction(below, above, mean, error)
-        if not found.converged:
+        if not reason and not found.converged:
             reason = "the equations of the pooled estimate were not solved"
         return LogZ(
             mean=mean,

@@ -39,7 +39,12 @@ class Side(NamedTuple):
 
 
 def from_below(log_ratio: Values) -> Side:
-    """From logs of unbiased estimates of Z, [groups, estimates], groups independent."""
+    """From logs of unbiased estimates of Z, [groups, estimates], groups independent.
+
+    NaN throughout where one is not finite.
+    """
+    if not np.isfinite(log_ratio).all():
+        return Side(*[float("nan")] * 5)
     groups = log_ratio.shape[0]
     by_group = _log_mean_exp(log_ratio, axis=1)
     mean = float(_log_mean_exp(by_group, axis=0))

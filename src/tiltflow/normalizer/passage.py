@@ -224,6 +224,7 @@ def _next_rise(f: Float[Array, " particles"], most: Array, share: Array | float)
 def _log_share(rise: Array, f: Float[Array, " particles"]) -> Array:
     """Log of (sum w)^2 / (n sum w^2) for the weights exp(rise f)."""
     log_w = rise * f
+    log_w = log_w - jnp.max(log_w)
     return 2 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2 * log_w) - jnp.log(len(f))
 
 

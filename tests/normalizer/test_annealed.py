@@ -1,0 +1,232 @@
+"""The ladder's intervals cover truths in closed form and by quadrature, its bounds are bounds.
+
+Each case runs under 200 seeds, with exact draws of p where chains would be. Power twins: the
+wrong sign of f, draws of q in place of p, and chains that lag.
+"""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from tiltflow.errors import InputError
+from tiltflow.normalizer import passage
+from tiltflow.normalizer.annealed import LadderSettings, annealed
+
+SEEDS = 200
+QUICK = LadderSettings(particles=512, least_rounds=1, most_rounds=1)
+CHAINS, DRAWS = 32, 32
+
+
+def half_square(u):
+    return 0.5 * jnp.sum(u**2, axis=1)
+
+
+def log_density_of(f, u):
+    return f(u) - half_square(u)
+
+
+def quadratic(a, m, u):
+    return -0.5 * jnp.sum(a * (u - m) ** 2, axis=1)
+
+
+def sheared(matrix, a, u):
+    return quadratic(a, 0.5, u @ matrix.T)
+
+
+def wavy(u):
+    return 2 * jnp.sin(2 * u[:, 0]) - 0.3 * (u[:, 1] - u[:, 0] ** 2) ** 2
+
+
+class Case:
+    """A tilt f on R^dim, its true log Z, and exact draws of p."""
+
+    def __init__(self, f, dim, log_z, draw):
+        self.f, self.dim, self.log_z, self.draw = f, dim, log_z, draw
+        self.log_density = Partial(log_density_of, f)
+
+    def estimates(self, seeds, f=None, draw=None):
+        log_density = self.log_density if f is None else Partial(log_density_of, f)
+        found = []
+        for seed in range(seeds):
+            rng = np.random.default_rng(seed)
+            draws = (draw or self.draw)(rng, CHAINS * DRAWS).astype(np.float32)
+            draws = draws.reshape(CHAINS, DRAWS, self.dim)
+            found.append(annealed(log_density, draws, key=jr.key(seed), settings=QUICK))
+        return found
+
+
+def gaussian(precision, linear):
+    """log Z and draws of exp(-u'(P - I)u/2 + l'u) over N(0, I), P the `precision`."""
+    cholesky = np.linalg.cholesky(precision)
+    mean = np.linalg.solve(precision, linear)
+    log_z = 0.5 * linear @ mean - np.log(np.diag(cholesky)).sum()
+
+    def draw(rng, number):
+        noise = rng.standard_normal((number, len(linear)))
+        return mean + np.linalg.solve(cholesky.T, noise.T).T
+
+    return float(log_z), draw
+
+
+def quadratic_case(dim, scale):
+    """A different curvature and a different mean in every direction; some curvatures negative."""
+    a = np.linspace(-0.5, 3.0, dim) * scale if dim > 1 else np.array([2.0])
+    m = np.linspace(-1.5, 1.0, dim) * scale**0.5
+    log_z, draw = gaussian(np.diag(1 + a), a * m)
+    f = Partial(quadratic, jnp.asarray(a, jnp.float32), jnp.asarray(m, jnp.float32))
+    return Case(f, dim, log_z - 0.5 * float(np.sum(a * m**2)), draw)
+
+
+def flow_case():
+    """A quadratic tilt in the coordinates y = A u of a linear flow."""
+    matrix = np.array([[1.0, 0.8, 0.0], [0.0, 0.7, -0.5], [0.3, 0.0, 1.2]])
+    a, m = np.array([1.5, 0.5, -0.2]), 0.5
+    log_z, draw = gaussian(np.eye(3) + matrix.T @ np.diag(a) @ matrix, matrix.T @ (a * m))
+    f = Partial(sheared, jnp.asarray(matrix, jnp.float32), jnp.asarray(a, jnp.float32))
+    return Case(f, 3, log_z - 0.5 * float(np.sum(a * m**2)), draw)
+
+
+def wavy_case():
+    """Two ridges along a parabola, log Z by quadrature, draws by rejection (f <= 2)."""
+    grid = np.linspace(-9, 9, 721)
+    u = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    log_mass = np.asarray(jax.jit(wavy)(jnp.asarray(u)), float) - (u**2).sum(1) / 2
+    log_z = np.logaddexp.reduce(log_mass) - np.log(2 * np.pi) + 2 * np.log(grid[1] - grid[0])
+    accept = jax.jit(wavy)
+
+    def draw(rng, number):
+        proposed = rng.standard_normal((20 * number, 2)).astype(np.float32)
+        kept = proposed[rng.uniform(size=len(proposed)) < np.exp(np.asarray(accept(proposed)) - 2)]
+        assert len(kept) >= number
+        return kept[:number]
+
+    return Case(Partial(wavy), 2, float(log_z), draw)
+
+
+CASES = {
+    "1": lambda: quadratic_case(1, 1.0),
+    "2": lambda: quadratic_case(2, 1.0),
+    "8": lambda: quadratic_case(8, 0.7),
+    "64": lambda: quadratic_case(64, 0.3),
+    "256": lambda: quadratic_case(256, 0.15),
+    "flow": flow_case,
+    "wavy": wavy_case,
+}
+
+
+def covered(found, truth):
+    return float(np.mean([z.low <= truth <= z.high for z in found]))
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_intervals_cover_and_bounds_bound(name):
+    case = CASES[name]()
+    found = case.estimates(SEEDS)
+    assert 0.92 <= covered(found, case.log_z) <= 0.98
+    assert np.mean([z.lower for z in found]) < case.log_z < np.mean([z.upper for z in found])
+    assert np.mean([z.lower <= case.log_z <= z.upper for z in found]) >= 0.93
+    assert np.mean([z.holds for z in found]) >= 0.97
+    # What 16 particles a group leave of bias is a fraction of one standard error.
+    means = np.array([z.mean for z in found])
+    assert abs(means.mean() - case.log_z) < 0.4 * means.std()
+
+
+@pytest.fixture(scope="module")
+def case():
+    return CASES["8"]()
+
+
+def believed(found, truth):
+    """The check that twins must fail: intervals cover, and hold."""
+    return covered(found, truth) >= 0.8 and np.mean([z.holds for z in found]) >= 0.8
+
+
+def test_the_check_passes_a_good_ladder(case):
+    assert believed(case.estimates(10), case.log_z)
+
+
+def test_power_the_wrong_sign_of_f_is_seen(case):
+    wrong = Partial(quadratic, -0.2 * case.f.args[0], case.f.args[1])  # 0.2 keeps it proper
+    found = case.estimates(10, f=wrong)
+    assert not believed(found, case.log_z)
+    assert not any(z.holds for z in found)  # the draws are not those of exp(-0.2 f) q
+
+
+def test_power_swapped_directions_are_seen(case):
+    def draws_of_q(rng, number):
+        return rng.standard_normal((number, case.dim))
+
+    found = case.estimates(10, draw=draws_of_q)
+    assert not any(z.holds for z in found)
+    assert np.mean([z.lower for z in found]) < case.log_z  # from below nothing has changed
+
+
+def test_power_chains_that_lag_are_seen(case):
+    a, m = (np.asarray(part, float) for part in case.f.args)
+
+    def lagging(rng, number):
+        slow = 0.3 * a
+        return m * slow / (1 + slow) + rng.standard_normal((number, case.dim)) / np.sqrt(1 + slow)
+
+    assert not any(z.holds for z in case.estimates(10, draw=lagging))
+
+
+def test_one_program_serves_all_models_of_a_shape(case, monkeypatch):
+    case.estimates(1)
+    traced = []
+    monkeypatch.setattr(passage.hmc, "step", lambda *a, **k: traced.append(1))  # only if compiled
+    case.estimates(1, f=Partial(quadratic, 0.5 * case.f.args[0], case.f.args[1]))
+    assert not traced
+
+
+def test_an_f_that_is_too_large_is_refused(case):
+    steep = Partial(quadratic, jnp.full(case.dim, 1e9, jnp.float32), case.f.args[1])
+    assert not case.estimates(1, f=steep)[0].holds
+
+
+def test_a_path_that_is_too_long_is_refused(monkeypatch):
+    monkeypatch.setattr(passage, "MOST_RUNGS", 2)
+    (found,) = flow_case().estimates(1)
+    assert not found.holds
+    assert "2 rungs lead from the backbone only to beta = 0." in found.words
+
+
+def test_an_f_that_is_not_a_number_is_refused(case):
+    broken = Partial(quadratic, jnp.full(case.dim, jnp.nan, jnp.float32), case.f.args[1])
+    (found,) = case.estimates(1, f=broken)
+    assert not found.holds
+
+
+def test_the_same_key_gives_the_same_numbers(case):
+    assert [z.to_dict() for z in case.estimates(1)] == [z.to_dict() for z in case.estimates(1)]
+
+
+def test_few_chains_are_an_input_error(case):
+    with pytest.raises(InputError, match="draws of 3 chains; expected at least 4"):
+        annealed(case.log_density, np.zeros((3, 50, case.dim), np.float32), key=jr.key(0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "rounds"),
+    [
+        ({"tolerance": 10.0}, 2),
+        ({"tolerance": 0.0, "most_rounds": 4}, 4),
+        ({"tolerance": 0.0, "budget": 1e-3}, 1),
+    ],
+    ids=["tolerance", "most", "budget"],
+)
+def test_rounds_end_at_the_tolerance_or_the_budget(case, settings, rounds):
+    draws = case.draw(np.random.default_rng(0), CHAINS * DRAWS).astype(np.float32)
+    told = []
+    annealed(
+        case.log_density,
+        draws.reshape(CHAINS, DRAWS, -1),
+        key=jr.key(0),
+        settings=LadderSettings(particles=512, **settings),
+        on_round=lambda *fields: told.append(fields),
+    )
+    assert len(told) == rounds
+    assert [fields[0] for fields in told] == list(range(1, rounds + 1))
