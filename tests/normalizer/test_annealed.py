@@ -171,7 +171,7 @@ def test_power_chains_that_lag_are_seen(case):
         slow = 0.3 * a
         return m * slow / (1 + slow) + rng.standard_normal((number, case.dim)) / np.sqrt(1 + slow)
 
-    assert not any(z.holds for z in case.estimates(10, draw=lagging))
+    assert np.mean([z.holds for z in case.estimates(10, draw=lagging)]) <= 0.2
 
 
 def test_one_program_serves_all_models_of_a_shape(case, monkeypatch):
