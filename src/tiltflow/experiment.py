@@ -26,7 +26,7 @@ from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel, chain_summary
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.mcmc.run import Draws
+from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.run import sample as run_chains
 from tiltflow.normalizer import Interval, LogZ, gain, interval_of_nll, log_normalizer
 from tiltflow.spec import specify

@@ -22,7 +22,7 @@ import safetensors.numpy
 from tiltflow._version import __version__
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError
-from tiltflow.mcmc.run import Draws
+from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.run import sample as run_chains
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading

@@ -11,7 +11,7 @@ import numpy as np
 
 from tiltflow.diagnostics.convergence import ess_bulk, ess_tail, rhat
 from tiltflow.diagnostics.verdict import Check, judge
-from tiltflow.mcmc.run import Draws
+from tiltflow.mcmc.draws import Draws
 
 
 @dataclass(frozen=True, eq=False)
