@@ -27,6 +27,7 @@ from tiltflow.fitted import FittedModel, chain_summary
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.news import News
 from tiltflow.mcmc.run import sample as run_chains
 from tiltflow.normalizer import Interval, LogZ, gain, interval_of_nll, log_normalizer
 from tiltflow.spec import specify
@@ -218,17 +219,16 @@ def fresh_chains(
     start_key, key = jr.split(key)
     start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
 
-    def on_chunk(done: int, total: int, phase: str, acceptance: float, step_size: float,
-                 divergences: int) -> None:  # fmt: skip
+    def on_chunk(news: News) -> None:
         listen(
             "sampling",
             "progress",
-            step=done,
-            steps=total,
-            part=phase,
-            acceptance=acceptance,
-            step_size=step_size,
-            divergences=divergences,
+            step=news.done,
+            steps=news.total,
+            part=news.phase,
+            acceptance=news.acceptance,
+            step_size=news.step_size,
+            divergences=news.divergences,
         )
 
     return run_chains(

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from tiltflow.errors import InputError
 
 Chunk = Mapping[str, np.ndarray]
 
@@ -111,6 +114,14 @@ class Nowhere:
 
 
 def restored(like: Any, leaves: list[np.ndarray]) -> Any:
-    """The pytree `like` with other leaves, in order, of the same shapes and types."""
-    structure = jax.tree.structure(like)
-    return jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in leaves])
+    """The pytree `like` with other leaves, in order.
+
+    Raises:
+        InputError: they are not of the same number, shapes and types.
+    """
+    found, wanted = ([(x.shape, x.dtype) for x in xs] for xs in (leaves, jax.tree.leaves(like)))
+    if found != wanted:
+        raise InputError(
+            "what was saved of the chains is not of this kernel and target: sample again"
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(leaf) for leaf in leaves])
