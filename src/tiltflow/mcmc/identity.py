@@ -21,7 +21,7 @@ def identity(
     """The run's inputs by name: plain values, and digests of arrays."""
     return {
         "key": _digest(jax.random.key_data(key)),
-        "kernel": f"{type(kernel).__name__} {_digest(kernel)}",
+        "kernel": f"{type(kernel).__name__} {_digest((eqx.tree_pformat(kernel), kernel))}",
         "log_density": _digest(log_density),
         "start": _digest(position),
         **settings,
@@ -40,10 +40,10 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], where: str) -> Non
 
 
 def _digest(tree: Any) -> str:
-    """Of the arrays and plain values of a pytree, with their places; functions do not count."""
+    """Of the arrays, numbers and words of a pytree, with their places; functions do not count."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if eqx.is_array_like(leaf):
+        if isinstance(leaf, str) or eqx.is_array_like(leaf):
             array = np.ascontiguousarray(leaf)
             total.update(f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}".encode())
             total.update(array.tobytes())

@@ -205,7 +205,8 @@ def read_index(folder: Path) -> dict[str, Any]:
             _row_bytes(entry)
         if Path(index["carry"]).name != index["carry"]:
             raise ValueError("carry")
-        index["about"], index["identity"]
+        if not isinstance(index["about"], dict) or not isinstance(index["identity"], dict):
+            raise ValueError("about")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
