@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tiltflow.diagnostics.convergence import ess_bulk, ess_tail, rhat
+from tiltflow.diagnostics.convergence import convergence
 from tiltflow.diagnostics.verdict import Check, judge
 from tiltflow.mcmc.draws import Draws
 
@@ -90,12 +90,13 @@ def mixing(draws: Draws) -> Mixing:
     scalars = {"f": draws.summaries["f"], "|u|^2": draws.summaries["norm"]}
     if np.ptp(scalars["f"]) < 1e-4:
         del scalars["f"]
-    everything = np.concatenate([latent, *(s[..., None] for s in scalars.values())], axis=-1)
+    parts = convergence(latent), convergence(np.stack([*scalars.values()], axis=-1))
+    rhat, ess_bulk, ess_tail = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Mixing(
         names=(*(f"u[{i}]" for i in range(latent.shape[-1])), *scalars),
-        rhat=np.asarray(rhat(everything)),
-        ess_bulk=np.asarray(ess_bulk(everything)),
-        ess_tail=np.asarray(ess_tail(everything)),
+        rhat=rhat,
+        ess_bulk=ess_bulk,
+        ess_tail=ess_tail,
         acceptance=float(np.mean(draws.acceptance)),
         divergences=int(draws.divergences),
         chains=chains,
