@@ -23,7 +23,8 @@ from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.likelihood import Scores, score
 from tiltflow.evaluation.mixing import mixing
-from tiltflow.fitted import FittedModel, chain_summary
+from tiltflow.fitted import FittedModel
+from tiltflow.latent import chain_summary
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.mcmc.draws import Draws

@@ -19,11 +19,13 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from tiltflow import latent
 from tiltflow._version import __version__
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError
+from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
-from tiltflow.mcmc.run import sample as run_chains
+from tiltflow.mcmc.kernel import Kernel
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading
 from tiltflow.spec import ModelSpec, named_arrays
@@ -75,32 +77,49 @@ class FittedModel:
         *,
         warmup: int = 200,
         seed: int = 0,
-        on_chunk: Any = None,
+        kernel: Kernel | None = None,
+        step_size: float | None = None,
+        folder: str | Path | None = None,
+        resume: bool = False,
+        **settings: Any,
     ) -> tuple[np.ndarray, Draws]:
         """Run `chains` latent chains from fresh backbone draws.
+
+        Args:
+            chains: side by side.
+            draws: of each, at most.
+            warmup: transitions before that.
+            seed: of the starts and of everything the chains do.
+            kernel: how chains move; HMC as it was tuned on this model by default.
+            step_size: the first one; as it was tuned by default.
+            folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
+                them, and what is returned is read from there when it is looked at.
+            resume: whether to go on with what is in `folder`.
+            settings: others of `latent.run`: `thin`, `until`, `on_chunk`, ...
 
         Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down), and the
         latent draws with their summaries, for `tiltflow.diagnostics`.
         """
-        start_key, key = jr.split(jr.key(seed))
-        start = jr.normal(start_key, (chains, *self.model.backbone.latent_shape))
-        latent = run_chains(
-            key,
-            self.model.latent_log_densities,
-            start,
-            num_draws=draws,
-            num_warmup=warmup,
-            num_leapfrogs=self.leapfrogs,
-            step_size=self.step_size,
-            summary=chain_summary,
-            on_chunk=on_chunk,
+        return latent.run(
+            self.model,
+            self.push,
+            chains,
+            draws,
+            warmup=warmup,
+            seed=seed,
+            kernel=kernel or catalogue.named("hmc", self.leapfrogs),
+            step_size=self.step_size if step_size is None else step_size,
+            folder=folder,
+            resume=resume,
+            **settings,
         )
-        return self.push(np.asarray(latent.positions)), latent
 
     def push(self, u: np.ndarray) -> np.ndarray:
         """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units."""
         latent_shape = self.model.backbone.latent_shape
         batch = u.shape[: u.ndim - len(latent_shape)]
+        if 0 in batch:
+            return np.zeros((*batch, *self.spec.data_shape), u.dtype)
         x = np.asarray(_push(self.model.backbone, jnp.asarray(u.reshape(-1, *latent_shape))))
         x = x.reshape(*batch, *self.spec.data_shape)
         return self.round(x)
@@ -213,12 +232,6 @@ def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
             raise InputError(f"{path}: array {name!r} is not finite: fit the model again")
     filled = iter([jnp.asarray(arrays[name]) for name in expected])
     return jax.tree.map(lambda x: next(filled) if isinstance(x, jax.Array) else x, skeleton)
-
-
-def chain_summary(position: jax.Array, log_density: jax.Array) -> dict[str, jax.Array]:
-    """f and |u|^2 of each chain, from what a transition has computed anyway."""
-    squares = jnp.sum(position.reshape(len(position), -1) ** 2, axis=1)
-    return {"f": log_density + 0.5 * squares, "norm": squares}
 
 
 @eqx.filter_jit

@@ -14,6 +14,7 @@ from tiltflow.diagnostics.convergence import (
     ess_bulk,
     ess_tail,
     rhat,
+    worst,
 )
 
 
@@ -79,6 +80,7 @@ def test_all_three_are_those_of_the_formulas(phi):
     tails = [effective_size_by_the_formulas(t * 1.0) for t in (split <= low, split >= high)]
     assert ess_tail(x) == pytest.approx(min(tails), rel=1e-9)
     np.testing.assert_array_equal(convergence(x), [rhat(x), ess_bulk(x), ess_tail(x)])
+    assert worst(np.stack([x, -x], axis=-1)) == pytest.approx((ess_bulk(x), rhat(x)), rel=1e-9)
 
 
 def test_blackjax_says_the_same():

@@ -32,6 +32,15 @@ def convergence(draws: ArrayLike) -> Convergence:
     return Convergence(*_each(draws, _convergence))
 
 
+def worst(draws: ArrayLike) -> tuple[float, float]:
+    """The smallest bulk effective size and the largest R-hat of `[chains, draws, ...]`.
+
+    NaN if either is, of any quantity.
+    """
+    rhat, bulk, _ = _each(draws, _bulk)
+    return float(np.min(bulk)), float(np.max(rhat))
+
+
 def rhat(draws: ArrayLike) -> np.ndarray:
     """Rank-normalised, folded split R-hat of `[chains, draws, ...]`; `[...]`.
 
@@ -96,6 +105,11 @@ def _each(
 def _convergence(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     normal = _normalised(x)
     return _rhat(x, normal), _ess(normal), _ess_tail(x)
+
+
+def _bulk(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    normal = _normalised(x)
+    return _rhat(x, normal), _ess(normal)
 
 
 def _rhat(x: np.ndarray, normal: np.ndarray) -> np.ndarray:

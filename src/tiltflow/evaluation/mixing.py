@@ -24,6 +24,7 @@ class Mixing:
         acceptance: mean Metropolis probability.
         divergences: transitions rejected as not finite, in the sampling phase.
         chains, draws: draws are per chain.
+        transitions: of each chain, in the sampling phase.
         gradients: of each chain, in the sampling phase.
         step_size, leapfrogs: of the kernel.
     """
@@ -36,6 +37,7 @@ class Mixing:
     divergences: int
     chains: int
     draws: int
+    transitions: int
     gradients: int
     step_size: float
     leapfrogs: int
@@ -43,7 +45,7 @@ class Mixing:
     @property
     def divergence_share(self) -> float:
         """Divergences over all transitions."""
-        return self.divergences / (self.chains * self.draws)
+        return self.divergences / (self.chains * self.transitions)
 
     def to_dict(self) -> dict[str, Any]:
         """The block `mixing` of the metrics."""
@@ -73,13 +75,13 @@ class Mixing:
             ess_tail_min=float(np.min(self.ess_tail)),
             acceptance=self.acceptance,
             divergences=self.divergences,
-            draws_total=self.chains * self.draws,
+            draws_total=self.chains * self.transitions,
             extra=extra,
         )
 
 
 def mixing(draws: Draws) -> Mixing:
-    """Diagnose the draws of `mcmc.run.sample`, made with `fitted.chain_summary`.
+    """Diagnose the draws of `mcmc.run.sample`, made with `latent.chain_summary`.
 
     An f that is the same everywhere, as before a tilt is learned, has nothing to mix and is left
     out.
@@ -101,6 +103,7 @@ def mixing(draws: Draws) -> Mixing:
         divergences=int(draws.divergences),
         chains=chains,
         draws=number,
+        transitions=draws.transitions,
         gradients=int(draws.gradients),
         step_size=float(draws.step_size),
         leapfrogs=int(draws.num_leapfrogs),
