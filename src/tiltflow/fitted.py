@@ -26,6 +26,7 @@ from tiltflow.errors import InputError
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.pilot import Choice
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading
 from tiltflow.spec import ModelSpec, named_arrays
@@ -113,6 +114,10 @@ class FittedModel:
             resume=resume,
             **settings,
         )
+
+    def pilot(self, chains: int = 64, *, seed: int = 0, **settings: Any) -> Choice:
+        """Which kernel suits the model: `latent.pilot`, from the same starts as `sample`."""
+        return latent.pilot(self.model, chains, seed=seed, step_size=self.step_size, **settings)
 
     def push(self, u: np.ndarray) -> np.ndarray:
         """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units."""
