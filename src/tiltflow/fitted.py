@@ -7,6 +7,7 @@ stranger is safe to open.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,10 @@ class FittedModel:
         """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units."""
         latent_shape = self.model.backbone.latent_shape
         batch = u.shape[: u.ndim - len(latent_shape)]
-        if 0 in batch:
-            return np.zeros((*batch, *self.spec.data_shape), u.dtype)
-        x = np.asarray(_push(self.model.backbone, jnp.asarray(u.reshape(-1, *latent_shape))))
+        number = math.prod(batch)
+        rows = np.zeros((_room(number), *latent_shape), u.dtype)
+        rows[:number] = u.reshape(number, *latent_shape)
+        x = np.asarray(_push(self.model.backbone, jnp.asarray(rows)))[:number]
         x = x.reshape(*batch, *self.spec.data_shape)
         return self.round(x)
 
@@ -237,6 +239,11 @@ def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
             raise InputError(f"{path}: array {name!r} is not finite: fit the model again")
     filled = iter([jnp.asarray(arrays[name]) for name in expected])
     return jax.tree.map(lambda x: next(filled) if isinstance(x, jax.Array) else x, skeleton)
+
+
+def _room(number: int) -> int:
+    """Rows to push for so many, of few different sizes, so that few programs are compiled."""
+    return min(2 ** max(number - 1, 0).bit_length(), -(-number // PART) * PART or 1)
 
 
 @eqx.filter_jit
