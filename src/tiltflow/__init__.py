@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tiltflow.data import load as load_data
     from tiltflow.experiment import Result, Settings, fit
     from tiltflow.fitted import FittedModel, load_model
+    from tiltflow.runs.draws import load_draws
     from tiltflow.tilted import TiltedModel
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "TiltedModel": ("tiltflow.tilted", "TiltedModel"),
     "fit": ("tiltflow.experiment", "fit"),
     "load_data": ("tiltflow.data", "load"),
+    "load_draws": ("tiltflow.runs.draws", "load_draws"),
     "load_model": ("tiltflow.fitted", "load_model"),
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "__version__",
     "fit",
     "load_data",
+    "load_draws",
     "load_model",
 ]
 

@@ -137,20 +137,30 @@ def test_settings_and_weights_change_without_recompiling(traces):
     assert traces != []  # the counter counts
 
 
-class Doubling(FixedLength):
+class Distance(FixedLength):
     """A rule that takes the chains' mean distance from the origin for the length."""
 
     def update(self, memory, before, info):
         return jnp.mean(jnp.abs(before))
 
 
+class Distant(HMC):
+    """A kernel that brings the rule itself."""
+
+    @property
+    def length_rule(self):
+        return Distance()
+
+
 def test_a_rule_of_the_length_is_followed_in_warm_up_and_kept_afterwards():
     told = []
-    draws = draw(length_rule=Doubling(), on_chunk=told.append)
+    draws = draw(length_rule=Distance(), on_chunk=told.append)
     lengths = [news.length for news in told]
     assert len({*lengths[:4]}) == 4
     assert len({*lengths[3:]}) == 1
     assert float(draws.tuning.length) == lengths[-1] != 1.5
+    own = draw(kernel=Distant(num_leapfrogs=3))
+    assert float(own.tuning.length) == lengths[-1]
     assert float(draw().tuning.length) == 1.5
 
 

@@ -98,7 +98,7 @@ def sample(
             thin=thin,
             seed=seed,
             kernel=catalogue.named(about["kernel"], fitted.leapfrogs),
-            step_size=about["step_size"],
+            **{name: about[name] for name in ("step_size", "length") if name in about},
             until=until_,
             folder=out if stream else None,
             resume=resume,
@@ -182,7 +182,12 @@ def _about(
     choice = fitted.pilot(
         chains, seed=seed, on_candidate=lambda row: progress.tell("pilot", "candidate", **row)
     )
-    return {"kernel": choice.name, "step_size": choice.step_size, "pilot": choice.evidence}
+    return {
+        "kernel": choice.name,
+        "step_size": choice.step_size,
+        "length": choice.length,
+        "pilot": choice.evidence,
+    }
 
 
 def _told(news: Any) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from tiltflow.mcmc.hmc_kernel import HMC
 from tiltflow.mcmc.identity import identity
 from tiltflow.mcmc.interrupts import Interrupts
 from tiltflow.mcmc.kernel import Kernel, LogDensity
-from tiltflow.mcmc.length import FixedLength, LengthRule
+from tiltflow.mcmc.length import LengthRule
 from tiltflow.mcmc.news import Clock, News, OnChunk, left
 from tiltflow.mcmc.program import ENERGIES, POSITIONS, Carry, Plan, Summary, Tally
 from tiltflow.mcmc.schedule import Schedule
 from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
 from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
+
+LEAPFROGS = 8  # of HMC, if nobody says how many
 
 
 def sample(
@@ -66,9 +68,9 @@ def sample(
         num_draws: draws of each chain, at most.
         num_warmup: transitions that adapt the tuning; not kept. 0: it stays as it is.
         kernel: how chains move; HMC by default.
-        num_leapfrogs, target, jitter: of HMC, in place of a kernel.
+        num_leapfrogs, target, jitter: of HMC, in place of a kernel; 8 leapfrogs by default.
         step_size, length: the first ones (`kernel.Tuning`).
-        length_rule: how warm-up adapts the length; by default it does not.
+        length_rule: how warm-up adapts the length; by default the kernel's own.
         thin: transitions a draw; the last of them is the draw.
         summary: scalars to record with every draw, from its position and log-density, without
             another gradient: f is `log_density + |u|^2 / 2`.
@@ -96,7 +98,7 @@ def sample(
         thin=thin, chunk=chunk,
     )  # fmt: skip
     kernel = _kernel(kernel, num_leapfrogs=num_leapfrogs, target=target, jitter=jitter)
-    rule = FixedLength() if length_rule is None else length_rule
+    rule = kernel.length_rule if length_rule is None else length_rule
     position = checked_position(position)
     schedule = Schedule(num_warmup, num_draws, thin, chunk)
     monitor = _monitor(until, diagnose, len(position), watched=keep or summary is not None)
@@ -140,7 +142,7 @@ def _kernel(kernel: Kernel | None, **settings: Any) -> Kernel:
     given = {name: value for name, value in settings.items() if value is not None}
     if kernel is None:
         checked_settings(**given)
-        kernel = HMC(**given)
+        kernel = HMC(**{"num_leapfrogs": LEAPFROGS} | given)
     elif given:
         raise InputError(
             f"{min(given)} is given beside a kernel; expected one of them: set it in the kernel"

@@ -84,8 +84,8 @@ class Monitor:
         self._stride = 1
         self._rows: list[np.ndarray] = []
 
-    def watch(self, chunk: Chunk, draws: int) -> bool:
-        """Take in a chunk, `draws` being their number after it; whether it was looked at."""
+    def watch(self, chunk: Chunk, draws: int) -> None:
+        """Take in a chunk, `draws` being their number after it, and look if a look is due."""
         count = len(chunk[ENERGIES])
         before = draws - count
         for row in range(-before % self._stride, count, self._stride):
@@ -94,11 +94,10 @@ class Monitor:
             self._rows = self._rows[::2]
             self._stride *= 2
         if draws < LEAST or _looks(draws) == _looks(before):
-            return False
+            return
         history = np.stack(self._rows, axis=1)
         moving = np.ptp(history, axis=(0, 1)) > 0
         self.look = Look(*self._diagnose(history[..., moving])) if moving.any() else Look()
-        return True
 
     def replay(self, arrays: dict[str, np.ndarray], ends: Iterable[int]) -> None:
         """Take in a former run, `[chains, draws, ...]`, whose chunks ended at these draws."""
