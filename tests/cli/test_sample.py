@@ -80,7 +80,7 @@ def test_the_pilot_is_reported_and_remembered(small_run, tmp_path, capsys, monke
     from tiltflow.mcmc import catalogue
 
     folder, out = small_run[0], tmp_path / "draws"
-    kept = {name: catalogue.CANDIDATES[name] for name in ("hmc-2", "hmc-4")}
+    kept = {name: catalogue.CANDIDATES[name] for name in ("hmc-4", "hmc-8")}
     monkeypatch.setattr(catalogue, "CANDIDATES", kept)
     arguments = (folder, "--out", out, "--stream", "--kernel", "auto", "--draws")
     told, _ = told_by(capsys, *arguments, 50)
