@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tiltflow.experiment import Result, Settings, fit
     from tiltflow.fitted import FittedModel, load_model
     from tiltflow.normalizer.log_normalizer import log_normalizer
+    from tiltflow.runs.draws import load_draws
     from tiltflow.tilted import TiltedModel
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "TiltedModel": ("tiltflow.tilted", "TiltedModel"),
     "fit": ("tiltflow.experiment", "fit"),
     "load_data": ("tiltflow.data", "load"),
+    "load_draws": ("tiltflow.runs.draws", "load_draws"),
     "load_model": ("tiltflow.fitted", "load_model"),
     "log_normalizer": ("tiltflow.normalizer.log_normalizer", "log_normalizer"),
 }
@@ -39,6 +41,7 @@ __all__ = [
     "__version__",
     "fit",
     "load_data",
+    "load_draws",
     "load_model",
     "log_normalizer",
 ]

@@ -20,11 +20,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from tiltflow import latent
 from tiltflow._version import __version__
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError, UnsoundModel
-from tiltflow.mcmc.run import Draws
-from tiltflow.mcmc.run import sample as run_chains
+from tiltflow.mcmc import catalogue
+from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.pilot import Choice
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading
 from tiltflow.spec import ModelSpec, named_arrays
@@ -91,33 +94,55 @@ class FittedModel:
         *,
         warmup: int = 200,
         seed: int = 0,
-        on_chunk: Any = None,
+        kernel: Kernel | None = None,
+        step_size: float | None = None,
+        folder: str | Path | None = None,
+        resume: bool = False,
+        **settings: Any,
     ) -> tuple[np.ndarray, Draws]:
         """Run `chains` latent chains from fresh backbone draws.
+
+        Args:
+            chains: side by side.
+            draws: of each, at most.
+            warmup: transitions before that.
+            seed: of the starts and of everything the chains do.
+            kernel: how chains move; HMC as it was tuned on this model by default.
+            step_size: the first one; as it was tuned by default.
+            folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
+                them, and what is returned is read from there when it is looked at.
+            resume: whether to go on with what is in `folder`.
+            settings: others of `latent.run`: `thin`, `until`, `on_chunk`, ...
 
         Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down), and the
         latent draws with their summaries, for `tiltflow.diagnostics`.
         """
-        start_key, key = jr.split(jr.key(seed))
-        start = jr.normal(start_key, (chains, *self.model.backbone.latent_shape))
-        latent = run_chains(
-            key,
-            self.model.latent_log_densities,
-            start,
-            num_draws=draws,
-            num_warmup=warmup,
-            num_leapfrogs=self.leapfrogs,
-            step_size=self.step_size,
-            summary=chain_summary,
-            on_chunk=on_chunk,
+        return latent.run(
+            self.model,
+            self.push,
+            chains,
+            draws,
+            warmup=warmup,
+            seed=seed,
+            kernel=kernel or catalogue.named("hmc", self.leapfrogs),
+            step_size=self.step_size if step_size is None else step_size,
+            folder=folder,
+            resume=resume,
+            **settings,
         )
-        return self.push(np.asarray(latent.positions)), latent
+
+    def pilot(self, chains: int = 64, *, seed: int = 0, **settings: Any) -> Choice:
+        """Which kernel suits the model: `latent.pilot`, from the same starts as `sample`."""
+        return latent.pilot(self.model, chains, seed=seed, step_size=self.step_size, **settings)
 
     def push(self, u: np.ndarray) -> np.ndarray:
         """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units."""
         latent_shape = self.model.backbone.latent_shape
         batch = u.shape[: u.ndim - len(latent_shape)]
-        x = np.asarray(_push(self.model.backbone, jnp.asarray(u.reshape(-1, *latent_shape))))
+        number = math.prod(batch)
+        rows = np.zeros((_room(number), *latent_shape), u.dtype)
+        rows[:number] = u.reshape(number, *latent_shape)
+        x = np.asarray(_push(self.model.backbone, jnp.asarray(rows)))[:number]
         x = x.reshape(*batch, *self.spec.data_shape)
         return self.round(x)
 
@@ -237,10 +262,9 @@ def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
     return jax.tree.map(lambda x: next(filled) if isinstance(x, jax.Array) else x, skeleton)
 
 
-def chain_summary(position: jax.Array, log_density: jax.Array) -> dict[str, jax.Array]:
-    """f and |u|^2 of each chain, from what a transition has computed anyway."""
-    squares = jnp.sum(position.reshape(len(position), -1) ** 2, axis=1)
-    return {"f": log_density + 0.5 * squares, "norm": squares}
+def _room(number: int) -> int:
+    """Rows to push for so many, of few different sizes, so that few programs are compiled."""
+    return min(2 ** max(number - 1, 0).bit_length(), -(-number // PART) * PART or 1)
 
 
 @eqx.filter_jit

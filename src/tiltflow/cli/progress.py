@@ -1,5 +1,6 @@
 """A progress bar a phase on standard error, with what matters in that phase and the time left."""
 
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,7 @@ from rich.progress import Progress as Bars
 TITLES = {
     "backbone": "Backbone",
     "tilt": "Tilt",
+    "pilot": "Pilot",
     "sampling": "Chains",
     "ladder": "log Z",
     "report": "Report",
@@ -89,13 +91,28 @@ def _sampling(fields: dict[str, Any]) -> str:
     part = "warm-up" if fields["part"] == "warmup" else "sampling"
     return (
         f"{part}, acceptance {fields['acceptance']:.2f}, step {fields['step_size']:.3f}, "
-        f"{fields['divergences']} divergences"
+        f"{fields['divergences']} divergences{_look(fields)}"
     )
+
+
+def _look(fields: dict[str, Any]) -> str:
+    """Speed, and the worst R-hat and effective size so far, where they are told."""
+    words = ""
+    if fields.get("rate", 0) > 0:
+        words += f", {fields['rate']:,.0f} transitions/s"
+    if math.isfinite(fields.get("rhat", math.nan)):
+        words += f", R-hat {fields['rhat']:.3f}, ESS {fields['ess']:,.0f}"
+    return words
+
+
+def _pilot(fields: dict[str, Any]) -> str:
+    return f"{fields['name']}: {fields['ess_per_second']:,.0f} effective draws a second"
 
 
 _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("backbone", "progress"): _backbone,
     ("tilt", "stage"): _tilt,
+    ("pilot", "candidate"): _pilot,
     ("sampling", "progress"): _sampling,
     ("ladder", "round"): lambda fields: f"between {fields['lower']:.2f} and {fields['upper']:.2f}",
     ("report", "started"): lambda fields: "drawing figures",

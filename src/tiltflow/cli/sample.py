@@ -1,12 +1,17 @@
 """`tiltflow sample RUN --out FILE`."""
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from tiltflow.cli.options import Json, Overwrite, Seed
+
+INTERRUPTED = 130
+LEAST = 4  # chains, and draws of each, that can be judged
+DRAWS, MOST = 500, 10_000  # by default; at most, if there is a target to stop at
 
 
 def sample(
@@ -15,69 +20,242 @@ def sample(
     *,
     out: Annotated[
         Path | None,
-        Parameter(help="A .npz file for the draws; by default RUN/draws.npz."),
+        Parameter(
+            help="A .npz file for the draws, by default RUN/draws.npz; with --stream a folder, by "
+            "default RUN/draws."
+        ),
     ] = None,
     chains: Annotated[int, Parameter(help="Started from fresh draws of the backbone.")] = 64,
-    draws: Annotated[int, Parameter(help="Kept of each chain.")] = 500,
+    draws: Annotated[
+        int | None,
+        Parameter(help=f"Kept of each chain, at most; {DRAWS}, or {MOST} with --until."),
+    ] = None,
     warmup: Annotated[int, Parameter(help="Transitions before that, of each chain.")] = 200,
+    thin: Annotated[int, Parameter(help="Transitions a draw.")] = 1,
+    kernel: Annotated[
+        str, Parameter(help="How chains move; auto tries several for a moment and chooses.")
+    ] = "hmc",
+    until: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Stop when the worst quantity reaches ess=NUMBER or rhat=NUMBER; both, if both "
+            "are given.",
+            negative=(),
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None, Parameter(help="Stop after this time, as in 90s, 2m, 1.5h.")
+    ] = None,
+    stream: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Write draws to a folder while they are made: memory does not grow with them.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool, Parameter(negative=(), help="With --stream: go on with what is in the folder.")
+    ] = False,
     seed: Seed = 1,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> int:
     """Draw from the tilted model of RUN with latent chains, and judge them.
 
-    The file holds x [chains, draws, ...] in data units, u (latent) and f (larger is more
-    probable; energy is -f). Exits with status 3 if the chains have not converged.
+    The draws are x [chains, draws, ...] in data units, u (latent) and f (larger is more probable;
+    energy is -f). Exits with status 3 if the chains have not converged; Ctrl-C keeps the draws
+    made so far and exits with 130.
     """
-    import numpy as np
-    from rich.console import Console
-
     from tiltflow.cli.fit import UNCONVERGED
     from tiltflow.cli.progress import Progress
-    from tiltflow.cli.show import flat, show_json, show_verdict, shown
-    from tiltflow.errors import InputError, check_seed
+    from tiltflow.cli.targets import targets
+    from tiltflow.errors import check_seed
     from tiltflow.evaluation.mixing import mixing
     from tiltflow.fitted import load_model
-    from tiltflow.runs import RunStore, atomic
+    from tiltflow.mcmc import catalogue
+    from tiltflow.runs import RunStore
 
     store = RunStore.open(run)
-    out = out or store.folder / "draws.npz"
+    until_ = targets(until or (), time_limit)
+    most = DRAWS if until_ is None or not until_.targets else MOST
+    draws = most if draws is None else draws
+    out = _checked_out(
+        out or store.folder / ("draws" if stream else "draws.npz"),
+        stream=stream,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _check_counts(chains=chains, draws=draws, warmup=warmup, thin=thin)
+    check_seed(seed)
+    catalogue.check_name(kernel)
+    fitted = load_model(store.folder / "model")
+    with Progress(quiet=json) as progress:
+        about = _about(fitted, kernel, chains, seed, out if stream and resume else None, progress)
+        x, latent = fitted.sample(
+            chains,
+            draws,
+            warmup=warmup,
+            thin=thin,
+            seed=seed,
+            kernel=catalogue.named(about["kernel"], fitted.leapfrogs),
+            **{name: about[name] for name in ("step_size", "length") if name in about},
+            until=until_,
+            folder=out if stream else None,
+            resume=resume,
+            about=about if stream else None,
+            chunk=50,
+            interruptible=True,
+            on_chunk=lambda news: progress.tell("sampling", "progress", **_told(news)),
+        )
+    number = latent.energies.shape[1]
+    if number and not stream:
+        _write(out, x, latent)
+    if latent.interrupted:
+        print(f"tiltflow: {_interrupted(out, number, stream=stream)}", file=sys.stderr)
+        return INTERRUPTED
+    if number < LEAST:
+        print(
+            f"tiltflow: the time was over after {number} draws of each chain; expected {LEAST} at "
+            f"least, to judge them: allow more time",
+            file=sys.stderr,
+        )
+        return UNCONVERGED
+    mixed = mixing(latent)
+    verdict = mixed.verdict()
+    _show(out, about, latent.stopped, mixed.to_dict(), verdict, json=json)
+    return 0 if verdict["status"] != "failed" else UNCONVERGED
+
+
+def _checked_out(out: Path, *, stream: bool, resume: bool, overwrite: bool) -> Path:
+    """Where the draws go; raises InputError if they cannot."""
+    from tiltflow.errors import InputError
+
+    if stream:
+        if out.suffix == ".npz":
+            raise InputError(f"{out} ends in .npz: --stream writes a folder, name one with --out")
+        if overwrite:
+            raise InputError(
+                "--overwrite does not go with --stream: choose another folder with --out, or "
+                "--resume"
+            )
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{out} is a file; expected a folder: choose another --out")
+        if out.exists() and any(out.iterdir()) and not resume:
+            raise InputError(
+                f"{out} is not empty: choose another folder with --out, or pass --resume"
+            )
+        return out
+    if resume:
+        raise InputError("--resume goes on with draws that were streamed: pass --stream, too")
     if out.suffix != ".npz":
-        raise InputError(f"{out} does not end in .npz: the draws are written as .npz")
+        raise InputError(
+            f"{out} does not end in .npz: the draws are written as .npz, or to a folder with "
+            f"--stream"
+        )
     if not os.access(out.parent, os.W_OK):
         raise InputError(f"{out.parent} is not a folder that can be written: choose another --out")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists: choose another file with --out, or pass --overwrite")
-    for name, value, least in (
-        ("--chains", chains, 4),
-        ("--draws", draws, 4),
-        ("--warmup", warmup, 0),
-    ):
-        if value < least:
-            raise InputError(f"{name} is {value}; expected at least {least}")
-    check_seed(seed)
-    fitted = load_model(store.folder / "model")
-    with Progress(quiet=json) as progress:
+    return out
 
-        def on_chunk(done: int, total: int, phase: str, acceptance: float, step_size: float,
-                     divergences: int) -> None:  # fmt: skip
-            progress.tell(
-                "sampling", "progress", step=done, steps=total, part=phase,
-                acceptance=acceptance, step_size=step_size, divergences=divergences,
-            )  # fmt: skip
 
-        x, latent = fitted.sample(chains, draws, warmup=warmup, seed=seed, on_chunk=on_chunk)
-    mixed = mixing(latent)
-    verdict = mixed.verdict()
+def _check_counts(**counts: int) -> None:
+    from tiltflow.errors import InputError
+
+    least = {"chains": LEAST, "draws": LEAST, "warmup": 0, "thin": 1}
+    for name, value in counts.items():
+        if value < least[name]:
+            raise InputError(f"--{name} is {value}; expected at least {least[name]}")
+
+
+def _about(
+    fitted: Any, kernel: str, chains: int, seed: int, former: Path | None, progress: Any
+) -> dict[str, Any]:
+    """Which kernel moves the chains, its first step size, and why; as it was, if there was one."""
+    from tiltflow.mcmc.catalogue import AUTO
+    from tiltflow.runs.draws import INDEX, read_index
+
+    if kernel != AUTO:
+        return {"kernel": kernel, "step_size": fitted.step_size}
+    if former is not None and (former / INDEX).exists():
+        return read_index(former)["about"]
+    choice = fitted.pilot(
+        chains, seed=seed, on_candidate=lambda row: progress.tell("pilot", "candidate", **row)
+    )
+    return {
+        "kernel": choice.name,
+        "step_size": choice.step_size,
+        "length": choice.length,
+        "pilot": choice.evidence,
+    }
+
+
+def _told(news: Any) -> dict[str, Any]:
+    """The news as the fields of an event."""
+    fields = news._asdict()
+    return {
+        "step": fields.pop("done"),
+        "steps": fields.pop("total"),
+        "part": fields.pop("phase"),
+        **fields,
+    }
+
+
+def _write(out: Path, x: Any, latent: Any) -> None:
+    import numpy as np
+
+    from tiltflow.runs import atomic
+
     atomic.write_arrays(
         out, {"x": x, "u": np.asarray(latent.positions), "f": latent.summaries["f"]}
     )
+
+
+def _interrupted(out: Path, number: int, *, stream: bool) -> str:
+    """What is there after Ctrl-C, and how to go on."""
+    if stream:
+        return (
+            f"interrupted after {number} draws of each chain, all of them in {out}; go on with the "
+            f"same command and --resume"
+        )
+    if not number:
+        return "interrupted before the first draws; nothing was written"
+    return f"interrupted; {out} holds the {number} draws of each chain made so far"
+
+
+def _show(
+    out: Path,
+    about: dict[str, Any],
+    stopped: str,
+    mixed: dict[str, Any],
+    verdict: dict[str, Any],
+    *,
+    json: bool,
+) -> None:
+    """Print how the chains mixed, the verdict and where the draws are."""
+    from rich.console import Console
+
+    from tiltflow.cli.show import flat, show_json, show_verdict, shown
+
     if json:
-        show_json({"draws": str(out), "mixing": mixed.to_dict(), "verdict": verdict})
-    else:
-        console = Console()
-        for key, value in flat({"mixing": mixed.to_dict()}):
-            console.print(f"{key:<36} {shown(value):>12}", highlight=False)
-        show_verdict(verdict, console)
-        console.print(f"\nDraws in {out}", highlight=False, soft_wrap=True)
-    return 0 if verdict["status"] != "failed" else UNCONVERGED
+        show_json(
+            {
+                "draws": str(out),
+                "stopped": stopped,
+                **about,
+                "mixing": mixed,
+                "verdict": verdict,
+            }
+        )
+        return
+    console = Console()
+    for row in about.get("pilot", ()):
+        console.print(
+            f"{row['name']:<36} {row['ess_per_second']:>12,.0f} effective draws a second"
+            f"{', chosen' if row['name'] == about['kernel'] else ''}",
+            highlight=False,
+        )
+    for key, value in flat({"mixing": mixed}):
+        console.print(f"{key:<36} {shown(value):>12}", highlight=False)
+    show_verdict(verdict, console)
+    console.print(f"\nDraws in {out}", highlight=False, soft_wrap=True)

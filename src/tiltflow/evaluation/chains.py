@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import jax.random as jr
 
-from tiltflow.fitted import chain_summary
-from tiltflow.mcmc.run import Draws, sample
+from tiltflow.latent import chain_summary
+from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.news import News
+from tiltflow.mcmc.run import sample
 from tiltflow.tilted import TiltedModel
 
 
@@ -51,17 +53,16 @@ def fresh_chains(
     start_key, key = jr.split(key)
     start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
 
-    def on_chunk(done: int, total: int, phase: str, acceptance: float, step_size: float,
-                 divergences: int) -> None:  # fmt: skip
+    def on_chunk(news: News) -> None:
         listen(
             "sampling",
             "progress",
-            step=done,
-            steps=total,
-            part=phase,
-            acceptance=acceptance,
-            step_size=step_size,
-            divergences=divergences,
+            step=news.done,
+            steps=news.total,
+            part=news.phase,
+            acceptance=news.acceptance,
+            step_size=news.step_size,
+            divergences=news.divergences,
         )
 
     return sample(

@@ -9,7 +9,7 @@ from tiltflow.diagnostics.convergence import autocorrelation
 from tiltflow.evaluation.likelihood import Scores
 from tiltflow.evaluation.mixing import Mixing
 from tiltflow.fitted import FittedModel
-from tiltflow.mcmc.run import Draws
+from tiltflow.mcmc.draws import Draws
 
 SHOWN = 64  # samples of each kind, of images
 SHOWN_ROWS = 1_000  # of tables

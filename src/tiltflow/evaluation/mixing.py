@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tiltflow.diagnostics.convergence import ess_bulk, ess_tail, rhat
+from tiltflow.diagnostics.convergence import convergence
 from tiltflow.diagnostics.verdict import Check, judge
-from tiltflow.mcmc.run import Draws
+from tiltflow.mcmc.draws import Draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,7 @@ class Mixing:
         acceptance: mean Metropolis probability.
         divergences: transitions rejected as not finite, in the sampling phase.
         chains, draws: draws are per chain.
+        transitions: of each chain, in the sampling phase.
         gradients: of each chain, in the sampling phase.
         step_size, leapfrogs: of the kernel.
     """
@@ -36,6 +37,7 @@ class Mixing:
     divergences: int
     chains: int
     draws: int
+    transitions: int
     gradients: int
     step_size: float
     leapfrogs: int
@@ -43,7 +45,7 @@ class Mixing:
     @property
     def divergence_share(self) -> float:
         """Divergences over all transitions."""
-        return self.divergences / (self.chains * self.draws)
+        return self.divergences / (self.chains * self.transitions)
 
     def to_dict(self) -> dict[str, Any]:
         """The block `mixing` of the metrics."""
@@ -73,13 +75,13 @@ class Mixing:
             ess_tail_min=float(np.min(self.ess_tail)),
             acceptance=self.acceptance,
             divergences=self.divergences,
-            draws_total=self.chains * self.draws,
+            draws_total=self.chains * self.transitions,
             extra=extra,
         )
 
 
 def mixing(draws: Draws) -> Mixing:
-    """Diagnose the draws of `mcmc.run.sample`, made with `fitted.chain_summary`.
+    """Diagnose the draws of `mcmc.run.sample`, made with `latent.chain_summary`.
 
     An f that is the same everywhere, as before a tilt is learned, has nothing to mix and is left
     out.
@@ -90,16 +92,18 @@ def mixing(draws: Draws) -> Mixing:
     scalars = {"f": draws.summaries["f"], "|u|^2": draws.summaries["norm"]}
     if np.ptp(scalars["f"]) < 1e-4:
         del scalars["f"]
-    everything = np.concatenate([latent, *(s[..., None] for s in scalars.values())], axis=-1)
+    parts = convergence(latent), convergence(np.stack([*scalars.values()], axis=-1))
+    rhat, ess_bulk, ess_tail = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Mixing(
         names=(*(f"u[{i}]" for i in range(latent.shape[-1])), *scalars),
-        rhat=np.asarray(rhat(everything)),
-        ess_bulk=np.asarray(ess_bulk(everything)),
-        ess_tail=np.asarray(ess_tail(everything)),
+        rhat=rhat,
+        ess_bulk=ess_bulk,
+        ess_tail=ess_tail,
         acceptance=float(np.mean(draws.acceptance)),
         divergences=int(draws.divergences),
         chains=chains,
         draws=number,
+        transitions=draws.transitions,
         gradients=int(draws.gradients),
         step_size=float(draws.step_size),
         leapfrogs=int(draws.num_leapfrogs),

@@ -1,40 +1,42 @@
 """What a run must be given; each failure is one clear line."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from tiltflow.errors import InputError
-from tiltflow.mcmc.hmc import HMCState
+
+COUNTS = {"num_draws": 1, "num_warmup": 0, "num_leapfrogs": 1, "chunk": 1, "thin": 1}
+"""The settings that are whole numbers, and the least each may be."""
+
+NUMBERS = {
+    "target": (lambda value: 0 < value < 1, "above 0 and below 1"),
+    "jitter": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "step_size": (lambda value: 0 < value < math.inf, "above 0 and finite"),
+    "length": (lambda value: 0 < value < math.inf, "above 0 and finite"),
+}
+"""The other settings: the test that each must pass, and how it is put in words."""
 
 
-def checked_settings(
-    num_draws: int,
-    num_warmup: int,
-    num_leapfrogs: int,
-    target: float,
-    jitter: float,
-    step_size: float,
-    chunk: int,
-) -> None:
-    """Raises InputError for the first setting of `sample` that is out of range."""
-    for name, value, least in (
-        ("num_draws", num_draws, 1),
-        ("num_warmup", num_warmup, 0),
-        ("num_leapfrogs", num_leapfrogs, 1),
-        ("chunk", chunk, 1),
-    ):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{name} is {value!r}; expected a whole number, {least} or more")
-    for name, value, ok, expected in (
-        ("target", target, 0 < target < 1, "above 0 and below 1"),
-        ("jitter", jitter, 0 <= jitter < 1, "from 0 to below 1"),
-        ("step_size", step_size, 0 < step_size < math.inf, "above 0 and finite"),
-    ):
-        if not ok:
-            raise InputError(f"{name} is {value!r}; expected a number {expected}")
+def checked_settings(**settings: float) -> None:
+    """Raises InputError for the first setting of a run that is out of range.
+
+    Args:
+        settings: any of the names in `COUNTS` and `NUMBERS`.
+    """
+    for name, value in settings.items():
+        if name in COUNTS:
+            if not isinstance(value, int | np.integer) or value < COUNTS[name]:
+                raise InputError(
+                    f"{name} is {value!r}; expected a whole number, {COUNTS[name]} or more"
+                )
+        else:
+            ok, expected = NUMBERS[name]
+            if not ok(value):
+                raise InputError(f"{name} is {value!r}; expected a number {expected}")
 
 
 def checked_position(position: Float[Array, "chains *event"]) -> Float[Array, "chains *event"]:
@@ -55,18 +57,28 @@ def checked_position(position: Float[Array, "chains *event"]) -> Float[Array, "c
     return position
 
 
-def checked_start(state: HMCState) -> None:
-    """Raises InputError where log-density or gradient at the start is not finite."""
+def checked_start(state: Any) -> None:
+    """Raises InputError where the log-density, or the gradient if the state has one, is not finite.
+
+    Also raises it for a log-density that is not one number a chain.
+    """
+    chains = state.position.shape[:1]
+    if jnp.shape(state.log_density) != chains:
+        raise InputError(
+            f"the log-density returned shape {jnp.shape(state.log_density)} for positions of shape "
+            f"{state.position.shape}; expected {chains}, one number a chain"
+        )
     _refuse(
         ~jnp.isfinite(state.log_density),
         "the log-density is not finite at the start",
         "start where the density is positive",
     )
-    _refuse(
-        ~jnp.isfinite(state.gradient),
-        "the gradient is not finite at the start",
-        "start elsewhere, or mend the log-density's derivative there",
-    )
+    if hasattr(state, "gradient"):
+        _refuse(
+            ~jnp.isfinite(state.gradient),
+            "the gradient is not finite at the start",
+            "start elsewhere, or mend the log-density's derivative there",
+        )
 
 
 def _refuse(bad: Array, what: str, remedy: str) -> None:

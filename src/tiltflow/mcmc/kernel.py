@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from tiltflow.mcmc.length import FixedLength, LengthRule
+
 LogDensity = Callable[[Float[Array, "chains *event"]], Float[Array, " chains"]]
 
 
@@ -67,3 +69,8 @@ class Kernel(eqx.Module):
         self, key: PRNGKeyArray, log_density: LogDensity, state: Any, tuning: Tuning
     ) -> tuple[Any, Info]:
         """One transition of every chain."""
+
+    @property
+    def length_rule(self) -> LengthRule:
+        """How warm-up adapts `Tuning.length`; it does not, unless a kernel says how."""
+        return FixedLength()

@@ -1,76 +1,63 @@
-"""Many transitions: one compiled program for warm-up and sampling, progress between its calls.
+"""Many transitions: one compiled program for warm-up and sampling, the host in charge between.
 
-The program makes up to `chunk` transitions with the number to make, the step size and whether to
-adapt it as traced arguments: it is compiled once for a log-density, and asking for other numbers
-of draws, or for the same model with other weights, does not compile again.
+The host's loop makes a chunk, hands its draws to a sink, tells the news, and asks whether to stop:
+all draws made, a target reached, the time over, or a signal heard.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.errors import InputError
-from tiltflow.mcmc import hmc, warmup
+from tiltflow.mcmc import adaptation, program
 from tiltflow.mcmc.checks import checked_position, checked_settings, checked_start
+from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.hmc_kernel import HMC
+from tiltflow.mcmc.identity import identity
+from tiltflow.mcmc.interrupts import Interrupts
+from tiltflow.mcmc.kernel import Kernel, LogDensity
+from tiltflow.mcmc.length import LengthRule
+from tiltflow.mcmc.news import Clock, News, OnChunk, left
+from tiltflow.mcmc.program import ENERGIES, POSITIONS, Carry, Plan, Summary, Tally
+from tiltflow.mcmc.schedule import Schedule
+from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
+from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
 
-Summary = Callable[
-    [Float[Array, "chains *event"], Float[Array, " chains"]], dict[str, Float[Array, " chains"]]
-]
-OnChunk = Callable[[int, int, str, float, float, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Draws:
-    """What was sampled, after warm-up; arrays are NumPy's, on the host.
-
-    Attributes:
-        positions: `[chains, draws, *event]`, or None if they were not kept.
-        summaries: by name, `[chains, draws]` each.
-        energies: `|momentum|^2 / 2 - log_density` after each transition, `[chains, draws]`.
-        acceptance: the mean Metropolis probability.
-        divergences: how many of the chains * draws transitions were divergent.
-        step_size: of the leapfrogs, before jitter.
-        num_leapfrogs: gradients a transition.
-        gradients: evaluations a chain spent on these draws.
-        final: where the chains ended; its position starts another run.
-    """
-
-    positions: np.ndarray | None
-    summaries: dict[str, np.ndarray]
-    energies: np.ndarray
-    acceptance: float
-    divergences: int
-    step_size: float
-    num_leapfrogs: int
-    gradients: int
-    final: hmc.HMCState
+LEAPFROGS = 8  # of HMC, if nobody says how many
 
 
 def sample(
     key: PRNGKeyArray,
-    log_density: hmc.LogDensity,
+    log_density: LogDensity,
     position: Float[Array, "chains *event"],
     *,
     num_draws: int,
     num_warmup: int,
-    num_leapfrogs: int = 8,
-    target: float = 0.8,
-    jitter: float = 0.2,
+    kernel: Kernel | None = None,
+    num_leapfrogs: int | None = None,
+    target: float | None = None,
+    jitter: float | None = None,
     step_size: float = 0.1,
+    length: float = 1.5,
+    length_rule: LengthRule | None = None,
+    thin: int = 1,
     summary: Summary | None = None,
-    chunk: int = 100,
     keep: bool = True,
+    sink: Sink | None = None,
+    until: Until | None = None,
+    diagnose: Diagnose | None = None,
+    chunk: int = 100,
     on_chunk: OnChunk | None = None,
+    interruptible: bool = False,
 ) -> Draws:
-    """Sample `log_density` with HMC, all chains sharing one adapted step size.
+    """Sample `log_density`, all chains at once and sharing one adapted tuning.
 
-    The draws depend on `key`, not on `chunk`.
+    The draws depend on `key`, not on `chunk`. Numbers (of draws, of warm-up, the tuning, thinning,
+    a kernel's own) and the values of a log-density's arrays do not compile anew.
 
     Args:
         key: random key.
@@ -78,171 +65,192 @@ def sample(
             pytree (a method of an Equinox module, a `jax.tree_util.Partial`), other values in its
             arrays do not compile anew; a new lambda does.
         position: where the chains start.
-        num_draws: transitions after warm-up; each is a draw.
-        num_warmup: transitions that adapt the step size; not kept. 0: `step_size` as it is.
-        num_leapfrogs: gradients a transition.
-        target: the mean acceptance that warm-up aims at.
-        jitter: relative half-width of the chains' random step sizes.
-        step_size: the first one.
+        num_draws: draws of each chain, at most.
+        num_warmup: transitions that adapt the tuning; not kept. 0: it stays as it is.
+        kernel: how chains move; HMC by default.
+        num_leapfrogs, target, jitter: of HMC, in place of a kernel; 8 leapfrogs by default.
+        step_size, length: the first ones (`kernel.Tuning`).
+        length_rule: how warm-up adapts the length; by default the kernel's own.
+        thin: transitions a draw; the last of them is the draw.
         summary: scalars to record with every draw, from its position and log-density, without
             another gradient: f is `log_density + |u|^2 / 2`.
-        chunk: transitions a call of the compiled program; a chunk of positions is held on the
-            device, all of them on the host.
-        keep: whether positions are returned.
-        on_chunk: called after each chunk with (transitions done and wanted in all, phase,
-            mean acceptance of the chunk, step size, divergences of the phase so far); phase is
-            "warmup" or "sampling".
+        keep: whether positions are recorded; if not, their running moments are.
+        sink: where draws go; memory by default. `sinks.Nowhere()`: nothing is kept but moments.
+            A sink that was resumed gives back the draws of the former run, too.
+        until: targets to stop at before `num_draws`.
+        diagnose: what targets are held against: draws `[chains, draws, quantities]` to the worst
+            bulk effective size and R-hat. It sees coordinates, if positions are recorded, and
+            summaries.
+        chunk: transitions a call of the compiled program; a chunk of draws is held on the device.
+        on_chunk: told the news after each chunk.
+        interruptible: whether Ctrl-C, or a request to terminate, ends the run after its chunk and
+            keeps what is there, and does not raise; a second one raises.
 
     Raises:
         InputError: a setting out of range; positions that are not `[chains, *event]` of finite
             numbers; a log-density of the wrong shape, or not finite at a start; a summary that is
-            not a dictionary of `[chains]`.
+            not a dictionary of `[chains]`; targets that nothing can be held against; a sink that
+            is taken.
     """
-    checked_settings(num_draws, num_warmup, num_leapfrogs, target, jitter, step_size, chunk)
-    state = _start(log_density, checked_position(position))
-    checked_start(state)
-    carry = (state, warmup.init(step_size))
-    scalars = {"target": jnp.asarray(target, float), "jitter": jnp.asarray(jitter, float)}
+    clock = Clock()
+    checked_settings(
+        num_draws=num_draws, num_warmup=num_warmup, step_size=step_size, length=length,
+        thin=thin, chunk=chunk,
+    )  # fmt: skip
+    kernel = _kernel(kernel, num_leapfrogs=num_leapfrogs, target=target, jitter=jitter)
+    rule = kernel.length_rule if length_rule is None else length_rule
+    position = checked_position(position)
+    schedule = Schedule(num_warmup, num_draws, thin, chunk)
+    monitor = _monitor(until, diagnose, len(position), watched=keep or summary is not None)
+    tuning = jnp.asarray(step_size, float), jnp.asarray(length, float)
+    carry = program.start(kernel, log_density, position, *tuning, rule, not keep)
+    checked_start(carry.state)
 
-    def run(first: int, total: int, phase: str, sink: _Sink | None) -> tuple[float, int]:
-        """The phase's `total` transitions, numbered from `first`; its acceptance, divergences."""
-        nonlocal carry
-        done, accepted, divergences = 0, 0.0, 0
-        while done < total:
-            count = min(chunk, total - done)
-            carry, record, tally = _chunk(
-                log_density, summary, key, carry, first + jnp.asarray(done), jnp.asarray(count),
-                jnp.asarray(phase == "warmup"), **scalars,
-                num_leapfrogs=num_leapfrogs, size=chunk, keep=keep,
+    sink = Memory(num_draws) if sink is None else sink
+    counts = Counts()
+    same = identity(
+        key=key, kernel=kernel, log_density=log_density, position=position, keep=keep, thin=thin,
+        num_warmup=num_warmup, step_size=float(step_size), length=float(length),
+    )  # fmt: skip
+    if (saved := sink.open(same)) is not None:
+        carry, counts = restored(carry, saved.carry), saved.counts
+        if monitor is not None and counts.draws:
+            monitor.replay(sink.arrays(), schedule.chunk_ends(counts.transitions))
+
+    with Interrupts(active=interruptible) as interrupts:
+        while not (stopped := _stopped(schedule, counts, until, monitor, clock, interrupts)):
+            plan = schedule.next(counts.transitions)
+            if not plan.adapting:
+                clock.mark_sampling()
+            carry, record, tally = program.advance(
+                kernel, log_density, summary, rule, key, carry, jax.tree.map(jnp.asarray, plan),
+                size=chunk, keep=keep,
             )  # fmt: skip
-            if sink is not None:
-                sink.write(done, count, record)
-            done += count
-            accepted += float(tally.acceptance)
-            divergences += int(tally.divergences)
+            former, counts = counts, _counted(counts, schedule, plan, tally)
+            new = counts.draws - former.draws
+            rows = {name: np.asarray(values)[:new] for name, values in record.items()}
+            sink.write(rows, carry, counts)
+            if monitor is not None and new:
+                monitor.watch(rows, counts.draws)
             if on_chunk is not None:
-                mean = float(tally.acceptance) / count
-                on_chunk(
-                    first + done,
-                    num_warmup + num_draws,
-                    phase,
-                    mean,
-                    float(tally.step_size),
-                    divergences,
-                )
-        return accepted / max(total, 1), divergences
-
-    run(0, num_warmup, "warmup", None)
-    sink = _Sink(num_draws)
-    acceptance, divergences = run(num_warmup, num_draws, "sampling", sink)
-    positions, summaries, energies = sink.arrays
-    return Draws(
-        positions=positions,
-        summaries=summaries,
-        energies=energies,
-        acceptance=acceptance,
-        divergences=divergences,
-        step_size=float(warmup.final(carry[1])),
-        num_leapfrogs=num_leapfrogs,
-        gradients=num_draws * num_leapfrogs,
-        final=carry[0],
-    )
+                on_chunk(_news(schedule, plan, counts, tally, monitor, clock))
+    return _draws(sink, carry, counts, schedule, rule, stopped, clock)
 
 
-class _Tally(NamedTuple):
-    """A chunk in three numbers: the sum of mean acceptances, divergences, the last step size."""
-
-    acceptance: Array
-    divergences: Array
-    step_size: Array
-
-
-class _Sink:
-    """Host arrays `[chains, draws, ...]`, filled a chunk `[size, chains, ...]` at a time."""
-
-    def __init__(self, draws: int) -> None:
-        self.draws = draws
-        self.arrays: Any = None
-
-    def write(self, done: int, count: int, record: Any) -> None:
-        """Keep the first `count` rows of `record` as draws from `done` on."""
-        record = jax.tree.map(np.asarray, record)
-        if self.arrays is None:
-            self.arrays = jax.tree.map(self._empty, record)
-        for array, rows in zip(jax.tree.leaves(self.arrays), jax.tree.leaves(record), strict=True):
-            array[:, done : done + count] = np.swapaxes(rows[:count], 0, 1)
-
-    def _empty(self, rows: np.ndarray) -> np.ndarray:
-        return np.empty((rows.shape[1], self.draws, *rows.shape[2:]), rows.dtype)
-
-
-@eqx.filter_jit
-def _start(log_density, position):
-    return hmc.init(position, hmc.value_and_gradient(log_density))
-
-
-@eqx.filter_jit
-def _chunk(
-    log_density,
-    summary,
-    key,
-    carry,
-    first,
-    count,
-    adapting,
-    *,
-    target,
-    jitter,
-    num_leapfrogs: int,
-    size: int,
-    keep: bool,
-):
-    """Transitions `first` to `first + count - 1`; `count` is traced and at most `size`.
-
-    Returns the carry, the record (positions, summaries, energies; each `[size, chains, ...]`, rows
-    from `count` on unspecified) and the `_Tally`.
-    """
-    value_and_grad = hmc.value_and_gradient(log_density)
-
-    def record_of(state: hmc.HMCState, energy: Array):
-        position, log_density, _ = state
-        summaries = {} if summary is None else summary(position, log_density)
-        _check_summaries(summaries, position.shape[0])
-        return (position if keep else None), summaries, energy
-
-    def transition(index, loop):
-        (state, averaging), record, tally = loop
-        step_size = jnp.where(adapting, warmup.step_size(averaging), warmup.final(averaging))
-        state, info = hmc.step(
-            jax.random.fold_in(key, first + index), state, value_and_grad, step_size,
-            num_leapfrogs=num_leapfrogs, jitter=jitter,
-        )  # fmt: skip
-        adapted = warmup.update(averaging, info.acceptance_rate, target)
-        averaging = jax.tree.map(lambda new, old: jnp.where(adapting, new, old), adapted, averaging)
-        record = jax.tree.map(
-            lambda rows, row: rows.at[index].set(row), record, record_of(state, info.energy)
-        )
-        tally = _Tally(
-            tally.acceptance + jnp.mean(info.acceptance_rate),
-            tally.divergences + jnp.sum(info.is_divergent),
-            step_size,
-        )
-        return (state, averaging), record, tally
-
-    row = jax.eval_shape(record_of, carry[0], carry[0].log_density)
-    record = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), row)
-    zero = jnp.zeros_like(carry[0].log_density[0])
-    tally = _Tally(zero, jnp.zeros((), int), jnp.zeros_like(carry[1].log_step))
-    return jax.lax.fori_loop(0, count, transition, (carry, record, tally))
-
-
-def _check_summaries(summaries: object, chains: int) -> None:
-    ok = isinstance(summaries, dict) and all(
-        jnp.shape(value) == (chains,) for value in summaries.values()
-    )
-    if not ok:
-        shapes = jax.tree.map(jnp.shape, summaries)
+def _kernel(kernel: Kernel | None, **settings: Any) -> Kernel:
+    """The kernel, its numbers as arrays: they are traced, so others do not compile anew."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if kernel is None:
+        checked_settings(**given)
+        kernel = HMC(**{"num_leapfrogs": LEAPFROGS} | given)
+    elif given:
         raise InputError(
-            f"the summary returned {shapes}; expected a dictionary of arrays of shape ({chains},), "
-            f"one number a chain"
+            f"{min(given)} is given beside a kernel; expected one of them: set it in the kernel"
         )
+    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, float) else x, kernel)
+
+
+def _monitor(
+    until: Until | None, diagnose: Diagnose | None, chains: int, *, watched: bool
+) -> Monitor | None:
+    """What watches the draws, if it can."""
+    until = until or Until()
+    if diagnose is not None and watched:
+        return Monitor(diagnose, chains, until)
+    if until.targets:
+        missing = "diagnose" if diagnose is None else "positions or a summary"
+        raise InputError(
+            f"the target {until.targets} cannot be held against anything; expected {missing}: "
+            f"give it, or stop by seconds"
+        )
+    return None
+
+
+def _stopped(
+    schedule: Schedule,
+    counts: Counts,
+    until: Until | None,
+    monitor: Monitor | None,
+    clock: Clock,
+    interrupts: Interrupts,
+) -> str:
+    """Why to stop now, as in `Draws`; empty to go on."""
+    if counts.transitions >= schedule.total:
+        return "draws"
+    if until is not None and monitor is not None and until.reached(*monitor.look):
+        return until.targets
+    if interrupts.heard:
+        return "interrupted"
+    if until is not None and until.seconds is not None and clock.seconds >= until.seconds:
+        return "seconds"
+    return ""
+
+
+def _counted(counts: Counts, schedule: Schedule, plan: Plan, tally: Tally) -> Counts:
+    """The counts after a call; a phase begins with none of its own."""
+    if plan.first == schedule.num_warmup:
+        counts = Counts(transitions=plan.first)
+    done = plan.first + plan.count
+    return Counts(
+        transitions=done,
+        draws=schedule.draws(done),
+        accepted=counts.accepted + float(tally.acceptance),
+        divergences=counts.divergences + int(tally.divergences),
+        gradients=counts.gradients + int(tally.gradients),
+    )
+
+
+def _news(
+    schedule: Schedule,
+    plan: Plan,
+    counts: Counts,
+    tally: Tally,
+    monitor: Monitor | None,
+    clock: Clock,
+) -> News:
+    rate = clock.rate(counts.transitions)
+    look = Look() if monitor is None else monitor.look
+    return News(
+        done=counts.transitions,
+        total=schedule.total,
+        phase="warmup" if plan.adapting else "sampling",
+        acceptance=float(tally.acceptance) / plan.count,
+        step_size=float(tally.step_size),
+        length=float(tally.length),
+        divergences=counts.divergences,
+        draws=counts.draws,
+        rate=rate,
+        seconds_left=left(schedule.total - counts.transitions, rate),
+        ess=look.ess,
+        rhat=look.rhat,
+    )
+
+
+def _draws(
+    sink: Sink,
+    carry: Carry,
+    counts: Counts,
+    schedule: Schedule,
+    rule: LengthRule,
+    stopped: str,
+    clock: Clock,
+) -> Draws:
+    """The result; of a run that has not come to sampling, one without draws."""
+    arrays = dict(sink.arrays())
+    sampled = schedule.sampled(counts.transitions)
+    if not sampled:
+        counts = Counts()
+    return Draws(
+        positions=arrays.pop(POSITIONS, None),
+        energies=arrays.pop(ENERGIES, np.zeros((len(carry.state.position), 0))),
+        summaries=arrays,
+        moments=carry.moments,
+        acceptance=counts.accepted / sampled if sampled else math.nan,
+        divergences=counts.divergences,
+        transitions=sampled,
+        gradients=counts.gradients,
+        tuning=adaptation.tuning(carry.adaptation, False, rule),
+        final=carry.state,
+        seconds=clock.sampling_seconds,
+        stopped=stopped,
+    )

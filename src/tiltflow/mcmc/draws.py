@@ -1,0 +1,59 @@
+"""What a run returns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tiltflow.mcmc.kernel import Tuning
+from tiltflow.mcmc.program import Moments
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What was sampled, after warm-up; arrays are NumPy's, on the host or mapped from a file.
+
+    Attributes:
+        positions: `[chains, draws, *event]`, or None if they were not kept.
+        summaries: by name, `[chains, draws]` each.
+        energies: the kernel's energy after each draw, `[chains, draws]`, in nats; of HMC
+            `|momentum|^2 / 2 - log_density`.
+        moments: of the positions, if these were not kept.
+        acceptance: the mean Metropolis probability.
+        divergences: how many of the chains * transitions were divergent.
+        transitions: of sampling, of each chain; `thin` of them make a draw.
+        gradients: evaluations a chain spent on these draws.
+        tuning: step size, before jitter, and length of the transitions.
+        final: the kernel's state where the chains ended; its position starts another run.
+        seconds: that sampling took in this call, warm-up and its compilation left out.
+        stopped: why it ended: `"draws"` (all there), `"ess"`, `"rhat"` or `"ess and rhat"`
+            (targets reached), `"seconds"` (the limit), or `"interrupted"`.
+    """
+
+    positions: np.ndarray | None
+    summaries: dict[str, np.ndarray]
+    energies: np.ndarray
+    moments: Moments | None
+    acceptance: float
+    divergences: int
+    transitions: int
+    gradients: int
+    tuning: Tuning
+    final: Any
+    seconds: float
+    stopped: str
+
+    @property
+    def step_size(self) -> float:
+        """Of the leapfrogs or proposals, before jitter."""
+        return float(self.tuning.step_size)
+
+    @property
+    def num_leapfrogs(self) -> int:
+        """Gradients a transition, on average."""
+        return round(self.gradients / max(self.transitions, 1))
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C or a request to terminate ended the run."""
+        return self.stopped == "interrupted"

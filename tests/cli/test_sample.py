@@ -1,0 +1,153 @@
+"""`tiltflow sample`: files and folders, targets, choices, and going on after an interruption."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tiltflow.cli.main import run
+from tiltflow.cli.targets import seconds
+from tiltflow.runs.draws import load_draws
+
+FEW = ("--chains", "8", "--warmup", "20")
+
+
+def contents(folder):
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+
+
+def told_by(capsys, *arguments):
+    """The JSON object that the command prints, and its status."""
+    capsys.readouterr()
+    status = run(["sample", *map(str, arguments), *FEW, "--json"])
+    return json.loads(capsys.readouterr().out), status
+
+
+def test_streamed_draws_are_those_of_the_file_in_data_units(small_run, tmp_path, capsys):
+    folder, out = small_run[0], tmp_path / "draws"
+    arguments = (folder, "--draws", 70, "--thin", 2)
+    streamed, status = told_by(capsys, *arguments, "--out", out, "--stream")
+    written, _ = told_by(capsys, *arguments, "--out", tmp_path / "draws.npz")
+    assert streamed["verdict"] == written["verdict"]
+    assert status == (3 if streamed["verdict"]["status"] == "failed" else 0)
+    assert streamed["mixing"]["gradients"] == 140 * streamed["mixing"]["leapfrogs"]
+    stored = load_draws(out)
+    with np.load(tmp_path / "draws.npz") as arrays:
+        np.testing.assert_array_equal(stored.arrays["x"], arrays["x"])
+        np.testing.assert_array_equal(stored.positions, arrays["u"])
+        np.testing.assert_array_equal(stored.arrays["f"], arrays["f"])
+    assert np.all(stored.arrays["x"] == np.floor(stored.arrays["x"]))
+
+
+def test_resume_goes_on_and_refuses_what_is_another_run(small_run, tmp_path, capsys):
+    folder, out = small_run[0], tmp_path / "draws"
+    stream = (folder, "--out", out, "--stream")
+    told_by(capsys, *stream, "--draws", 50)
+    before = contents(out)
+    for arguments, words in (
+        ([*stream, "--draws", 50], "--resume"),
+        ([*stream, "--draws", 90, "--resume", "--seed", 5], "another key"),
+        ([*stream, "--draws", 90, "--resume", "--kernel", "hmc-4"], "another kernel"),
+    ):
+        assert run(["sample", *map(str, arguments), *FEW]) == 2
+        told = capsys.readouterr().err
+        assert words in told
+        assert told.count("\n") == 1
+    assert contents(out) == before
+    told_by(capsys, *stream, "--draws", 90, "--resume")
+    told_by(capsys, folder, "--out", tmp_path / "whole", "--stream", "--draws", 90)
+    for name in ("positions.raw", "x.raw"):
+        assert contents(out)[name] == contents(tmp_path / "whole")[name]
+
+
+def test_stops_at_targets(small_run, tmp_path, capsys):
+    folder = small_run[0]
+    told, _ = told_by(capsys, folder, "--out", tmp_path / "a.npz", "--until", "ess=60")
+    assert told["stopped"] == "ess"
+    assert told["mixing"]["ess_bulk_min"] >= 45  # all draws are judged, not the history's
+    assert told["mixing"]["draws"] < 10_000
+    arguments = ("--until", "ess=1e9", "--time-limit", "3s", "--draws", 10**6)
+    told, status = told_by(capsys, folder, "--out", tmp_path / "b", "--stream", *arguments)
+    assert told["stopped"] == "seconds"
+    assert status in (0, 3)
+
+
+def test_the_pilot_is_reported_and_remembered(small_run, tmp_path, capsys, monkeypatch):
+    from tiltflow.mcmc import catalogue
+
+    folder, out = small_run[0], tmp_path / "draws"
+    kept = {name: catalogue.CANDIDATES[name] for name in ("hmc-4", "hmc-8")}
+    monkeypatch.setattr(catalogue, "CANDIDATES", kept)
+    arguments = (folder, "--out", out, "--stream", "--kernel", "auto", "--draws")
+    told, _ = told_by(capsys, *arguments, 50)
+    assert [row["name"] for row in told["pilot"]] == [*kept]
+    best = max(told["pilot"], key=lambda row: row["ess_per_second"])
+    assert told["kernel"] == best["name"]
+    assert f"hmc-{told['mixing']['leapfrogs']}" == told["kernel"]
+    again, _ = told_by(capsys, *arguments, 60, "--resume")
+    assert again["pilot"] == told["pilot"]  # not run again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--until", "ess"], "'' is no number"),
+        (["--until", "ess=many"], "'many' is no number"),
+        (["--until", "ess=-3"], "ess is -3.0"),
+        (["--until", "rhat=1"], "rhat is 1.0"),
+        (["--until", "seconds=3"], "expected ess=NUMBER"),
+        (["--until", "ess=3", "--until", "ess=4"], "given twice"),
+        (["--time-limit", "soon"], "--time-limit soon"),
+        (["--time-limit", "0s"], "--time-limit 0s"),
+        (["--kernel", "gibbs"], "expected one of auto, hmc"),
+        (["--thin", "0"], "--thin is 0"),
+        (["--draws", "3"], "--draws is 3"),
+        (["--resume"], "pass --stream"),
+        (["--stream", "--out", "draws.npz"], "ends in .npz"),
+        (["--stream", "--overwrite"], "--overwrite does not go"),
+        (["--out", "draws"], "--stream"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, words, small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert run(["sample", str(small_run[0]), *arguments]) == 2
+    told = capsys.readouterr()
+    assert words in told.err
+    assert told.err.count("\n") == 1
+    assert told.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_durations():
+    assert [seconds(words) for words in ("90", "90s", "2m", "1.5h", ".5m")] == [
+        90, 90, 120, 5400, 30,
+    ]  # fmt: skip
+
+
+def test_interrupted_it_keeps_the_draws_and_says_how_to_go_on(small_run, tmp_path):
+    """The program itself, with the signal of a terminal."""
+    out = tmp_path / "draws"
+    command = ["sample", str(small_run[0]), "--out", str(out), "--stream", *FEW, "--draws"]
+    program = subprocess.Popen(
+        [sys.executable, "-c", "from tiltflow.cli.main import main; main()", *command, "100000"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (out.exists() and any(out.glob("*.json")) and load_draws(out).counts.draws):
+        assert program.poll() is None
+        time.sleep(0.01)
+    program.send_signal(signal.SIGINT)
+    _, told = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert "Traceback" not in told
+    last = told.strip().splitlines()[-1]
+    draws = load_draws(out).counts.draws
+    assert last.startswith(f"tiltflow: interrupted after {draws} draws of each chain")
+    assert last.endswith("--resume")
+    assert run([*command, str(draws + 50), "--resume"]) in (0, 3)
+    assert load_draws(out).counts.draws == draws + 50
