@@ -1,5 +1,6 @@
 """Arrays with a chains axis first: the few operations that all kernels share."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import jax
@@ -24,7 +25,7 @@ def all_event(values: Bool[Array, "chains *event"]) -> Bool[Array, " chains"]:
     return jnp.all(values, axis=tuple(range(1, values.ndim)))
 
 
-def all_finite(state: tuple[Array, ...]) -> Bool[Array, " chains"]:
+def all_finite(state: Sequence[Array]) -> Bool[Array, " chains"]:
     """Chains for which every array of `state` is finite."""
     finite = [all_event(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]
     return jnp.all(jnp.stack(finite), axis=0)
