@@ -5,6 +5,9 @@ u' of trajectories; its derivative with respect to the length is a product of wh
 have at hand, so one stochastic gradient step of Adam follows each transition, pooled over chains.
 Hoffman, Radul, Sountsov 2021, "An adaptive MCMC scheme for setting trajectory lengths in
 Hamiltonian Monte Carlo", eqs. (6) and (8) and algorithm 1, with their constants for Adam.
+
+Start short: on a Gaussian the criterion is periodic, and a start of several turns (8 for N(0, I))
+climbs to a longer length, not down to the best.
 """
 
 from typing import NamedTuple
