@@ -2,18 +2,50 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
+
 from tiltflow.errors import InputError
-from tiltflow.mcmc.hmc_kernel import HMC
+from tiltflow.mcmc.blackjax_adapter import BlackJAX
+from tiltflow.mcmc.gaussian_hmc import GaussianHMC
+from tiltflow.mcmc.hamiltonian import HMC
+from tiltflow.mcmc.independence import Independence
+from tiltflow.mcmc.isir import ISIR
 from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.langevin import UnadjustedLangevin
+from tiltflow.mcmc.mala import MALA
+from tiltflow.mcmc.mixture import Mixture
+from tiltflow.mcmc.tempering import ReplicaExchange
 
 AUTO = "auto"
+PROPOSALS = 16  # of i-SIR
+BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of replica exchange
+
+
+def _hmc(leapfrogs: int) -> Kernel:
+    """With a traced number of leapfrogs: one program serves them all."""
+    return HMC(num_leapfrogs=jnp.asarray(leapfrogs))
+
 
 KERNELS: dict[str, Callable[[int], Kernel]] = {
     "hmc": lambda leapfrogs: HMC(num_leapfrogs=leapfrogs),
+    "chees": lambda leapfrogs: HMC(),
+    "gaussian-hmc": lambda leapfrogs: GaussianHMC(num_leapfrogs=leapfrogs),
+    "mala": lambda leapfrogs: MALA(),
+    "nuts": lambda leapfrogs: BlackJAX(),
+    "independence": lambda leapfrogs: Independence(),
+    "isir": lambda leapfrogs: ISIR(proposals=PROPOSALS),
+    "mixture": lambda leapfrogs: Mixture(
+        (HMC(num_leapfrogs=leapfrogs), ISIR(proposals=PROPOSALS)), weights=(0.5, 0.5)
+    ),
+    "replica-exchange": lambda leapfrogs: ReplicaExchange(BETAS, num_leapfrogs=leapfrogs),
+    "langevin": lambda leapfrogs: UnadjustedLangevin(),
 }
 """By name, from the number of leapfrogs that suits the model."""
 
-CANDIDATES: dict[str, Kernel] = {f"hmc-{n}": HMC(num_leapfrogs=n) for n in (4, 8, 16, 32)}
+CANDIDATES: dict[str, Kernel] = {
+    **{f"hmc-{n}": _hmc(n) for n in (4, 8, 16, 32)},
+    "mixture": KERNELS["mixture"](8),
+}
 """What the pilot tries; each can be asked for by its name, too."""
 
 
@@ -21,10 +53,10 @@ def check_name(name: str) -> None:
     """Raises InputError unless there is such a kernel, or it is `"auto"`."""
     names = (AUTO, *KERNELS, *CANDIDATES)
     if name not in names:
-        raise InputError(f"kernel {name!r}; expected one of {', '.join(names)}")
+        raise InputError(f"kernel {name!r}; expected one of {', '.join(dict.fromkeys(names))}")
 
 
 def named(name: str, leapfrogs: int) -> Kernel:
     """The kernel of that name, other than `"auto"`."""
     check_name(name)
-    return CANDIDATES[name] if name in CANDIDATES else KERNELS[name](leapfrogs)
+    return KERNELS[name](leapfrogs) if name in KERNELS else CANDIDATES[name]

@@ -73,7 +73,7 @@ def checked_start(state: Any) -> None:
         "the log-density is not finite at the start",
         "start where the density is positive",
     )
-    if hasattr(state, "gradient"):
+    if getattr(state, "gradient", None) is not None:
         _refuse(
             ~jnp.isfinite(state.gradient),
             "the gradient is not finite at the start",

@@ -60,6 +60,11 @@ class Kernel(eqx.Module):
 
     target: eqx.AbstractVar[float | None]
 
+    @property
+    def is_biased(self) -> bool:
+        """Whether the target is *not* left invariant, so that a verdict has to say so."""
+        return False
+
     @abc.abstractmethod
     def init(self, log_density: LogDensity, position: Float[Array, "chains *event"]) -> Any:
         """The state at `position`."""

@@ -16,7 +16,7 @@ from tiltflow.errors import InputError
 from tiltflow.mcmc import adaptation, program
 from tiltflow.mcmc.checks import checked_position, checked_settings, checked_start
 from tiltflow.mcmc.draws import Draws
-from tiltflow.mcmc.hmc_kernel import HMC
+from tiltflow.mcmc.hamiltonian import HMC
 from tiltflow.mcmc.identity import identity
 from tiltflow.mcmc.interrupts import Interrupts
 from tiltflow.mcmc.kernel import Kernel, LogDensity
