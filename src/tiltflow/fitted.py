@@ -133,7 +133,14 @@ class FittedModel:
 
     def pilot(self, chains: int = 64, *, seed: int = 0, **settings: Any) -> Choice:
         """Which kernel suits the model: `latent.pilot`, from the same starts as `sample`."""
-        return latent.pilot(self.model, chains, seed=seed, step_size=self.step_size, **settings)
+        return latent.pilot(
+            self.model,
+            chains,
+            seed=seed,
+            step_size=self.step_size,
+            leapfrogs=self.leapfrogs,
+            **settings,
+        )
 
     def push(self, u: np.ndarray) -> np.ndarray:
         """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units."""

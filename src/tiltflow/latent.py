@@ -94,6 +94,7 @@ def pilot(
     chains: int,
     *,
     step_size: float,
+    leapfrogs: int,
     seed: int = 0,
     on_candidate: Callable[[dict[str, Any]], None] | None = None,
 ) -> Choice:
@@ -103,7 +104,7 @@ def pilot(
         jr.fold_in(key, 1),
         model.latent_log_densities,
         start,
-        catalogue.CANDIDATES,
+        catalogue.candidates(leapfrogs),
         diagnose=worst,
         step_size=step_size,
         summary=chain_summary,

@@ -80,8 +80,8 @@ def test_the_pilot_is_reported_and_remembered(small_run, tmp_path, capsys, monke
     from tiltflow.mcmc import catalogue
 
     folder, out = small_run[0], tmp_path / "draws"
-    kept = {name: catalogue.CANDIDATES[name] for name in ("hmc-4", "hmc-8")}
-    monkeypatch.setattr(catalogue, "CANDIDATES", kept)
+    kept = {name: catalogue.named(name, 8) for name in ("hmc-4", "hmc-8")}
+    monkeypatch.setattr(catalogue, "candidates", lambda leapfrogs: kept)
     arguments = (folder, "--out", out, "--stream", "--kernel", "auto", "--draws")
     told, _ = told_by(capsys, *arguments, 50)
     assert [row["name"] for row in told["pilot"]] == [*kept]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tiltflow.errors import InputError
-from tiltflow.mcmc import HMC, Until, hmc
+from tiltflow.mcmc import HMC, Until, hamiltonian
 from tiltflow.mcmc.length import FixedLength
 from tiltflow.mcmc.run import sample
 from tiltflow.mcmc.sinks import Nowhere
@@ -43,13 +43,13 @@ def counted(draws):
 @pytest.fixture
 def traces(monkeypatch):
     """Grows whenever a transition is compiled."""
-    grown, original = [], hmc.step
+    grown, original = [], hamiltonian.transition
 
     def counting(*arguments, **settings):
         grown.append(1)
         return original(*arguments, **settings)
 
-    monkeypatch.setattr(hmc, "step", counting)
+    monkeypatch.setattr(hamiltonian, "transition", counting)
     return grown
 
 

@@ -42,21 +42,24 @@ KERNELS: dict[str, Callable[[int], Kernel]] = {
 }
 """By name, from the number of leapfrogs that suits the model."""
 
-CANDIDATES: dict[str, Kernel] = {
-    **{f"hmc-{n}": _hmc(n) for n in (4, 8, 16, 32)},
-    "mixture": KERNELS["mixture"](8),
-}
-"""What the pilot tries; each can be asked for by its name, too."""
+LENGTHS = {f"hmc-{n}": n for n in (4, 8, 16, 32)}
+"""HMC with so many leapfrogs."""
+
+
+def candidates(leapfrogs: int) -> dict[str, Kernel]:
+    """What the pilot tries."""
+    names = (*LENGTHS, "mixture")
+    return {name: named(name, leapfrogs) for name in names}
 
 
 def check_name(name: str) -> None:
     """Raises InputError unless there is such a kernel, or it is `"auto"`."""
-    names = (AUTO, *KERNELS, *CANDIDATES)
+    names = (AUTO, *KERNELS, *LENGTHS)
     if name not in names:
-        raise InputError(f"kernel {name!r}; expected one of {', '.join(dict.fromkeys(names))}")
+        raise InputError(f"kernel {name!r}; expected one of {', '.join(names)}")
 
 
 def named(name: str, leapfrogs: int) -> Kernel:
     """The kernel of that name, other than `"auto"`."""
     check_name(name)
-    return KERNELS[name](leapfrogs) if name in KERNELS else CANDIDATES[name]
+    return _hmc(LENGTHS[name]) if name in LENGTHS else KERNELS[name](leapfrogs)
