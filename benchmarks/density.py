@@ -37,8 +37,6 @@ PEERS = {
     "flowjax": score_flowjax,
     "ebmkit": score_ebmkit,
 }
-QUICK_ROWS = 3_000
-QUICK_SECONDS = 20.0  # of the larger flow where the tilted flow is not asked for
 FOLDER = Path(__file__).parents[1] / "../shared/data/uci"
 HALF_WIDTH = 1.96  # standard errors
 
@@ -54,7 +52,7 @@ def main() -> None:
 
     results = {}
     for name in arguments.sets:
-        shared = gather(name, arguments.data, QUICK_ROWS if arguments.quick else None)
+        shared = gather(name, arguments.data, quick=arguments.quick)
         if shared is None:
             print(f"{name}: not in {arguments.data}, skipped", flush=True)
             continue
@@ -73,7 +71,10 @@ def compete(shared: Shared, models: list[str], quick: bool) -> dict[str, Scored]
         print(f"{time.perf_counter() - started:6.0f} s  {shared.name}: {words}", flush=True)
 
     draws, dim = shared.test.shape[1:]
-    say(f"{len(shared.train)} training and {len(shared.test)} test rows of {dim}, {draws} draws")
+    say(
+        f"{shared.rows} training rows with {shared.copies} draws of the noise, "
+        f"{len(shared.test)} test rows with {draws}, {dim} columns"
+    )
     scored: dict[str, Scored] = {}
     if {"tilted", "flow", "larger_flow"} & set(models):
         scored |= score_tilted(shared, quick_settings() if quick else None, say)

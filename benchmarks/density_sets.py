@@ -28,6 +28,7 @@ SETS = ("digits", *TABLES)
 CONSTANT = 0.999  # share of one value from which a column counts as constant
 CORRELATED = 0.98  # from here on a column counts as a copy of another
 TRAIN_ROWS = 40_000  # draws of the noise are added up to about so many training rows
+QUICK_ROWS = 3_000
 HELD_OUT_ROWS = 20_000  # likewise, and at most 10 draws a row
 
 
@@ -38,15 +39,22 @@ class Shared:
     Attributes:
         name: of the set.
         integers: `[rows, dim]`, training rows before their noise, or None for tables.
-        train: `[draws * rows, dim]`.
+        train: `[copies * rows, dim]`, all rows with one draw of the noise, then with another.
+        copies: draws of the noise of each training row.
         val, test: `[rows, draws, dim]`.
     """
 
     name: str
     integers: np.ndarray | None
     train: np.ndarray
+    copies: int
     val: np.ndarray
     test: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """Training rows that differ in more than their noise."""
+        return len(self.train) // self.copies
 
     @property
     def val_flat(self) -> np.ndarray:
@@ -59,10 +67,10 @@ class Shared:
         return self.test.reshape(-1, self.test.shape[-1])
 
 
-def gather(name: str, folder: Path, most_rows: int | None = None, seed: int = 0) -> Shared | None:
+def gather(name: str, folder: Path, *, quick: bool = False, seed: int = 0) -> Shared | None:
     """The set `name`; None if it is a table that `folder` does not hold.
 
-    `most_rows` are taken of a table, at random, to be quick.
+    If `quick`, some rows are taken of a table at random, and one draw of the noise is enough.
     """
     rng = np.random.default_rng(seed)
     if name == "digits":
@@ -73,7 +81,7 @@ def gather(name: str, folder: Path, most_rows: int | None = None, seed: int = 0)
         if not path.exists():
             return None
         x = np.unique(load(path).values, axis=0).astype(np.float64)
-        x = x[rng.permutation(len(x))[:most_rows]]
+        x = x[rng.permutation(len(x))[: QUICK_ROWS if quick else None]]
         width, offset = np.array([resolution(column) for column in x.T]), 0.0
     parts = split(len(x), name=name)
     if name != "digits":
@@ -88,12 +96,14 @@ def gather(name: str, folder: Path, most_rows: int | None = None, seed: int = 0)
         return (x[index][:, None] + offset + width * noise).astype(np.float32)
 
     def held_out(index: np.ndarray) -> np.ndarray:
-        return noisy(index, int(np.clip(HELD_OUT_ROWS // len(index), 1, 10)))
+        return noisy(index, 1 if quick else int(np.clip(HELD_OUT_ROWS // len(index), 1, 10)))
 
-    train = noisy(parts.train, max(1, TRAIN_ROWS // len(parts.train)))
+    copies = 1 if quick else max(1, TRAIN_ROWS // len(parts.train))
+    train = noisy(parts.train, copies)
     return Shared(
         name=name,
         integers=x[parts.train].astype(np.float32) if name == "digits" else None,
+        copies=copies,
         train=np.swapaxes(train, 0, 1).reshape(-1, x.shape[1]),
         val=held_out(parts.val),
         test=held_out(parts.test),

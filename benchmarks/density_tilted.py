@@ -26,7 +26,7 @@ from tiltflow.spec import specify
 from tiltflow.suited import suited
 from tiltflow.tilted import TiltedModel
 
-LARGER = ((4, 128), (6, 192), (8, 256))  # blocks and width of conditioners
+LARGER = ((6, 128), (8, 192))  # blocks and width of conditioners
 TIMED = 250  # steps that tell how long a step takes
 Progress = Callable[[str], None]
 
@@ -64,8 +64,7 @@ def units_of(shared: Shared) -> Units:
 def score_tilted(shared: Shared, settings: Settings | None, say: Progress) -> dict[str, Scored]:
     """`flow` and `tilted`, fitted with `settings` (those suited to the data if None)."""
     started = time.perf_counter()
-    rows, dim = len(shared.train), shared.train.shape[1]
-    settings = settings or suited(rows if shared.integers is None else len(shared.integers), dim)
+    settings = settings or suited(shared.rows, shared.train.shape[1])
     keys = jr.split(jr.key(0), 6)
     units = units_of(shared)
     train, val = rows_of(shared, units)
@@ -107,18 +106,17 @@ def score_larger(shared: Shared, seconds: float, say: Progress) -> Scored:
     started = time.perf_counter()
     units = units_of(shared)
     train, val = rows_of(shared, units)
-    dropout = suited(len(train.values), shared.train.shape[1]).model.flow_dropout
-    base = suited(len(train.values), shared.train.shape[1]).backbone
+    like = suited(shared.rows, shared.train.shape[1])
     best: tuple[float, CouplingFlow, str] | None = None
     for i, (blocks, width) in enumerate(LARGER):
         left = seconds - (time.perf_counter() - started)
         share = left / (len(LARGER) - i)
         if share < 5:
             break
-        spec = specify(units, blocks=blocks, flow_width=width, flow_dropout=dropout)
+        spec = specify(units, blocks=blocks, flow_width=width, flow_dropout=like.model.flow_dropout)
         start = spec.flow(units, key=jr.key(1))
-        steps, spent = affordable(start, train, val, base, share)
-        settings = replace(base, steps=steps, patience=steps)
+        steps, spent = affordable(start, train, val, like.backbone, share)
+        settings = replace(like.backbone, steps=steps, patience=steps)
         flow, nll = fit_backbone(start, train, val, settings, key=jr.key(2), listen=quiet)
         words = f"{blocks} blocks x {width}, {steps} steps"
         say(f"{words}: {nll:.2f} on validation rows ({spent:.0f} s to time it)")
