@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
-from tiltflow.backbones.units import Affine, Gaussianise, Logit, Units
+from tiltflow.backbones.units import KINDS, Affine, Gaussianise, Histogram, Logit, Units
 from tiltflow.errors import InputError
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
@@ -23,9 +23,9 @@ class ModelSpec:
     """The architecture of a tilted coupling flow.
 
     Attributes:
-        units: `"gaussianise"`, `"logit"`, `"standardise"` or `"whiten"`.
+        units: `"gaussianise"`, `"histogram"`, `"logit"`, `"standardise"` or `"whiten"`.
         data_shape: of one example.
-        levels: integer values, for `"gaussianise"`; 0 otherwise.
+        levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
         blocks: of two couplings each.
         flow_width: hidden units of each conditioner.
         flow_dropout: share of them dropped in training.
@@ -102,7 +102,7 @@ class ModelSpec:
         return spec
 
     def _check(self) -> None:
-        if self.units not in ("gaussianise", "logit", "standardise", "whiten"):
+        if self.units not in KINDS:
             raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
         counts = {
             "levels": 0,
@@ -121,7 +121,7 @@ class ModelSpec:
                 raise InputError(f"{name} is {value!r:.100}; expected a number in [0, 1)")
         wide = max(self.tilt_width, self.dim)
         size = (
-            3 * self.dim * self.levels
+            4 * self.dim * self.levels
             + 3 * self.blocks * self.dim * self.flow_width
             + self.tilt_depth * self.tilt_width * wide
             + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
@@ -137,6 +137,12 @@ class ModelSpec:
         if self.units == "gaussianise":
             table = jnp.zeros((self.dim, self.levels))
             return Gaussianise(data_shape=shape, low=scalar, below=table, above=table, mass=table)
+        if self.units == "histogram":
+            table, edges = (
+                jnp.zeros((self.dim, self.levels)),
+                jnp.zeros((self.dim, self.levels + 1)),
+            )
+            return Histogram(data_shape=shape, edges=edges, below=table, above=table, mass=table)
         if self.units == "logit":
             return Logit(
                 data_shape=shape, low=scalar, high=scalar, alpha=scalar, mean=vector, scale=vector
@@ -150,6 +156,8 @@ def specify(units: Units, **sizes: Any) -> ModelSpec:
     shape = units.data_shape
     if isinstance(units, Gaussianise):
         return ModelSpec("gaussianise", shape, units.levels, **sizes)
+    if isinstance(units, Histogram):
+        return ModelSpec("histogram", shape, units.levels, **sizes)
     if isinstance(units, Logit):
         return ModelSpec("logit", shape, **sizes)
     return ModelSpec("whiten", shape, **sizes)

@@ -18,7 +18,7 @@ from tiltflow.backbones import CouplingFlow, dequantise, fit_units
 from tiltflow.backbones.base import Flow, standard_normal_log_prob
 from tiltflow.backbones.units import TAIL, Affine, Logit
 
-KINDS = ("gaussianise", "logit", "standardise", "whiten")
+KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
 SHAPES = ((2,), (5,), (4, 4))
 INTEGERS = ("gaussianise", "logit")
 LEVELS = 5

@@ -18,6 +18,7 @@ from jax.scipy.special import ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+from tiltflow.backbones.histogram import best_bins, split_to
 from tiltflow.errors import InputError
 
 TAIL = 1e-4  # the mass that Gaussianise leaves outside the range of the data, on each side
@@ -128,8 +129,7 @@ class Gaussianise(Units):
         level = jnp.clip(jnp.floor(x - self.low).astype(int), 0, self.levels - 1)
         below, above, mass = self._bins(level)
         part = jnp.clip(x - self.low - level, 0.0, 1.0)
-        lower, upper = below + part * mass, above + (1 - part) * mass
-        y = jnp.where(lower < upper, ndtri(lower), -ndtri(upper))
+        y = _normal_at(part, below, above, mass)
         return y, jnp.log(mass) - norm.logpdf(y)
 
     def encode_and_log_det(
@@ -143,20 +143,83 @@ class Gaussianise(Units):
 
     def decode(self, y: Float[Array, " dim"]) -> Float[Array, "..."]:
         """Coordinates to data."""
-        edge = -ndtri(TAIL)
-        inside = jnp.clip(y, -edge, edge)
-        lower, upper = norm.cdf(inside), norm.cdf(-inside)
-        beyond = jnp.where(
-            (lower < upper)[:, None],
-            lower[:, None] >= self.below,
-            upper[:, None] < self.above + self.mass,
-        )
-        level = jnp.clip(jnp.sum(beyond, axis=1) - 1, 0, self.levels - 1)
+        inside, level = _bin_of(y, self.below, self.above, self.mass)
         below, above, mass = self._bins(level)
-        part = jnp.where(lower < upper, (lower - below) / mass, 1 - (upper - above) / mass)
-        x = self.low + level + jnp.clip(part, 0.0, 1.0)
+        x = self.low + level + _part_at(inside, below, above, mass)
         x = x + (y - inside) * jnp.exp(norm.logpdf(inside)) / mass
         return x.reshape(self.data_shape)
+
+
+class Histogram(Units):
+    """Continuous columns through their histogram's distribution function to a standard normal.
+
+    As `Gaussianise`, with bins of unequal width, each column its own (see `histogram.py`): a
+    skewed, heavy-tailed or rounded column leaves the flow only its dependence on the others.
+    """
+
+    edges: Float[Array, "dim bins+1"]
+    below: Float[Array, "dim bins"]  # mass below a bin
+    above: Float[Array, "dim bins"]  # mass above a bin
+    mass: Float[Array, "dim bins"]  # mass in a bin
+    data_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def levels(self) -> int:
+        """The number of bins of a column."""
+        return self.mass.shape[-1]
+
+    def _bins(self, level: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """Mass below, above and in each column's bin `level`, its lower edge and its width."""
+        column = jnp.arange(self.mass.shape[0])
+        low = self.edges[column, level]
+        width = self.edges[column, level + 1] - low
+        tables = (self.below, self.above, self.mass)
+        below, above, mass = (table[column, level] for table in tables)
+        return below, above, mass, low, width
+
+    def encode_and_log_det(
+        self, x: Float[Array, "..."]
+    ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
+        """Data to coordinates, and log|det dy/dx|."""
+        x = x.ravel()
+        inside = jnp.clip(x, self.edges[:, 0], self.edges[:, -1])
+        level = jnp.sum(inside[:, None] >= self.edges[:, 1:-1], axis=1)
+        below, above, mass, low, width = self._bins(level)
+        y = _normal_at(jnp.clip((inside - low) / width, 0.0, 1.0), below, above, mass)
+        log_slope = jnp.log(mass) - jnp.log(width) - norm.logpdf(y)
+        return y + (x - inside) * jnp.exp(log_slope), jnp.sum(log_slope)
+
+    def decode(self, y: Float[Array, " dim"]) -> Float[Array, "..."]:
+        """Coordinates to data."""
+        inside, level = _bin_of(y, self.below, self.above, self.mass)
+        below, above, mass, low, width = self._bins(level)
+        x = low + width * _part_at(inside, below, above, mass)
+        x = x + (y - inside) * jnp.exp(norm.logpdf(inside)) * width / mass
+        return x.reshape(self.data_shape)
+
+
+def _normal_at(part: Array, below: Array, above: Array, mass: Array) -> Array:
+    """Phi^-1(F) at the share `part` of the way through a bin, from the smaller tail."""
+    lower, upper = below + part * mass, above + (1 - part) * mass
+    return jnp.where(lower < upper, ndtri(lower), -ndtri(upper))
+
+
+def _bin_of(y: Array, below: Array, above: Array, mass: Array) -> tuple[Array, Array]:
+    """y (`[dim]`) held inside the range of the tables (`[dim, bins]`), and its bin's index."""
+    edge = -ndtri(TAIL)
+    inside = jnp.clip(y, -edge, edge)
+    lower, upper = norm.cdf(inside), norm.cdf(-inside)
+    beyond = jnp.where(
+        (lower < upper)[:, None], lower[:, None] >= below, upper[:, None] < above + mass
+    )
+    return inside, jnp.clip(jnp.sum(beyond, axis=1) - 1, 0, mass.shape[-1] - 1)
+
+
+def _part_at(y: Array, below: Array, above: Array, mass: Array) -> Array:
+    """The inverse of `_normal_at`: how far through its bin y lies, in [0, 1]."""
+    lower, upper = norm.cdf(y), norm.cdf(-y)
+    part = jnp.where(lower < upper, (lower - below) / mass, 1 - (upper - above) / mass)
+    return jnp.clip(part, 0.0, 1.0)
 
 
 def fit_standardise(x: np.ndarray, integers: bool) -> Affine:
@@ -211,19 +274,34 @@ def fit_gaussianise(x: np.ndarray) -> Gaussianise:
     counts = np.stack([np.bincount(column - low, minlength=levels) for column in flat.T])
     pooled = counts.sum(axis=0) / counts.sum()
     counts = counts + PSEUDO_COUNTS * (pooled + 1 / levels)
-    mass = (1 - 2 * TAIL) * counts / counts.sum(axis=1, keepdims=True)
+    tables = _tables(counts / counts.sum(axis=1, keepdims=True))
+    return Gaussianise(low=jnp.asarray(low, jnp.float32), **tables, data_shape=x.shape[1:])
+
+
+def fit_histogram(x: np.ndarray) -> Histogram:
+    """The best histograms of the columns of `x` (`[rows, *data_shape]`)."""
+    found = [best_bins(column) for column in _flat(x).T]
+    bins = max(len(shares) for _, shares in found)
+    edges, shares = zip(*(split_to(*one, bins) for one in found), strict=True)
+    tables = _tables(np.stack(shares))
+    edges = jnp.asarray(np.stack(edges), jnp.float32)
+    return Histogram(edges=edges, **tables, data_shape=x.shape[1:])
+
+
+def _tables(shares: np.ndarray) -> dict[str, Array]:
+    """The tables of a distribution function from the shares (`[dim, bins]`) of the bins."""
+    mass = (1 - 2 * TAIL) * shares
     cumulated = np.cumsum(mass, axis=1)
     from_above = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
-    return Gaussianise(
-        low=jnp.asarray(low, jnp.float32),
-        below=jnp.asarray(TAIL + cumulated - mass, jnp.float32),
-        above=jnp.asarray(TAIL + from_above - mass, jnp.float32),
-        mass=jnp.asarray(mass, jnp.float32),
-        data_shape=x.shape[1:],
-    )
+    return {
+        "below": jnp.asarray(TAIL + cumulated - mass, jnp.float32),
+        "above": jnp.asarray(TAIL + from_above - mass, jnp.float32),
+        "mass": jnp.asarray(mass, jnp.float32),
+    }
 
 
-KINDS = ("gaussianise", "logit", "standardise", "whiten")
+KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
+FAR_FROM_NORMAL = 0.02  # nats a column
 
 
 def fit_units(
@@ -231,27 +309,54 @@ def fit_units(
 ) -> Units:
     """Fit the units called `kind` to training data `x` (`[rows, *data_shape]`).
 
-    `"auto"` is `"gaussianise"` for integers and `"standardise"` for continuous data. `limits` are
-    the smallest and the largest integer there are, for `"logit"`; by default those of `x`.
+    `"auto"` is `"gaussianise"` for integers, and for continuous data `"histogram"` if their
+    columns are far from normal, `"standardise"` otherwise. `limits` are the smallest and the
+    largest integer there are, for `"logit"`; by default those of `x`.
 
     Raises:
         InputError: an unknown kind, or one for integers when the data are continuous.
     """
     if kind == "auto":
-        kind = "gaussianise" if integers and np.ptp(x) < 1024 else "standardise"
+        kind = _suited(x, integers)
     if kind not in KINDS:
         raise InputError(f"units {kind!r}; expected auto, {', '.join(KINDS)}")
     if kind in ("gaussianise", "logit") and not integers:
         raise InputError(
-            f"units {kind!r} are for integers and these data are continuous: use standardise "
-            f"or whiten"
+            f"units {kind!r} are for integers and these data are continuous: use histogram, "
+            f"standardise or whiten"
         )
+    if kind == "histogram" and integers:
+        raise InputError(
+            "units 'histogram' are for continuous data and these are integers: use gaussianise, "
+            "standardise or whiten"
+        )
+    if kind == "histogram":
+        return fit_histogram(x)
     if kind == "gaussianise":
         return fit_gaussianise(x)
     if kind == "logit":
         smallest, largest = limits or (float(x.min()), float(x.max()))
         return fit_logit(x, smallest, largest + 1.0)
     return fit_standardise(x, integers) if kind == "standardise" else fit_whiten(x, integers)
+
+
+def _suited(x: np.ndarray, integers: bool) -> str:
+    """The kind that `"auto"` is for `x`.
+
+    Histograms of every other row are compared with normals of the same moments, on the rows
+    left out, as models of independent columns.
+    """
+    if integers:
+        return "gaussianise" if np.ptp(x) < 1024 else "standardise"
+    fitted, left_out = x[::2], jnp.asarray(x[1::2], jnp.float32)
+
+    @jax.jit
+    def log_density(units: Units) -> Array:
+        y, log_det = jax.lax.map(units.encode_and_log_det, left_out, batch_size=1024)
+        return jnp.mean(norm.logpdf(y).sum(axis=1) + log_det)
+
+    gain = log_density(fit_histogram(fitted)) - log_density(fit_standardise(fitted, integers))
+    return "histogram" if gain > FAR_FROM_NORMAL * _flat(x).shape[1] else "standardise"
 
 
 def dequantise(key: Array, x: Float[Array, "..."]) -> Float[Array, "..."]:
