@@ -1,9 +1,9 @@
 """The tilted flow of the density shoot-out, its backbone alone, and larger flows.
 
 `tilted` is the project's own fit in its parts: units, backbone, tilt by population learning,
-fresh chains, log Z by a bridge. `flow` is its backbone. `larger_flow` is our coupling flow again,
-given the seconds that the tilted flow took in all: each of `LARGER` is trained for an equal share
-of them, its rate falling to the end of that share, and validation data choose one.
+fresh chains, log Z by `log_normalizer`. `flow` is its backbone. `larger_flow` is our coupling flow
+again, given the seconds that the tilted flow took in all: each of `LARGER` is trained for an equal
+share of them, its rate falling to the end of that share, and validation data choose one.
 """
 
 import time
@@ -19,9 +19,11 @@ from density_sets import Shared
 
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.backbones.units import Units
-from tiltflow.experiment import Settings, exact_f, fresh_chains
+from tiltflow.evaluation.chains import fresh_chains
+from tiltflow.experiment import Settings
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
-from tiltflow.normalizer import LogZ, log_normalizer
+from tiltflow.normalizer import LogZ
+from tiltflow.normalizer.log_normalizer import log_normalizer
 from tiltflow.spec import specify
 from tiltflow.suited import suited
 from tiltflow.tilted import TiltedModel
@@ -87,8 +89,7 @@ def score_tilted(shared: Shared, settings: Settings | None, say: Progress) -> di
     say(f"tilt gains {float(judged.gain_val):.2f} after {time.perf_counter() - started:.0f} s")
     model = TiltedModel(flow, tilt)
     draws = fresh_chains(model, settings.sampling, keys[4], quiet)
-    f_q = np.asarray(exact_f(model, settings.sampling.exact_draws, keys[5]))
-    log_z = log_normalizer(f_q, draws.summaries["f"])
+    log_z = log_normalizer(model, key=keys[5], draws=np.asarray(draws.positions))
     f = by_parts(lambda x: tilt(flow.units.encode(x)), shared.test)
     words = f"{log_z.method}, log Z {log_z.mean:.2f} +- {log_z.standard_error:.3f}"
     if not log_z.holds:

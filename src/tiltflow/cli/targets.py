@@ -1,11 +1,9 @@
 """`--until` and `--time-limit`, from words to targets."""
 
-import re
 from collections.abc import Sequence
 
+from tiltflow.cli.options import seconds_of
 from tiltflow.errors import InputError
-
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def targets(until: Sequence[str], time_limit: str | None):
@@ -31,15 +29,5 @@ def targets(until: Sequence[str], time_limit: str | None):
                 f"{'1000' if name == 'ess' else '1.01'}"
             ) from None
     if time_limit is not None:
-        values["seconds"] = seconds(time_limit)
+        values["seconds"] = seconds_of(time_limit, "--time-limit")
     return Until(**values) if values else None
-
-
-def seconds(duration: str) -> float:
-    """Of `90`, `90s`, `2m`, `1.5h`; raises InputError for anything else."""
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", duration.strip())
-    if found is None or float(found[1]) == 0:
-        raise InputError(
-            f"--time-limit {duration}: expected a number of seconds above 0, or as in 90s, 2m, 1.5h"
-        )
-    return float(found[1]) * UNITS[found[2] or "s"]

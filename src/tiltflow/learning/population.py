@@ -36,7 +36,7 @@ from tiltflow.learning.state import (
     learning_rate,
     restart_gauge,
 )
-from tiltflow.mcmc import hmc
+from tiltflow.mcmc import Independence, Tuning, hmc
 from tiltflow.normalizer.running import bridge_jax
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
@@ -143,6 +143,13 @@ def _learn(
     return eqx.tree_at(lambda s: (s.tilt, s.average, s.adam, s.steps), state, new), share
 
 
+def _jump(key: PRNGKeyArray, model: TiltedModel, u: Array) -> Array:
+    """An independence transition of every particle."""
+    jump, unused = Independence(), Tuning(jnp.ones(()), jnp.ones(()))
+    point = jump.init(model.latent_log_densities, u)
+    return jump.step(key, model.latent_log_densities, point, unused)[0].position
+
+
 def _move(
     model: TiltedModel,
     u: Array,
@@ -151,8 +158,14 @@ def _move(
     effort: Array,
     key: PRNGKeyArray,
 ) -> tuple[Particles, Array, StageInfo]:
-    """Transitions of all particles until they are in equilibrium, as far as f can tell."""
+    """Transitions of all particles until they are in equilibrium, as far as f can tell.
+
+    The first is a jump: a fresh draw of the backbone, accepted on f. It costs one evaluation,
+    fills what the tilt has raised where no particle was, and where f is small it makes all new.
+    """
     latent, half = hmc.value_and_gradient(model.latent_log_densities), len(u) // 2
+    jump_key, key = jr.split(key)
+    u = _jump(jump_key, model, u)
 
     def goes_on(carry: tuple) -> Array:
         _, _, _, transitions, _, acceptance, apart = carry
