@@ -20,15 +20,17 @@ from density_sets import Shared
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.backbones.units import Units
 from tiltflow.evaluation.chains import fresh_chains
-from tiltflow.experiment import Settings
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.log_normalizer import log_normalizer
+from tiltflow.settings import Settings, suited
 from tiltflow.spec import specify
-from tiltflow.suited import suited
 from tiltflow.tilted import TiltedModel
 
-LARGER = ((6, 128), (8, 192))  # blocks and width of conditioners
+LARGER = {  # blocks and width of conditioners, by whether there are many rows
+    False: ((6, 128), (8, 192)),
+    True: ((8, 256), (12, 256)),
+}
 TIMED = 250  # steps that tell how long a step takes
 Progress = Callable[[str], None]
 
@@ -103,15 +105,16 @@ def score_tilted(shared: Shared, settings: Settings | None, say: Progress) -> di
 
 
 def score_larger(shared: Shared, seconds: float, say: Progress) -> Scored:
-    """The best, by validation, of `LARGER` with an equal share of `seconds` each."""
+    """The best, by validation, of some `LARGER` flows with an equal share of `seconds` each."""
     started = time.perf_counter()
     units = units_of(shared)
     train, val = rows_of(shared, units)
     like = suited(shared.rows, shared.train.shape[1])
     best: tuple[float, CouplingFlow, str] | None = None
-    for i, (blocks, width) in enumerate(LARGER):
+    sizes = LARGER[like.model.blocks > Settings().model.blocks]
+    for i, (blocks, width) in enumerate(sizes):
         left = seconds - (time.perf_counter() - started)
-        share = left / (len(LARGER) - i)
+        share = left / (len(sizes) - i)
         if share < 5:
             break
         spec = specify(units, blocks=blocks, flow_width=width, flow_dropout=like.model.flow_dropout)

@@ -21,10 +21,10 @@ from tiltflow.backbones import fit_units
 from tiltflow.data import load, split
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.evaluation.likelihood import score
-from tiltflow.experiment import Settings
 from tiltflow.learning import Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.normalizer import from_values, gain
 from tiltflow.normalizer.log_normalizer import exact_f
+from tiltflow.settings import Settings
 from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 

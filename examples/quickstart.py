@@ -6,7 +6,7 @@ python examples/quickstart.py [--quick]
 import sys
 
 import tiltflow
-from tiltflow.experiment import SamplingSettings
+from tiltflow.evaluation.chains import SamplingSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 
 data = tiltflow.load_data("digits")

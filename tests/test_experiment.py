@@ -7,8 +7,8 @@ import pytest
 import tiltflow
 from tiltflow.cli.show import show_metrics
 from tiltflow.errors import InputError
-from tiltflow.experiment import ModelSettings, SamplingSettings, Settings
 from tiltflow.learning import BackboneSettings, TiltSettings
+from tiltflow.settings import ModelSettings, SamplingSettings, Settings
 
 
 def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):

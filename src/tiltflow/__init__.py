@@ -12,17 +12,18 @@ from tiltflow.errors import InputError
 if TYPE_CHECKING:
     from tiltflow.data import Dataset
     from tiltflow.data import load as load_data
-    from tiltflow.experiment import Result, Settings, fit
+    from tiltflow.experiment import Result, fit
     from tiltflow.fitted import FittedModel, load_model
     from tiltflow.normalizer.log_normalizer import log_normalizer
     from tiltflow.runs.draws import load_draws
+    from tiltflow.settings import Settings
     from tiltflow.tilted import TiltedModel
 
 _HOMES = {
     "Dataset": ("tiltflow.data", "Dataset"),
     "FittedModel": ("tiltflow.fitted", "FittedModel"),
     "Result": ("tiltflow.experiment", "Result"),
-    "Settings": ("tiltflow.experiment", "Settings"),
+    "Settings": ("tiltflow.settings", "Settings"),
     "TiltedModel": ("tiltflow.tilted", "TiltedModel"),
     "fit": ("tiltflow.experiment", "fit"),
     "load_data": ("tiltflow.data", "load"),

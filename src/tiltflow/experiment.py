@@ -6,7 +6,7 @@ depends on the clock, so that the same seed gives the same numbers on the same m
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,64 +14,22 @@ import jax.random as jr
 import numpy as np
 
 from tiltflow.backbones import fit_units
-from tiltflow.backbones.units import KINDS
 from tiltflow.data import Dataset, split
 from tiltflow.diagnostics.verdict import Check
-from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
+from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel
-from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
+from tiltflow.learning import Rows, fit_backbone, fit_tilt
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f
+from tiltflow.settings import Settings, suited
 from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 
 HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """The sizes of the networks, and the units; as in `spec.ModelSpec`."""
-
-    units: str = "auto"
-    blocks: int = 3
-    flow_width: int = 64
-    flow_dropout: float = 0.2
-    tilt_width: int = 256
-    tilt_depth: int = 2
-    tilt_dropout: float = 0.3
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All settings of `fit`; each part has its defaults and explanations in its own class."""
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    backbone: BackboneSettings = field(default_factory=BackboneSettings)
-    tilt: TiltSettings = field(default_factory=TiltSettings)
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
-
-    def check(self, seed: int) -> None:
-        """Raises InputError for the first setting that cannot work, or a negative seed."""
-        check_seed(seed)
-        at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
-        at_least_one(self.backbone, "steps", "batch", "patience")
-        self.tilt.check()
-        at_least_one(self.sampling, "leapfrogs", "exact_draws")
-        if self.sampling.warmup < 0:
-            raise InputError(f"warmup is {self.sampling.warmup}; expected 0 or more")
-        for name in ("flow_dropout", "tilt_dropout"):
-            if not 0 <= getattr(self.model, name) < 1:
-                raise InputError(f"{name} is {getattr(self.model, name)}; expected [0, 1)")
-        if self.model.units not in ("auto", *KINDS):
-            raise InputError(f"units {self.model.units!r}; expected auto, {', '.join(KINDS)}")
-        for name in ("chains", "draws"):
-            if getattr(self.sampling, name) < 4:
-                raise InputError(f"{getattr(self.sampling, name)} {name}; expected at least 4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,19 +63,19 @@ def fit(
 
     Args:
         data: from `tiltflow.load_data`; split by `tiltflow.data.split`.
-        settings: the defaults are for small data on a laptop.
+        settings: those that suit the size of the data, if None (`settings.suited`).
         seed: of everything random but the split.
         listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
 
     Raises:
         InputError: data or settings that cannot work.
     """
-    settings = settings or Settings()
-    settings.check(seed)
     started = time.monotonic()
+    parts = split(data.rows, name=data.name)
+    settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
+    settings.check(seed)
     keys = dict(zip(("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence"),
                     jr.split(jr.key(seed), 8), strict=True))  # fmt: skip
-    parts = split(data.rows, name=data.name)
     units = fit_units(
         settings.model.units,
         data.values[parts.train],

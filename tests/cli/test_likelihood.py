@@ -81,7 +81,7 @@ def test_other_data_than_the_run_was_fitted_to_are_refused(small_run, tmp_path, 
     ("arguments", "expected"),
     [
         (["--budget", "soon"], "--budget is 'soon'; expected a time such as 60s"),
-        (["--budget", "-5s"], "expected a time such as 60s"),
+        (["--budget=-5s"], "expected a time such as 60s"),
         (["--key", "x"], "--key x without --data"),
         (["--data", "none.npy"], "none.npy does not exist"),
         (["--dequantisations", "0"], "dequantisations is 0"),

@@ -1,5 +1,6 @@
 """`tiltflow fit DATA --out RUN`."""
 
+import math
 import shlex
 import sys
 from dataclasses import asdict, replace
@@ -35,7 +36,7 @@ def fit(
         Parameter(help="How the tilt is learned; persistent chains are the paper's."),
     ] = "population",
     units: Annotated[
-        Literal["auto", "gaussianise", "logit", "standardise", "whiten"],
+        Literal["auto", "gaussianise", "logit", "histogram", "standardise", "whiten"],
         Parameter(help="The bijection at the data's end; auto looks at the data."),
     ] = "auto",
     backbone_steps: Annotated[
@@ -57,20 +58,23 @@ def fit(
     """
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import show_metrics
-    from tiltflow.data import load
-    from tiltflow.experiment import Settings
+    from tiltflow.data import load, split
     from tiltflow.experiment import fit as run_experiment
     from tiltflow.learning import TiltSettings
     from tiltflow.report.page import write_report
     from tiltflow.runs import RunStore
+    from tiltflow.settings import Settings, suited
 
     dataset = load(data, key=key)
     out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
-    settings = Settings()
+    parts = split(dataset.rows, name=dataset.name)
+    settings = suited(len(parts.train), math.prod(dataset.shape))
     settings = Settings(
         model=replace(settings.model, units=units),
         backbone=_with(settings.backbone, steps=backbone_steps),
-        tilt=TiltSettings.default(learner, steps=tilt_steps, particles=particles),
+        tilt=_with(settings.tilt, steps=tilt_steps, particles=particles)
+        if learner == settings.tilt.learner
+        else TiltSettings.default(learner, steps=tilt_steps, particles=particles),
         sampling=_with(settings.sampling, chains=chains, draws=draws),
     )
     settings.check(seed)

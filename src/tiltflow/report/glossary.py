@@ -19,6 +19,12 @@ MEANINGS: dict[str, str] = {
     "log_z.low": "lower end of its interval",
     "log_z.high": "upper end of its interval",
     "log_z.method": "how it was estimated",
+    "log_z.lower": "log Z is larger with 97.5% confidence, by the draws of the backbone alone",
+    "log_z.upper": "log Z is smaller with 97.5% confidence, by the chains alone",
+    "learning.log_z_witnesses": "log Z as a bridge to the witnesses had it when the state was kept",
+    "learning.log_z_running": "the same by the witnesses’ annealing weights",
+    "learning.log_z_learners": "the same by the learners’ own weights, which absorb the updates: "
+    "not to be believed, and shown for that",
     "mixing.rhat_max": "worst R-hat: 1 is agreement of all chains",
     "mixing.ess_bulk_min": "effective draws of the worst quantity, its middle",
     "mixing.ess_tail_min": "effective draws of the worst quantity, its tails",
@@ -41,6 +47,7 @@ GROUPS: dict[str, str] = {
     "tilted": "Tilted model",
     "gain_nats": "Gain",
     "log_z": "Normaliser",
+    "learning": "Normaliser, while learning",
     "mixing": "Mixing",
     "seconds": "Time",
 }

@@ -135,6 +135,8 @@ def _log_z(run: Run, stages: Stages) -> Picture | None:
     def draw(figure: Figure) -> None:
         axes = _over_time(figure, "log Z, nats")
         labels = _lines(axes, stages, "log_z")
+        if _has(stages, "log_z_running"):
+            _lines(axes, stages, "log_z_running", dots=True)
         low, high = finite(run.metric("log_z", "low")), finite(run.metric("log_z", "high"))
         if low is not None and high is not None:
             axes.axhspan(low, high, color=palette.GRID, zorder=0)
@@ -143,7 +145,11 @@ def _log_z(run: Run, stages: Stages) -> Picture | None:
             labels.append((final, "fresh chains", palette.DATA))
         label_ends(axes, labels)
 
-    caption = "The log-normaliser as the witnesses’ weights tell it while learning. "
+    caption = (
+        "The log-normaliser while learning, as a bridge from the backbone to the witnesses has it "
+        "for the averaged tilt; dots: by the witnesses’ annealing weights since the bridge before, "
+        "for the tilt of the moment. "
+    )
     caption += (
         "The estimate made afterwards will show whether learning stayed at equilibrium."
         if final is None

@@ -1,7 +1,6 @@
 """Settings by the size of the data."""
 
-from tiltflow.experiment import Settings
-from tiltflow.suited import suited
+from tiltflow.settings import Settings, suited
 
 
 def test_small_data_keep_the_defaults():

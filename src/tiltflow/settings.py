@@ -1,0 +1,79 @@
+"""All settings of `fit`, and those that suit the size of the data."""
+
+from dataclasses import dataclass, field, replace
+
+from tiltflow.backbones.units import KINDS
+from tiltflow.errors import InputError, at_least_one, check_seed
+from tiltflow.evaluation.chains import SamplingSettings
+from tiltflow.learning import BackboneSettings, TiltSettings
+
+MANY_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The sizes of the networks, and the units; as in `spec.ModelSpec`."""
+
+    units: str = "auto"
+    blocks: int = 3
+    flow_width: int = 64
+    flow_dropout: float = 0.2
+    tilt_width: int = 256
+    tilt_depth: int = 2
+    tilt_dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of `fit`; each part has its defaults and explanations in its own class."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    tilt: TiltSettings = field(default_factory=TiltSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+
+    def check(self, seed: int) -> None:
+        """Raises InputError for the first setting that cannot work, or a negative seed."""
+        check_seed(seed)
+        at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
+        at_least_one(self.backbone, "steps", "batch", "patience")
+        self.tilt.check()
+        at_least_one(self.sampling, "leapfrogs", "exact_draws")
+        if self.sampling.warmup < 0:
+            raise InputError(f"warmup is {self.sampling.warmup}; expected 0 or more")
+        for name in ("flow_dropout", "tilt_dropout"):
+            if not 0 <= getattr(self.model, name) < 1:
+                raise InputError(f"{name} is {getattr(self.model, name)}; expected [0, 1)")
+        if self.model.units not in ("auto", *KINDS):
+            raise InputError(f"units {self.model.units!r}; expected auto, {', '.join(KINDS)}")
+        for name in ("chains", "draws"):
+            if getattr(self.sampling, name) < 4:
+                raise InputError(f"{getattr(self.sampling, name)} {name}; expected at least 4")
+
+
+def suited(rows: int, dim: int) -> Settings:
+    """The default settings, changed where `rows` training rows of `dim` numbers allow it.
+
+    The defaults are for some thousand rows, where decay and dropout keep flow and tilt from
+    learning them by heart. From 5,000 rows on the flow is larger, trains for longer and is
+    hardly held back; and the gain left for the tilt is smaller than the noise of 2,048
+    particles, so there are more of them, in larger batches, at a higher rate.
+    """
+    settings = Settings()
+    if rows < MANY_ROWS or dim > rows // 50:
+        return settings
+    return replace(
+        settings,
+        model=replace(settings.model, blocks=8, flow_width=192, flow_dropout=0.0, tilt_dropout=0.1),
+        backbone=replace(settings.backbone, steps=5_000, decay=0.1),
+        tilt=replace(
+            settings.tilt,
+            steps=1_500,
+            particles=4_096,
+            batch_data=512,
+            batch_particles=1_024,
+            rate=5e-3,
+            decay=0.03,
+            judge_every=3,
+        ),
+    )
