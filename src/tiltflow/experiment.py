@@ -24,11 +24,12 @@ from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows, fit_backbone, fit_tilt
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
-from tiltflow.normalizer.log_normalizer import exact_f
+from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
 from tiltflow.settings import Settings, suited
 from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 
+KEYS = ("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence")
 HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
 
 
@@ -74,8 +75,8 @@ def fit(
     parts = split(data.rows, name=data.name)
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
     settings.check(seed)
-    keys = dict(zip(("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence"),
-                    jr.split(jr.key(seed), 8), strict=True))  # fmt: skip
+    keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
+    ladder_key = jr.fold_in(jr.key(seed), 1)
     units = fit_units(
         settings.model.units,
         data.values[parts.train],
@@ -114,6 +115,8 @@ def fit(
     mixed = mixing(draws)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = from_values(f_backbone, draws.summaries["f"])
+    if not log_z.holds:
+        log_z = log_normalizer(model, key=ladder_key, draws=np.asarray(draws.positions))
     scores = score(model, test, keys["score"])
     found = likelihood(scores, log_z)
     sampling_done = time.monotonic()
