@@ -68,7 +68,7 @@ def suited(rows: int, dim: int) -> Settings:
         backbone=replace(settings.backbone, steps=5_000, decay=0.1),
         tilt=replace(
             settings.tilt,
-            steps=1_500,
+            steps=1_000,
             particles=4_096,
             batch_data=512,
             batch_particles=1_024,
