@@ -61,12 +61,10 @@ class Passage(NamedTuple):
             normalising constants at the end and at the start.
         f: `[MOST_RUNGS + 1, groups, particles]` after the moves at each rung, in the ladder's
             order; f at the start comes first.
-        acceptance: `[MOST_RUNGS + 1]`, mean Metropolis probability at each rung.
     """
 
     log_ratio: Float[Array, " groups"]
     f: Float[Array, "rungs groups particles"]
-    acceptance: Float[Array, " rungs"]
 
 
 @eqx.filter_jit
@@ -97,14 +95,14 @@ def plan(
         rise = _next_rise(f, jnp.minimum(longest, 1.0 - ladder.reached), share)
         beta = jnp.where(rise >= 1.0 - ladder.reached, jnp.ones_like(rise), ladder.reached + rise)
         steps = ladder.steps + 1
-        new_u, new_f, step_size, _ = _move(
+        new_u, new_f, step_size = _move(
             move_key,
             log_density,
             u[systematic(resample_key, rise * f)],
             beta,
             ladder.step_sizes[ladder.steps],
             PLAN_TRANSITIONS,
-            jnp.asarray(True),
+            adapting=True,
         )
         betas = ladder.betas.at[steps].set(beta)
         step_sizes = ladder.step_sizes.at[steps].set(step_size)
@@ -141,19 +139,16 @@ def travel(
     event = u.shape[2:]
 
     def rung(index: Array, carry: tuple) -> tuple:
-        u, f, log_ratio, fs, acceptances = carry
+        u, f, log_ratio, fs = carry
         resample_key, move_key = jr.split(jr.fold_in(key, index))
         log_weights = (ladder.betas[index + 1] - ladder.betas[index]) * f
         log_ratio += jax.nn.logsumexp(log_weights, axis=1) - jnp.log(particles)
         chosen = jax.vmap(systematic)(jr.split(resample_key, groups), log_weights)
         u = jax.vmap(lambda u, index: u[index])(u, chosen).reshape(-1, *event)
         beta, step_size = ladder.betas[index + 1], ladder.step_sizes[index + 1]
-        u, f, _, acceptance = _move(
-            move_key, log_density, u, beta, step_size, TRANSITIONS, jnp.asarray(False)
-        )
+        u, f, _ = _move(move_key, log_density, u, beta, step_size, TRANSITIONS, adapting=False)
         u, f = u.reshape(groups, particles, *event), f.reshape(groups, particles)
-        fs, acceptances = fs.at[index + 1].set(f), acceptances.at[index + 1].set(acceptance)
-        return u, f, log_ratio, fs, acceptances
+        return u, f, log_ratio, fs.at[index + 1].set(f)
 
     f = tilt(log_density, u.reshape(-1, *event)).reshape(groups, particles)
     rungs = len(ladder.betas)
@@ -162,10 +157,9 @@ def travel(
         f,
         jnp.zeros(groups, f.dtype),
         jnp.zeros((rungs, groups, particles), f.dtype).at[0].set(f),
-        jnp.ones(rungs, f.dtype),
     )
-    _, _, log_ratio, f, acceptance = jax.lax.fori_loop(0, ladder.steps, rung, start)
-    return Passage(log_ratio, f, acceptance)
+    _, _, log_ratio, f = jax.lax.fori_loop(0, ladder.steps, rung, start)
+    return Passage(log_ratio, f)
 
 
 def tilt(
@@ -182,9 +176,10 @@ def _move(
     beta: Array,
     step_size: Array,
     transitions: int,
-    adapting: Array,
-) -> tuple[Array, Array, Array, Array]:
-    """HMC at `beta`: u, f there, the step size adapted if asked, and the mean acceptance."""
+    *,
+    adapting: bool,
+) -> tuple[Array, Array, Array]:
+    """HMC at `beta`: u, f there, and the step size, adapted if asked."""
 
     def tempered(u: Array) -> Array:
         return beta * log_density(u) - (1.0 - beta) * _half_square(u)
@@ -192,18 +187,19 @@ def _move(
     value_and_grad = hmc.value_and_gradient(tempered)
 
     def transition(index: Array, carry: tuple) -> tuple:
-        state, step_size, accepted = carry
+        state, step_size = carry
         state, info = hmc.step(
             jr.fold_in(key, index), state, value_and_grad, step_size, num_leapfrogs=LEAPFROGS
         )
-        acceptance = jnp.mean(info.acceptance_rate)
-        factor = jnp.clip(jnp.exp(2.0 * (acceptance - TARGET)), 0.4, 1.3)
-        step_size = jnp.where(adapting, jnp.clip(step_size * factor, 1e-4, 2.0), step_size)
-        return state, step_size, accepted + acceptance / transitions
+        if adapting:
+            excess = jnp.mean(info.acceptance_rate) - TARGET
+            factor = jnp.clip(jnp.exp(2.0 * excess), 0.4, 1.3)
+            step_size = jnp.clip(step_size * factor, 1e-4, 2.0)
+        return state, step_size
 
-    start = (hmc.init(u, value_and_grad), step_size, jnp.zeros((), u.dtype))
-    state, step_size, acceptance = jax.lax.fori_loop(0, transitions, transition, start)
-    return state.position, tilt(log_density, state.position), step_size, acceptance
+    start = (hmc.init(u, value_and_grad), step_size)
+    state, step_size = jax.lax.fori_loop(0, transitions, transition, start)
+    return state.position, tilt(log_density, state.position), step_size
 
 
 def _next_rise(f: Float[Array, " particles"], most: Array, share: Array | float) -> Array:
