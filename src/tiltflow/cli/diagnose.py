@@ -22,7 +22,7 @@ def diagnose(
             help="How many of each fresh chain; or a file or folder of `tiltflow sample`, to be "
             "judged instead."
         ),
-    ] = "1000",
+    ] = "1500",
     chains: Annotated[int, Parameter(help="Started from fresh draws of the backbone.")] = 32,
     kernel: Annotated[str, Parameter(help="How fresh chains move.")] = "hmc",
     labels: Annotated[

@@ -28,6 +28,7 @@ def show_diagnosis(found: Mapping[str, Any], console: Console | None = None) -> 
     if "times" in found:
         console.print(_times(found["times"]), highlight=False)
         _show_modes(found["modes"], console)
+        console.print(_coverage(found["coverage"]))
     for note in found.get("notes", ()):
         console.print(note, highlight=False)
     show_verdict(found["verdict"], console)
@@ -68,12 +69,11 @@ def _show_modes(modes: Mapping[str, Any], console: Console) -> None:
     right = "" if accuracy is None else f"; right on {accuracy:.1%} of held-out rows"
     names = [name.removeprefix("cluster ") for name in modes["names"]]
     table = Table(box=None)
-    table.add_column("mode", justify="right")
-    for head in ("draws", "data", "seen by", "visits every"):
+    for head in ("mode", "draws", "data", "seen", "every"):
         table.add_column(head, justify="right", no_wrap=True)
     with_matrix = len(names) <= MATRIX
     for name in names if with_matrix else ():
-        table.add_column(f"→{name}", justify="right", no_wrap=True, style="dim")
+        table.add_column(name, justify="right", no_wrap=True, style="dim")
     in_data = modes["in_data"] or [None] * len(names)
     for i, name in enumerate(names):
         row = modes["transitions"][i]
@@ -82,17 +82,43 @@ def _show_modes(modes: Mapping[str, Any], console: Console) -> None:
             _percent(modes["share"][i]),
             _percent(in_data[i]),
             _percent(modes["visitors"][i]),
-            shown(modes["between"][i]),
+            _count(modes["between"][i]),
             *([_hundredth(x) for x in row] if with_matrix else ()),
         )
     console.print(f"\nModes by {title}{every}{right}", highlight=False)
     console.print(table)
+    console.print(_KEY + (_MATRIX_KEY if with_matrix else ""), highlight=False)
     console.print(
         f"Chains that visited every mode: {_percent(modes['visited_all'])}. "
         f"Chains {modes['pair'][0]} and {modes['pair'][1]} differ most: "
         f"{modes['apart']:.2f} in total variation.",
         highlight=False,
     )
+
+
+_KEY = "seen: by so many chains; every: mean transitions from one visit to the next"
+_MATRIX_KEY = ";\nright: the chance in % that the next draw is in that mode"
+_WITNESSES = {"data_space": "data-space chains", "held_out": "held-out data"}
+
+
+def _coverage(coverage: Mapping[str, Any]) -> Table:
+    """What the latent chains were compared with, and where they differ most."""
+    table = Table(box=None, title="\nLatent chains against", title_justify="left", title_style="")
+    for head in ("", "compared", "worst", "z", "limit", "gap in sd"):
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    for key, name in _WITNESSES.items():
+        if block := coverage.get(key):
+            table.add_row(
+                name,
+                _percent(block["compared"]),
+                block["worst"] or "-",
+                *(shown(block[k]) for k in ("largest_z", "limit_z", "gap_of_worst")),
+            )
+    return table
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
 
 
 def _percent(value: float | None) -> str:

@@ -49,11 +49,7 @@ class Travel:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not finite is None."""
-        return {
-            name: _plain(value) if isinstance(value, np.ndarray) else value
-            for name, value in vars(self).items()
-            if name != "pair"
-        } | {"pair": list(self.pair)}
+        return {name: _plain(value) for name, value in vars(self).items()}
 
 
 def travel(labels: ArrayLike, modes: int, expected: ArrayLike | None = None) -> Travel:
@@ -104,7 +100,7 @@ def _mixing(inside: np.ndarray) -> tuple[float, float]:
     return float(finite.max()), float(np.max(autocorrelation_time(part)))
 
 
-def _plain(values: np.ndarray) -> list[Any]:
-    """Nested lists; None for what is not finite."""
-    found = np.where(np.isfinite(values), values.astype(object), None)
-    return found.tolist()
+def _plain(values: Any) -> Any:
+    """A number or nested lists; None for what is not finite."""
+    values = np.asarray(values)
+    return np.where(np.isfinite(values), values.astype(object), None).tolist()

@@ -32,7 +32,7 @@ from tiltflow.tilted import TiltedModel
 COORDINATES = 64  # at most so many are compared, evenly spread
 CONVERGED, ENOUGH = 1.05, 50.0  # R-hat and effective size from which a reference is believed
 HALF = 0.5  # of the quantities must be known, for the reference to count
-GAP = 0.1  # standard deviations from held-out data, beyond chance, that a good model may have
+GAP = 0.2  # standard deviations from held-out data, beyond chance: a small effect (Cohen 1988)
 PART = 4096
 
 
@@ -123,8 +123,10 @@ def against_data_space(
     )
     block = {
         **_block(compared, names),
+        "chains": len(positions),
         "draws": draws,
         "acceptance": reference.acceptance,
+        "divergences": reference.divergences,
     }
     if compared.compared < HALF:
         return Found(
@@ -135,12 +137,12 @@ def against_data_space(
         )
     value = compared.largest_z
     check = Check(
-        name="latent against data-space chains, largest |z|",
+        name="latent against data-space chains",
         value=value,
         limit=compared.limit,
         ok=value <= compared.limit,
         severity="caution" if value <= 2 * compared.limit else "failed",
-        means=f"Two samplers of the same model disagree, most about "
+        means=f"Two samplers of the same model disagree, in standard errors, most about "
         f"{names[compared.worst]}: at least one of them misses mass.",
         try_="Draw longer chains of both; if it stays, look at where f differs, and fit the "
         "backbone for longer.",
@@ -177,14 +179,15 @@ def against_held_out(
     worst = int(np.argmax(compared.certain))
     value = float(compared.certain[worst]) if compared.compared else math.nan
     check = Check(
-        name="latent chains against held-out data, gap in sd",
+        name="latent chains against held-out data",
         value=value,
         limit=GAP,
         ok=value <= GAP,
         severity="caution",
         means=f"Draws and held-out data differ in the latent space by more than chance, most in "
-        f"{names[worst]}: the model, or the chains, put mass where data are not.",
-        try_="If the chains have converged it is the model: learn for longer, or with more data.",
+        f"{names[worst]} (in standard deviations): the model, or the chains, put mass elsewhere.",
+        try_="If the chains have converged it is the model: where f is higher at draws than at "
+        "held-out data, the tilt has learned its training rows; bring more data.",
     )
     block = _block(compared, names) | {"gap_beyond_chance": value, "rows": rows.rows}
     return Found(block, check if compared.compared else None)

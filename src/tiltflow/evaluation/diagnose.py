@@ -47,7 +47,7 @@ class DiagnoseSettings:
     """
 
     chains: int = 32
-    draws: int = 1_000
+    draws: int = 1_500
     warmup: int = 300
     kernel: str = "hmc"
     labels: Kind | None = None
@@ -240,7 +240,7 @@ def _energy(judged: Judged) -> tuple[dict[str, Any] | None, list[Check]]:
     values = e_bfmi(judged.energies)
     worst = float(np.min(values))
     check = Check(
-        name="E-BFMI, worst chain",
+        name="E-BFMI of the worst chain",
         value=worst,
         limit=LOWEST,
         ok=worst >= LOWEST,
@@ -260,7 +260,7 @@ def _unbiased(judged: Judged) -> list[Check]:
         return []
     return [
         Check(
-            name="kernel is biased",
+            name="bias of the kernel",
             value=1.0,
             limit=0.0,
             ok=False,
@@ -309,6 +309,8 @@ def _unknown(judged: Judged, data: Dataset | None) -> list[str]:
             "A .npz file records no energies, acceptance or divergences: sample with --stream to "
             "have them judged."
         )
+    elif judged.kernel is not None and not judged.has_momentum:
+        notes.append(f"E-BFMI is not known: {judged.kernel} draws no momenta for every move.")
     elif judged.thin > 1:
         notes.append("E-BFMI is not known: it needs the energy of every transition (thin 1).")
     if data is None:

@@ -53,7 +53,7 @@ class Judged:
     @property
     def norm(self) -> np.ndarray:
         """|u|^2, `[chains, draws]`."""
-        return np.sum(self.flat**2, axis=2)
+        return np.einsum("cdk,cdk->cd", self.flat, self.flat)
 
     @property
     def flat(self) -> np.ndarray:
@@ -72,9 +72,9 @@ class Judged:
 
     @property
     def is_tuned(self) -> bool:
-        """Whether acceptance is something that a step size was adapted to."""
+        """Whether the step size is adapted to an acceptance that the verdict's limits are for."""
         kernel = self.moved_by
-        return kernel is not None and kernel.target is not None
+        return kernel is not None and kernel.target is not None and kernel.target >= 0.6
 
 
 def just_made(draws: Draws, kernel: str) -> Judged:
@@ -110,6 +110,8 @@ def stored(path: Path, fitted: FittedModel) -> Judged:
         raise InputError(
             f"{path} holds {chains} chains of {draws} draws; expected at least {LEAST} of each"
         )
+    if not (np.isfinite(judged.f).all() and np.isfinite(judged.positions).all()):
+        raise InputError(f"{path} holds draws that are not finite; expected finite ones")
     _check_f(path, judged, fitted)
     return judged
 

@@ -17,6 +17,7 @@ from tiltflow.errors import InputError
 
 Kind = Literal["data", "kmeans"]
 NEIGHBOURS = 3
+FAR = 1e6  # in units of the scale: draws beyond are taken as being there
 FITTED = 4_000  # draws that clusters are fitted to
 
 
@@ -54,9 +55,9 @@ def by_data(x: np.ndarray, train: Dataset, held_out: Dataset) -> Labelled:
         raise InputError(f"{train.name} has no labels; expected labelled data: use --labels kmeans")
     scale = _scale(train.values)
     names, index = np.unique(train.labels, return_inverse=True)
-    classifier = KNeighborsClassifier(NEIGHBOURS).fit(_rows(train.values) / scale, index)
-    labels = classifier.predict(_rows(x, 2) / scale).reshape(x.shape[:2])
-    told = names[classifier.predict(_rows(held_out.values) / scale)]
+    classifier = KNeighborsClassifier(NEIGHBOURS).fit(_scaled(train.values, scale), index)
+    labels = classifier.predict(_scaled(x, scale, 2)).reshape(x.shape[:2])
+    told = names[classifier.predict(_scaled(held_out.values, scale))]
     return Labelled(
         kind="data",
         labels=labels,
@@ -75,10 +76,9 @@ def by_kmeans(x: np.ndarray, modes: int, data: Dataset | None, *, seed: int) -> 
         data: rows of the data, or None.
         seed: of the clusters' starts.
     """
-    rows = _rows(x, 2)
-    scale = _scale(rows if data is None else data.values)
-    rows = rows / scale
-    known = rows[:0] if data is None else _rows(data.values) / scale
+    scale = _scale(x.reshape(-1, *x.shape[2:]) if data is None else data.values)
+    rows = _scaled(x, scale, 2)
+    known = rows[:0] if data is None else _scaled(data.values, scale)
     fitted_to = np.concatenate([rows[:: -(-len(rows) // FITTED)], known[:FITTED]])
     modes = min(modes, len(np.unique(fitted_to, axis=0)))
     clusters = KMeans(modes, n_init=3, random_state=seed % 2**32).fit(fitted_to)
@@ -97,14 +97,15 @@ def by_kmeans(x: np.ndarray, modes: int, data: Dataset | None, *, seed: int) -> 
     )
 
 
-def _rows(x: np.ndarray, leading: int = 1) -> np.ndarray:
-    """`[rows, dim]`, contiguous; the first `leading` axes are rows."""
-    return np.ascontiguousarray(x, np.float32).reshape(int(np.prod(x.shape[:leading])), -1)
+def _scaled(x: np.ndarray, scale: np.ndarray, leading: int = 1) -> np.ndarray:
+    """`[rows, dim]`, within bounds; the first `leading` axes are rows."""
+    rows = np.asarray(x, np.float32).reshape(int(np.prod(x.shape[:leading])), -1)
+    return np.clip(np.nan_to_num(rows / scale), -FAR, FAR)
 
 
 def _scale(values: np.ndarray) -> np.ndarray:
     """What to divide columns by: their spread in a table, the same for all pixels of an image."""
     if values.ndim > 2:
         return np.ones((1, 1), np.float32)
-    spread = _rows(values).std(axis=0, keepdims=True)
+    spread = np.asarray(values, np.float32).std(axis=0, keepdims=True)
     return np.where(spread > 0, spread, 1.0)

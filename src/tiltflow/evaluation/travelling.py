@@ -41,7 +41,7 @@ def travelling(labelled: Labelled, every: int) -> tuple[dict[str, Any], list[Che
 
 def _agreement(found: Travel) -> Check:
     return Check(
-        name="mode shares, R-hat",
+        name="R-hat of mode shares",
         value=found.rhat,
         limit=AGREE,
         ok=found.rhat <= AGREE,
@@ -54,7 +54,7 @@ def _agreement(found: Travel) -> Check:
 
 def _visits(found: Travel) -> Check:
     return Check(
-        name="chains that visited every mode, share",
+        name="share of chains that visited every mode",
         value=found.visited_all,
         limit=VISITED,
         ok=found.visited_all >= VISITED,
@@ -67,11 +67,11 @@ def _visits(found: Travel) -> Check:
 
 def _shares(off: float) -> Check:
     return Check(
-        name="mode shares against the data, total variation",
+        name="mode shares against the data",
         value=off,
         limit=SHARES,
         ok=off <= SHARES,
         severity="caution",
-        means="The draws' labels are not distributed as the data's.",
+        means="The draws' labels are not distributed as the data's (total variation).",
         try_="If the chains have converged it is the model: learn for longer.",
     )
