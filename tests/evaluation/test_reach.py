@@ -24,7 +24,7 @@ def silent(*_, **__):
 
 
 class Bump(eqx.Module):
-    """A tilt that draws y towards `centre`: with q = N(0, I), p = N(centre w / (1 + w), 1/(1+w))."""
+    """A tilt that draws coordinates towards `centre`."""
 
     centre: jax.Array
     weight: jax.Array
@@ -46,11 +46,12 @@ def make(centre, weight=1.0, flow=CouplingFlow):
     units = fit_units("standardise", x, integers=False)
     backbone = flow(units, num_blocks=1, width=4, key=jr.key(0))
 
-    def out(f):
-        return f.blocks.to_second.out.weight
+    def outs(f):
+        return (f.blocks.to_second.out.weight, f.blocks.to_first.out.weight)
 
-    drawn = 0.5 * jr.normal(jr.key(1), out(backbone).shape)
-    backbone = eqx.tree_at(out, backbone, drawn)
+    shape = outs(backbone)[0].shape
+    drawn = (2 * jr.normal(jr.key(1), shape), 2 * jr.normal(jr.key(2), shape))
+    backbone = eqx.tree_at(outs, backbone, drawn)
     return TiltedModel(backbone, Bump(jnp.asarray(centre), jnp.asarray(weight)))
 
 

@@ -103,4 +103,4 @@ def _mixing(inside: np.ndarray) -> tuple[float, float]:
 def _plain(values: Any) -> Any:
     """A number or nested lists; None for what is not finite."""
     values = np.asarray(values)
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    return np.asarray(np.where(np.isfinite(values), values.astype(object), None)).tolist()

@@ -81,7 +81,7 @@ def by_kmeans(x: np.ndarray, modes: int, data: Dataset | None, *, seed: int) -> 
     known = rows[:0] if data is None else _scaled(data.values, scale)
     fitted_to = np.concatenate([rows[:: -(-len(rows) // FITTED)], known[:FITTED]])
     modes = min(modes, len(np.unique(fitted_to, axis=0)))
-    clusters = KMeans(modes, n_init=3, random_state=seed % 2**32).fit(fitted_to)
+    clusters = KMeans(modes, random_state=seed % 2**32).fit(fitted_to)
     found = clusters.predict(rows)
     order = np.argsort(-np.bincount(found, minlength=modes), kind="stable")
     rank = np.argsort(order)
