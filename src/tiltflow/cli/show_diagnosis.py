@@ -28,7 +28,9 @@ def show_diagnosis(found: Mapping[str, Any], console: Console | None = None) -> 
     if "times" in found:
         console.print(_times(found["times"]), highlight=False)
         _show_modes(found["modes"], console)
-        console.print(_coverage(found["coverage"]))
+        if any(key in found["coverage"] for key in _WITNESSES):
+            console.print("\nLatent chains against")
+            console.print(_coverage(found["coverage"]))
     for note in found.get("notes", ()):
         console.print(note, highlight=False)
     show_verdict(found["verdict"], console)
@@ -103,7 +105,7 @@ _WITNESSES = {"data_space": "data-space chains", "held_out": "held-out data"}
 
 def _coverage(coverage: Mapping[str, Any]) -> Table:
     """What the latent chains were compared with, and where they differ most."""
-    table = Table(box=None, title="\nLatent chains against", title_justify="left", title_style="")
+    table = Table(box=None)
     for head in ("", "compared", "worst", "z", "limit", "gap in sd"):
         table.add_column(head, justify="right" if head else "left", no_wrap=True)
     for key, name in _WITNESSES.items():

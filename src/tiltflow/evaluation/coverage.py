@@ -177,7 +177,7 @@ def against_held_out(
     _, theirs = _moments(u, f_rows[None], "u", with_norm=True)
     compared = compare(of_chains(ours, ess_min=ENOUGH), of_rows(theirs[0]))
     worst = int(np.argmax(compared.certain))
-    value = float(compared.certain[worst]) if compared.compared else math.nan
+    value = float(compared.certain[worst])
     check = Check(
         name="latent chains against held-out data",
         value=value,
@@ -190,7 +190,14 @@ def against_held_out(
         "held-out data, the tilt has learned its training rows; bring more data.",
     )
     block = _block(compared, names) | {"gap_beyond_chance": value, "rows": rows.rows}
-    return Found(block, check if compared.compared else None)
+    if not compared.compared:
+        return Found(
+            block,
+            None,
+            "Nothing was compared with held-out data: no mean over the chains rests on "
+            f"{ENOUGH:.0f} effective draws.",
+        )
+    return Found(block, check)
 
 
 def _moments(
