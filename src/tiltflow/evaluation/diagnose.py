@@ -314,7 +314,9 @@ def _unknown(judged: Judged, data: Dataset | None) -> list[str]:
     elif judged.thin > 1:
         notes.append("E-BFMI is not known: it needs the energy of every transition (thin 1).")
     if data is None:
-        notes.append("The run's data were not found: nothing was compared with them.")
+        notes.append(
+            "The run's data were not found, or have changed: nothing was compared with them."
+        )
     return notes
 
 
