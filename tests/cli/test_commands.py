@@ -9,7 +9,7 @@ import pytest
 from tiltflow.cli.main import run
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["sample"], ["report"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["fit"], ["sample"], ["diagnose"], ["report"], ["info"]])
 def test_help(command, capsys):
     assert run([*command, "--help"]) == 0
     assert "Usage: tiltflow" in capsys.readouterr().out
@@ -30,6 +30,7 @@ MISTAKES = {
     "no draws": (["fit", "digits", "--draws", "0"], "0 draws"),
     "no steps": (["fit", "digits", "--tilt-steps", "0"], "steps is 0"),
     "sample from nothing": (["sample", "nowhere"], "nowhere is not a run"),
+    "diagnose nothing": (["diagnose", "nowhere"], "nowhere is not a run"),
     "report on nothing": (["report", "nowhere"], "nowhere is not a run"),
     "info on nothing": (["info", "nowhere"], "nowhere is not a run"),
 }

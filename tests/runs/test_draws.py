@@ -48,7 +48,7 @@ def test_what_is_drawn_is_what_is_read(whole):
         jr.key(0), log_density, jnp.zeros((64, 3)), num_draws=130, num_warmup=40, num_leapfrogs=3,
         chunk=20, summary=norm,
     )  # fmt: skip
-    assert set(stored.arrays) == {"positions", "energies", "norm"}
+    assert set(stored.arrays) == {"positions", "energies", "divergent", "norm"}
     for read in (stored.positions, draws.positions):
         assert isinstance(read, np.memmap)
         np.testing.assert_array_equal(read, memory.positions)

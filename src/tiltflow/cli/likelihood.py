@@ -80,6 +80,7 @@ def likelihood(
 
 def _rows(store: "RunStore", data: Path | None, key: str | None) -> "Dataset":
     """The rows of `data`, or the test rows of the run."""
+    from tiltflow.cli.run_data import run_data
     from tiltflow.data import load, split
     from tiltflow.errors import InputError
 
@@ -87,14 +88,8 @@ def _rows(store: "RunStore", data: Path | None, key: str | None) -> "Dataset":
         return load(data, key=key)
     if key is not None:
         raise InputError(f"--key {key} without --data; expected both, or neither")
-    config = store.config().get("data", {})
     try:
-        dataset = load(config.get("source", ""), key=config.get("key"))
+        dataset = run_data(store)
     except InputError as error:
         raise InputError(f"the data of {store.path}: {error}; or pass rows with --data") from None
-    if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
-        raise InputError(
-            f"{config['source']} is not what {store.path} was fitted to: its test rows would not "
-            f"be held out; bring the file back, or pass rows with --data"
-        )
     return dataset.take(split(dataset.rows, name=dataset.name).test)

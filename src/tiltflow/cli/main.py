@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from tiltflow._version import __version__
+from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info
 from tiltflow.cli.likelihood import likelihood
@@ -32,6 +33,7 @@ app = cyclopts.App(
 )
 app.command(fit)
 app.command(sample)
+app.command(diagnose)
 app.command(likelihood)
 app.command(report)
 app.command(info)

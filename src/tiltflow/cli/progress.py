@@ -14,6 +14,7 @@ TITLES = {
     "tilt": "Tilt",
     "pilot": "Pilot",
     "sampling": "Chains",
+    "reference": "Reference",
     "ladder": "log Z",
     "report": "Report",
 }
@@ -114,6 +115,7 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("tilt", "stage"): _tilt,
     ("pilot", "candidate"): _pilot,
     ("sampling", "progress"): _sampling,
+    ("reference", "progress"): _sampling,
     ("ladder", "round"): lambda fields: f"between {fields['lower']:.2f} and {fields['upper']:.2f}",
     ("report", "started"): lambda fields: "drawing figures",
 }

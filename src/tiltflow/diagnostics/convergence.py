@@ -59,6 +59,21 @@ def ess_tail(draws: ArrayLike) -> np.ndarray:
     return _each(draws, lambda split: (_ess_tail(split),))[0]
 
 
+def ess_mean(draws: ArrayLike) -> np.ndarray:
+    """Effective size of the mean of `[chains, draws, ...]`, values as they are; `[...]`."""
+    return _each(draws, lambda split: (_ess(split),))[0]
+
+
+def autocorrelation_time(draws: ArrayLike) -> np.ndarray:
+    """Integrated autocorrelation time of `[chains, draws, ...]`: draws worth one; `[...]`.
+
+    1 for independent draws; inf where no chain moves, though chains differ.
+    """
+    draws = np.asarray(draws)
+    with np.errstate(divide="ignore"):
+        return draws.shape[0] * draws.shape[1] / ess_mean(draws)
+
+
 def autocorrelation(draws: ArrayLike, lags: int) -> np.ndarray:
     """Autocorrelation at lags 0 ... `lags` of `[chains, draws]`, pooled over chains.
 

@@ -47,19 +47,19 @@ def judge(
     rhat_max: float,
     ess_bulk_min: float,
     ess_tail_min: float,
-    acceptance: float,
-    divergences: int,
+    acceptance: float | None,
+    divergences: int | None,
     draws_total: int,
     extra: Sequence[Check] = (),
 ) -> dict[str, Any]:
     """Judge chains by their worst numbers, and by `extra` checks.
 
-    Limits on R-hat and effective sizes are those of Vehtari et al. 2021, section 4.
+    Limits on R-hat and effective sizes are those of Vehtari et al. 2021, section 4. What was not
+    recorded, or means nothing for a kernel, is None, and not judged.
 
     Returns:
         `status` (`"ok"`, `"caution"` or `"failed"`), `text` and `checks`.
     """
-    share = divergences / max(draws_total, 1)
     checks = [
         Check(
             name="R-hat",
@@ -90,29 +90,38 @@ def judge(
             means="Quantiles in the tails rest on too few independent draws.",
             try_="Draw more from each chain.",
         ),
-        Check(
-            name="divergences, share",
-            value=share,
-            limit=0.001,
-            ok=share <= 0.001,
-            severity="caution" if share <= 0.01 else "failed",
-            means="Trajectories broke off where the energy is too steep or not finite: such "
-            "regions are not explored.",
-            try_="Raise the target acceptance, and look at where f is steep.",
-        ),
-        Check(
-            name="acceptance",
-            value=acceptance,
-            limit=0.6,
-            ok=0.6 <= acceptance <= 0.95,
-            severity="caution" if acceptance >= 0.3 else "failed",
-            means="The step size does not suit the target: proposals are refused too often below "
-            "0.6, and timid above 0.95.",
-            try_="Warm up longer.",
-        ),
-        *extra,
     ]
-    return conclude(checks)
+    if divergences is not None:
+        checks.append(_divergent(divergences / max(draws_total, 1)))
+    if acceptance is not None:
+        checks.append(_accepted(acceptance))
+    return conclude([*checks, *extra])
+
+
+def _divergent(share: float) -> Check:
+    return Check(
+        name="divergences, share",
+        value=share,
+        limit=0.001,
+        ok=share <= 0.001,
+        severity="caution" if share <= 0.01 else "failed",
+        means="Trajectories broke off where the energy is too steep or not finite: such "
+        "regions are not explored.",
+        try_="Raise the target acceptance, and look at where f is steep.",
+    )
+
+
+def _accepted(acceptance: float) -> Check:
+    return Check(
+        name="acceptance",
+        value=acceptance,
+        limit=0.6,
+        ok=0.6 <= acceptance <= 0.95,
+        severity="caution" if acceptance >= 0.3 else "failed",
+        means="The step size does not suit the target: proposals are refused too often below "
+        "0.6, and timid above 0.95.",
+        try_="Warm up longer.",
+    )
 
 
 def conclude(checks: Sequence[Check]) -> dict[str, Any]:

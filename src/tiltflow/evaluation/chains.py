@@ -9,6 +9,7 @@ import jax.random as jr
 
 from tiltflow.latent import chain_summary
 from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.news import News
 from tiltflow.mcmc.run import sample
 from tiltflow.tilted import TiltedModel
@@ -40,6 +41,7 @@ def fresh_chains(
     listen: Callable[..., Any],
     *,
     step_size: float = 0.1,
+    kernel: Kernel | None = None,
 ) -> Draws:
     """Chains in which nothing of a learner's is left.
 
@@ -49,6 +51,7 @@ def fresh_chains(
         key: random key.
         listen: called as (phase, event, **fields) while it goes on.
         step_size: that warm-up starts with.
+        kernel: how chains move; None: HMC with the settings' leapfrogs.
     """
     start_key, key = jr.split(key)
     start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
@@ -71,7 +74,8 @@ def fresh_chains(
         start,
         num_draws=settings.draws,
         num_warmup=settings.warmup,
-        num_leapfrogs=settings.leapfrogs,
+        kernel=kernel,
+        num_leapfrogs=settings.leapfrogs if kernel is None else None,
         step_size=step_size,
         summary=chain_summary,
         on_chunk=on_chunk,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tiltflow.diagnostics.convergence import convergence
+from tiltflow.diagnostics.convergence import Convergence, convergence
 from tiltflow.diagnostics.verdict import Check, judge
 from tiltflow.mcmc.draws import Draws
 
@@ -81,30 +81,41 @@ class Mixing:
 
 
 def mixing(draws: Draws) -> Mixing:
-    """Diagnose the draws of `mcmc.run.sample`, made with `latent.chain_summary`.
-
-    An f that is the same everywhere, as before a tilt is learned, has nothing to mix and is left
-    out.
-    """
+    """Diagnose the draws of `mcmc.run.sample`, made with `latent.chain_summary`."""
     positions = np.asarray(draws.positions)
-    chains, number = positions.shape[:2]
-    latent = positions.reshape(chains, number, -1)
-    scalars = {"f": draws.summaries["f"], "|u|^2": draws.summaries["norm"]}
-    if np.ptp(scalars["f"]) < 1e-4:
-        del scalars["f"]
-    parts = convergence(latent), convergence(np.stack([*scalars.values()], axis=-1))
-    rhat, ess_bulk, ess_tail = (np.concatenate(values) for values in zip(*parts, strict=True))
+    names, found = looked_at(positions, draws.summaries["f"], draws.summaries["norm"])
     return Mixing(
-        names=(*(f"u[{i}]" for i in range(latent.shape[-1])), *scalars),
-        rhat=rhat,
-        ess_bulk=ess_bulk,
-        ess_tail=ess_tail,
+        names=names,
+        rhat=found.rhat,
+        ess_bulk=found.ess_bulk,
+        ess_tail=found.ess_tail,
         acceptance=float(np.mean(draws.acceptance)),
         divergences=int(draws.divergences),
-        chains=chains,
-        draws=number,
+        chains=positions.shape[0],
+        draws=positions.shape[1],
         transitions=draws.transitions,
         gradients=int(draws.gradients),
         step_size=float(draws.step_size),
         leapfrogs=int(draws.num_leapfrogs),
     )
+
+
+def looked_at(
+    positions: np.ndarray, f: np.ndarray, norm: np.ndarray
+) -> tuple[tuple[str, ...], Convergence]:
+    """Every latent coordinate, f and |u|^2: their names, and how they converged.
+
+    An f that is the same everywhere, as before a tilt is learned, has nothing to mix and is left
+    out.
+
+    Args:
+        positions: `[chains, draws, *latent_shape]`.
+        f, norm: `[chains, draws]`.
+    """
+    latent = positions.reshape(*positions.shape[:2], -1)
+    scalars = {"f": f, "|u|^2": norm}
+    if np.ptp(f) < 1e-4:
+        del scalars["f"]
+    parts = convergence(latent), convergence(np.stack([*scalars.values()], axis=-1))
+    found = Convergence(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    return (*(f"u[{i}]" for i in range(latent.shape[-1])), *scalars), found

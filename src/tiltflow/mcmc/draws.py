@@ -18,6 +18,8 @@ class Draws:
         summaries: by name, `[chains, draws]` each.
         energies: the kernel's energy after each draw, `[chains, draws]`, in nats; of HMC
             `|momentum|^2 / 2 - log_density`.
+        divergent: whether the transition that made a draw was divergent, `[chains, draws]`; it was
+            refused, so the draw is where it started.
         moments: of the positions, if these were not kept.
         acceptance: the mean Metropolis probability.
         divergences: how many of the chains * transitions were divergent.
@@ -33,6 +35,7 @@ class Draws:
     positions: np.ndarray | None
     summaries: dict[str, np.ndarray]
     energies: np.ndarray
+    divergent: np.ndarray
     moments: Moments | None
     acceptance: float
     divergences: int

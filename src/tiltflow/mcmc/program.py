@@ -22,7 +22,7 @@ from tiltflow.mcmc.length import LengthRule
 Summary = Callable[
     [Float[Array, "chains *event"], Float[Array, " chains"]], dict[str, Float[Array, " chains"]]
 ]
-POSITIONS, ENERGIES = "positions", "energies"
+POSITIONS, ENERGIES, DIVERGENT = "positions", "energies", "divergent"
 
 
 class Moments(NamedTuple):
@@ -132,11 +132,11 @@ def advance(
     """
     group = plan.sampled // plan.thin
 
-    def record_of(state: Any, energy: Array) -> dict[str, Array]:
+    def record_of(state: Any, energy: Array, is_divergent: Array) -> dict[str, Array]:
         summaries = {} if summary is None else summary(state.position, state.log_density)
         _check_summaries(summaries, state.position.shape[0])
         positions = {POSITIONS: state.position} if keep else {}
-        return positions | {ENERGIES: energy} | summaries
+        return positions | {ENERGIES: energy, DIVERGENT: is_divergent} | summaries
 
     def transition(index: Array, loop: Any):
         (state, memory, moments), record, tally = loop
@@ -148,7 +148,9 @@ def advance(
         memory = adaptation.update(memory, plan.adapting, kernel.target, rule, before, info)
         row = (plan.sampled + index) // plan.thin - group
         record = jax.tree.map(
-            lambda rows, new: rows.at[row].set(new), record, record_of(state, info.energy)
+            lambda rows, new: rows.at[row].set(new),
+            record,
+            record_of(state, info.energy, info.is_divergent),
         )
         if moments is not None:
             moments = _with(moments, state.position, ~plan.adapting)
@@ -160,7 +162,8 @@ def advance(
         )
         return Carry(state, memory, moments), record, tally
 
-    row = jax.eval_shape(record_of, carry.state, carry.state.log_density)
+    value = carry.state.log_density
+    row = jax.eval_shape(record_of, carry.state, value, jnp.zeros(value.shape, bool))
     record = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), row)
     integer, zero = jnp.zeros((), int), jnp.zeros_like(carry.state.log_density[0])
     tuning = adaptation.tuning(carry.adaptation, plan.adapting, rule)
@@ -187,5 +190,5 @@ def _check_summaries(summaries: Any, chains: int) -> None:
             f"the summary returned {shapes}; expected a dictionary of arrays of shape ({chains},), "
             f"one number a chain"
         )
-    if taken := {POSITIONS, ENERGIES} & set(summaries):
+    if taken := {POSITIONS, ENERGIES, DIVERGENT} & set(summaries):
         raise InputError(f"the summary is called {min(taken)!r}, which is taken: rename it")

@@ -22,7 +22,7 @@ from tiltflow.mcmc.interrupts import Interrupts
 from tiltflow.mcmc.kernel import Kernel, LogDensity
 from tiltflow.mcmc.length import LengthRule
 from tiltflow.mcmc.news import Clock, News, OnChunk, left
-from tiltflow.mcmc.program import ENERGIES, POSITIONS, Carry, Plan, Summary, Tally
+from tiltflow.mcmc.program import DIVERGENT, ENERGIES, POSITIONS, Carry, Plan, Summary, Tally
 from tiltflow.mcmc.schedule import Schedule
 from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
 from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
@@ -240,9 +240,11 @@ def _draws(
     sampled = schedule.sampled(counts.transitions)
     if not sampled:
         counts = Counts()
+    chains = len(carry.state.position)
     return Draws(
         positions=arrays.pop(POSITIONS, None),
-        energies=arrays.pop(ENERGIES, np.zeros((len(carry.state.position), 0))),
+        energies=arrays.pop(ENERGIES, np.zeros((chains, 0))),
+        divergent=arrays.pop(DIVERGENT, np.zeros((chains, 0), bool)),
         summaries=arrays,
         moments=carry.moments,
         acceptance=counts.accepted / sampled if sampled else math.nan,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tiltflow.errors import InputError
-from tiltflow.mcmc.program import ENERGIES
+from tiltflow.mcmc.program import DIVERGENT, ENERGIES
 from tiltflow.mcmc.sinks import Chunk
 
 Diagnose = Callable[[np.ndarray], tuple[float, float]]
@@ -69,7 +69,7 @@ class Look(NamedTuple):
 
 
 class Monitor:
-    """Watches every quantity of the draws but their energies: coordinates and summaries.
+    """Watches the quantities of the draws: coordinates and summaries, not the kernel's records.
 
     Attributes:
         look: the last one.
@@ -109,7 +109,7 @@ class Monitor:
 
 def _quantities(chunk: Chunk, row: int) -> np.ndarray:
     """All that is watched of one draw, `[chains, quantities]`."""
-    watched = [values[row] for name, values in chunk.items() if name != ENERGIES]
+    watched = [values[row] for name, values in chunk.items() if name not in (ENERGIES, DIVERGENT)]
     parts = [np.reshape(values, (len(values), -1)) for values in watched]
     return np.concatenate(parts, axis=1)
 
