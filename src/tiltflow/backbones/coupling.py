@@ -172,5 +172,5 @@ def _permuted(z: Float[Array, " dim"], order: Int[Array, " dim"]) -> Float[Array
     """
     if z.size > LARGEST_PRODUCT:
         return z[order]
-    matrix = jax.nn.one_hot(order, z.size, dtype=z.dtype)
-    return jnp.matmul(matrix, z, precision=jax.lax.Precision.HIGHEST)
+    matrix = jax.nn.one_hot(order, z.size, dtype=z.dtype, axis=0)
+    return jnp.matmul(z, matrix, precision=jax.lax.Precision.HIGHEST)
