@@ -136,7 +136,7 @@ def fitted_flow(target: FourModes, quick: bool) -> CouplingFlow:
     """A coupling flow, fitted to samples of the target."""
     draw_key, flow_key, fit_key = jr.split(jr.key(3), 3)
     x = target.draw(draw_key, ROWS)
-    units = fit_units("standardise", np.asarray(x), integers=False)
+    units = fit_units("whiten", np.asarray(x), integers=False)
     flow = CouplingFlow(units, num_blocks=BLOCKS, width=WIDTH, key=flow_key)
     val = ROWS // 10
     settings = BackboneSettings(steps=1_000 if quick else 4_000)
