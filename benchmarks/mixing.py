@@ -26,6 +26,7 @@ import argparse
 import json
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -133,14 +134,14 @@ def rate(draws: Draws, watched: np.ndarray) -> tuple[float, float]:
     return ess / (CHAINS * draws.gradients), rhat
 
 
-@jax.jit
+@eqx.filter_jit
 def both_of_u(model: TiltedModel, u: jax.Array) -> jax.Array:
     """u and y of latent draws `[chains, draws, dim]`, side by side."""
     y = jax.vmap(jax.vmap(model.backbone.coordinates))(u)
     return jnp.concatenate([u, y], axis=2)
 
 
-@jax.jit
+@eqx.filter_jit
 def both_of_y(model: TiltedModel, y: jax.Array) -> jax.Array:
     """u and y of draws in data space, side by side."""
     u = jax.vmap(jax.vmap(lambda one: model.backbone.inverse(one)[0]))(y)
