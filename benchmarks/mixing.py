@@ -9,7 +9,8 @@ space (`tiltflow.data_space`), 64 chains from the same start, each with 10,000 g
 a fifth of them for warm-up. What counts is the worst bulk effective size over all coordinates of
 u and all of y, per gradient of all chains; the best length of each space, by the median over
 seeds. Short runs flatter chains that hardly move (the effective size is seldom below the number
-of chains), so --quick shows that everything runs, and no ratio. `rhat_max` is the worst R-hat of those quantities in the latent space at its best length.
+of chains), so --quick shows that everything runs, and no ratio. `rhat_max` is the worst R-hat
+of those quantities in the latent space at its best length.
 
 auto: the pilot's choice, against the best of a grid of lengths and of the catalogue's candidates.
 All are tuned first, and then run in turn, at least so many transitions that their numbers are
