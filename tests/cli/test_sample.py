@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tiltflow.cli.main import run
-from tiltflow.cli.targets import seconds
+from tiltflow.cli.options import seconds_of
 from tiltflow.runs.draws import load_draws
 
 FEW = ("--chains", "8", "--warmup", "20")
@@ -124,7 +124,7 @@ def test_a_mistake_is_one_line(arguments, words, small_run, tmp_path, monkeypatc
 
 
 def test_durations():
-    assert [seconds(words) for words in ("90", "90s", "2m", "1.5h", ".5m")] == [
+    assert [seconds_of(words, "--budget") for words in ("90", "90s", "2m", "1.5h", ".5m")] == [
         90, 90, 120, 5400, 30,
     ]  # fmt: skip
 

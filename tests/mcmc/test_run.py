@@ -210,8 +210,13 @@ def test_ctrl_c_raises_where_nobody_asked_for_the_rest():
     def tell(news):
         os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        draw(on_chunk=tell)
+    # A shell starts what runs in its background with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            draw(on_chunk=tell)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ten_thousand_chains_at_once():
