@@ -25,6 +25,7 @@ from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows
 from tiltflow.normalizer import Interval, LogZ
 from tiltflow.normalizer.annealed import LadderSettings
+from tiltflow.normalizer.gain import CERTAIN
 from tiltflow.normalizer.log_normalizer import log_normalizer
 
 LARGEST_ERROR = 0.5  # nats of log Z beyond which the likelihood is not known
@@ -116,7 +117,7 @@ def assess(
     verdict = mixed.verdict([*checks, _known(log_z)])
     found = likelihood(scores, log_z, settings.bound) if math.isfinite(log_z.mean) else None
     if verdict["status"] == "failed":
-        backbone = likelihood(scores, _NOTHING, settings.bound).backbone
+        backbone = likelihood(scores, CERTAIN, settings.bound).backbone
         blocks = {**_withheld(), "backbone": _block(backbone, fitted.spec.dim)}
     else:
         assert found is not None  # log Z holds
@@ -128,9 +129,6 @@ def assess(
         "seconds": _since(started),
         "verdict": verdict,
     }
-
-
-_NOTHING = LogZ(0.0, 0.0, 0.0, 0.0, method="none", ess_q=math.inf)
 
 
 def _blocks(found: Likelihood, log_z: LogZ, dim: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tiltflow.mcmc import hmc
+from tiltflow.mcmc.batch import half_square
 from tiltflow.normalizer.resampling import systematic
 
 MOST_RUNGS = 128
@@ -166,7 +167,7 @@ def tilt(
     log_density: hmc.LogDensity, u: Float[Array, "particles ..."]
 ) -> Float[Array, " particles"]:
     """f(g(u)), from the latent log-density of the tilted model."""
-    return log_density(u) + _half_square(u)
+    return log_density(u) + half_square(u)
 
 
 def _move(
@@ -182,7 +183,7 @@ def _move(
     """HMC at `beta`: u, f there, and the step size, adapted if asked."""
 
     def tempered(u: Array) -> Array:
-        return beta * log_density(u) - (1.0 - beta) * _half_square(u)
+        return beta * log_density(u) - (1.0 - beta) * half_square(u)
 
     value_and_grad = hmc.value_and_gradient(tempered)
 
@@ -222,7 +223,3 @@ def _log_share(rise: Array, f: Float[Array, " particles"]) -> Array:
     log_w = rise * f
     log_w = log_w - jnp.max(log_w)
     return 2 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2 * log_w) - jnp.log(len(f))
-
-
-def _half_square(u: Array) -> Array:
-    return 0.5 * jnp.sum(u.reshape(len(u), -1) ** 2, axis=1)
