@@ -10,7 +10,6 @@ import jax.random as jr
 from tiltflow.latent import chain_summary
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
-from tiltflow.mcmc.news import News
 from tiltflow.mcmc.run import sample
 from tiltflow.tilted import TiltedModel
 
@@ -56,18 +55,6 @@ def fresh_chains(
     start_key, key = jr.split(key)
     start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
 
-    def on_chunk(news: News) -> None:
-        listen(
-            "sampling",
-            "progress",
-            step=news.done,
-            steps=news.total,
-            part=news.phase,
-            acceptance=news.acceptance,
-            step_size=news.step_size,
-            divergences=news.divergences,
-        )
-
     return sample(
         key,
         model.latent_log_densities,
@@ -78,5 +65,5 @@ def fresh_chains(
         num_leapfrogs=settings.leapfrogs if kernel is None else None,
         step_size=step_size,
         summary=chain_summary,
-        on_chunk=on_chunk,
+        on_chunk=lambda news: listen("sampling", "progress", **news.event()),
     )

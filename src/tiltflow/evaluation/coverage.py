@@ -102,16 +102,7 @@ def against_data_space(
         num_warmup=warmup,
         num_leapfrogs=leapfrogs,
         summary=_Tilted(model.tilt),
-        on_chunk=lambda news: listen(
-            "reference",
-            "progress",
-            step=news.done,
-            steps=news.total,
-            part=news.phase,
-            acceptance=news.acceptance,
-            step_size=news.step_size,
-            divergences=news.divergences,
-        ),
+        on_chunk=lambda news: listen("reference", "progress", **news.event()),
     )
     y = np.asarray(_coordinates(model, jnp.asarray(positions)))
     f = np.asarray(_tilts(model, jnp.asarray(y)))

@@ -34,6 +34,17 @@ class News(NamedTuple):
     ess: float
     rhat: float
 
+    def event(self) -> dict[str, float | int | str]:
+        """The fields of a progress event: what does not depend on the clock."""
+        return {
+            "step": self.done,
+            "steps": self.total,
+            "part": self.phase,
+            "acceptance": self.acceptance,
+            "step_size": self.step_size,
+            "divergences": self.divergences,
+        }
+
 
 OnChunk = Callable[[News], None]
 
