@@ -17,7 +17,7 @@ from tiltflow.cli.info import info
 from tiltflow.cli.likelihood import likelihood
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
-from tiltflow.errors import InputError, UnsoundModel
+from tiltflow.errors import InputError, Interrupted, UnsoundModel
 
 MISTAKE, UNSOUND, INTERRUPTED = 2, 3, 130
 
@@ -57,6 +57,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"tiltflow: {error}", file=sys.stderr)
         return UNSOUND if isinstance(error, UnsoundModel) else MISTAKE
+    except Interrupted as stop:
+        print(f"tiltflow: {stop}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("tiltflow: interrupted; nothing that was on disk has changed.", file=sys.stderr)
         return INTERRUPTED
