@@ -1,0 +1,113 @@
+"""Data, generator, tilted model: three sheets of images side by side, their numbers under each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tiltflow.evaluation.quality import Quality
+from tiltflow.evaluation.quality.of_model import ModelQuality
+
+from . import palette
+from .figures import Picture
+from .images import mosaic, range_of
+
+SIDE = 8
+"""Images along each side of a sheet."""
+WIDTH = 10.5
+"""Inches, of all sheets together."""
+BETWEEN = 0.35
+"""Inches between sheets."""
+ABOVE, LINE = 0.42, 0.22
+"""Inches for a sheet's title, and for each line under it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """One of the sheets.
+
+    Attributes:
+        title: above it.
+        colour: of the title.
+        images: `[n, height, width]` or `[n, height, width, channels]`; the first 64 are shown.
+        lines: of text under it.
+    """
+
+    title: str
+    colour: str
+    images: np.ndarray
+    lines: tuple[str, ...] = ()
+
+
+def gallery(sheets: Sequence[Sheet], caption: str = "") -> Picture:
+    """Sheets side by side, all on the grey scale of the first, which should be the data."""
+    low, high = range_of(np.asarray(sheets[0].images, np.float64))
+    mosaics = [
+        mosaic(np.asarray(sheet.images[: SIDE**2], np.float64), SIDE, low, high, gaps=(0.1, 0.1))
+        for sheet in sheets
+    ]
+    side = (WIDTH - BETWEEN * (len(sheets) - 1)) / len(sheets)
+    tall = max(side * m.shape[0] / m.shape[1] for m in mosaics)
+    below = LINE * max(len(sheet.lines) for sheet in sheets) + 0.15
+    height = ABOVE + tall + below
+
+    def draw(figure: Figure) -> None:
+        figure.set_layout_engine("none")
+        for i, (sheet, pixels) in enumerate(zip(sheets, mosaics, strict=True)):
+            left = i * (side + BETWEEN)
+            own = side * pixels.shape[0] / pixels.shape[1]
+            bottom = height - ABOVE - own
+            axes = figure.add_axes((left / WIDTH, bottom / height, side / WIDTH, own / height))
+            axes.set_axis_off()
+            axes.imshow(pixels, aspect="auto", interpolation="antialiased")
+            figure.text(
+                left / WIDTH, 1 - 0.3 / height, sheet.title,
+                color=sheet.colour, fontsize=13, fontweight="bold",
+            )  # fmt: skip
+            for j, line in enumerate(sheet.lines):
+                figure.text(
+                    left / WIDTH, (bottom - 0.1 - LINE * (j + 0.6)) / height, line,
+                    color=palette.INK if j == 0 else palette.MUTED, fontsize=9.5,
+                )  # fmt: skip
+
+    names = ", ".join(sheet.title for sheet in sheets)
+    return Picture(
+        name="gallery",
+        title="Gallery",
+        caption=caption,
+        alt=f"{len(sheets)} sheets of images side by side: {names}.",
+        draw=draw,
+        span="full",
+        size=(WIDTH, height),
+    )
+
+
+def gallery_of(found: ModelQuality, backbone: str = "Backbone") -> Picture:
+    """The gallery of a model whose samples have been compared with data."""
+    sheets = [
+        Sheet("Data", palette.DATA, found.samples["data"], lines_of(found.floor, real=True)),
+        Sheet(backbone, palette.BACKBONE, found.samples["backbone"], lines_of(found.backbone)),
+        Sheet("Tilted model", palette.TILTED, found.samples["tilted"], lines_of(found.tilted)),
+    ]
+    caption = (
+        f"Frechet distances on {found.tilted.features} features, {found.tilted.rows:,} samples "
+        f"against {found.tilted.reference_rows:,} held-out rows. Under the data stands the floor: "
+        f"other real rows in the samples’ place."
+    )
+    return gallery(sheets, caption)
+
+
+def lines_of(found: Quality, *, real: bool = False) -> tuple[str, ...]:
+    """The numbers under a sheet; under real data they are the floor."""
+    distance, four = found.frechet, found.neighbours
+    head = "Real against real: Frechet" if real else "Frechet distance"
+    lines = [
+        f"{head} {distance.value:.2f} ± {distance.standard_error:.2f}",
+        f"precision {four.precision.value:.2f}, recall {four.recall.value:.2f}",
+        f"density {four.density.value:.2f}, coverage {four.coverage.value:.2f}",
+    ]
+    if found.classes is not None:
+        (rare, least), (common, most) = found.classes.smallest, found.classes.largest
+        lines.append(f"classes: {rare} {least:.1%} to {common} {most:.1%}")
+    return tuple(lines)
