@@ -27,6 +27,7 @@ CLASSES = (
     "sandal", "shirt", "sneaker", "bag", "boot",
 )  # fmt: skip
 FEATURES = 64
+PART = 500  # images at a time
 WEIGHTS = Path(__file__).with_name("fashion_mnist.safetensors")
 
 
@@ -66,6 +67,32 @@ def _halved(maps: Array) -> Array:
     """The largest of every two by two values of `[channels, height, width]`."""
     channels, height, width = maps.shape
     return maps.reshape(channels, height // 2, 2, width // 2, 2).max(axis=(2, 4))
+
+
+def features_of(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """Features `[n, 64]` of `images` `[n, 28, 28]`, float32.
+
+    Parts are looped over outside of the compiled program: convolutions inside a compiled loop are
+    several times slower on a CPU.
+    """
+    found = np.empty((len(images), FEATURES), np.float32)
+    for start in range(0, len(images), PART):
+        rows = np.asarray(images[start : start + PART], np.float32)
+        room = np.zeros((PART, *SHAPE), np.float32)
+        room[: len(rows)] = rows
+        found[start : start + PART] = _features(classifier, room)[: len(rows)]
+    return found
+
+
+def classes_of(classifier: Classifier, features: np.ndarray) -> np.ndarray:
+    """The most probable class, an integer, of each row of `features` `[n, 64]`; `[n]`."""
+    head = classifier.head
+    return np.asarray(features @ np.asarray(head.weight).T + np.asarray(head.bias)).argmax(axis=1)
+
+
+@eqx.filter_jit
+def _features(classifier: Classifier, images: Array) -> Array:
+    return jax.vmap(classifier.features)(images)
 
 
 def save(classifier: Classifier, path: Path, about: dict[str, str]) -> None:

@@ -7,15 +7,10 @@ Either the embedded classifier's, or the rows themselves, or any function the us
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tiltflow.errors import InputError
 from tiltflow.evaluation.quality import classifier
-
-PART = 500  # images at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +72,13 @@ def fashion_mnist() -> Features:
                 f"the images' largest value is {np.max(rows):g}; expected 0 to 255, as the "
                 f"classifier has seen them: multiply by 255"
             )
-        return np.asarray(_features(network, jnp.asarray(rows, jnp.float32)))
-
-    def classify(features: np.ndarray) -> np.ndarray:
-        return np.asarray(_logits(network, jnp.asarray(features, jnp.float32))).argmax(axis=1)
+        return classifier.features_of(network, rows)
 
     return Features(
         name="fashion-mnist classifier",
         of_rows=of_rows,
         shape=classifier.SHAPE,
-        classify=classify,
+        classify=lambda features: classifier.classes_of(network, features),
         classes=classifier.CLASSES,
     )
 
@@ -103,13 +95,3 @@ def values(reference: np.ndarray) -> Features:
         of_rows=lambda rows: (np.asarray(rows, np.float64) / unit).reshape(len(rows), -1),
         shape=reference.shape[1:],
     )
-
-
-@eqx.filter_jit
-def _features(network: classifier.Classifier, images: jax.Array) -> jax.Array:
-    return jax.lax.map(network.features, images, batch_size=PART)
-
-
-@eqx.filter_jit
-def _logits(network: classifier.Classifier, features: jax.Array) -> jax.Array:
-    return jax.vmap(network.logits)(features)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 PARTS = (8, 4, 2, 1)
-REPLICATES = 100
+REPLICATES = 50
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ class Moments:
 
 def moments(features: np.ndarray) -> Moments:
     """The moments of features `[n, d]`, n at least 2."""
-    return Moments(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
+    mean = features.mean(axis=0)
+    centred = features - mean
+    return Moments(mean, centred.T @ centred / (len(features) - 1))
 
 
 def between(one: Moments, other: Moments) -> float:
@@ -96,8 +98,8 @@ def between(one: Moments, other: Moments) -> float:
     """
     roots, vectors = np.linalg.eigh(one.covariance)
     half = vectors * np.sqrt(roots.clip(0)) @ vectors.T
-    product = half @ other.covariance @ half
-    common = np.sqrt(np.linalg.eigvalsh(0.5 * (product + product.T)).clip(0)).sum()
+    squares = np.linalg.eigvalsh(half @ other.covariance @ half)
+    common = np.sqrt(squares.clip(0)).sum()
     shift = one.mean - other.mean
     spread = np.trace(one.covariance) + np.trace(other.covariance) - 2 * common
     return float(shift @ shift + spread)
@@ -107,21 +109,17 @@ def _at(samples: np.ndarray, reference: np.ndarray, parts: int) -> tuple[int, fl
     """Rows of each set in a `parts`-th of them, and the mean distance of the parts."""
     rows = min(len(samples), len(reference)) // parts
     found = [
-        between(moments(part_of(samples, i, parts)), moments(part_of(reference, i, parts)))
+        between(moments(_part(samples, i, parts)), moments(_part(reference, i, parts)))
         for i in range(parts)
     ]
     return rows, float(np.mean(found))
 
 
-def part_of(features: np.ndarray, i: int, parts: int) -> np.ndarray:
+def _part(features: np.ndarray, i: int, parts: int) -> np.ndarray:
     """Every `parts`-th row, from row `i` on."""
     return features[i::parts]
 
 
 def _resampled(features: np.ndarray, rng: np.random.Generator) -> Moments:
-    """The moments of as many rows, drawn with replacement: rows weighted by how often."""
-    number = len(features)
-    counts = rng.multinomial(number, np.full(number, 1 / number))
-    mean = counts @ features / number
-    centred = features - mean
-    return Moments(mean, (centred.T * counts) @ centred / (number - 1))
+    """The moments of as many rows, drawn with replacement."""
+    return moments(features[rng.integers(len(features), size=len(features))])

@@ -22,7 +22,15 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.errors import InputError
-from tiltflow.evaluation.quality.classifier import CLASSES, SHAPE, WEIGHTS, Classifier, save
+from tiltflow.evaluation.quality.classifier import (
+    CLASSES,
+    SHAPE,
+    WEIGHTS,
+    Classifier,
+    classes_of,
+    features_of,
+    save,
+)
 from tiltflow.runs import reading
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -107,15 +115,8 @@ def _loss(
 
 def accuracy(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> float:
     """The share of `images` that get their label."""
-
-    @eqx.filter_jit
-    def told(classifier, x):
-        def one(image):
-            return jnp.argmax(classifier.logits(classifier.features(image)))
-
-        return jax.lax.map(one, x, batch_size=500)
-
-    return float(np.mean(np.asarray(told(classifier, jnp.asarray(images, jnp.float32))) == labels))
+    found = classes_of(classifier, features_of(classifier, images))
+    return float(np.mean(found == labels))
 
 
 def main(
