@@ -10,17 +10,17 @@ from tiltflow.evaluation.quality import Quality
 from tiltflow.evaluation.quality.of_model import ModelQuality
 
 from . import palette
-from .figures import Picture
+from .figures import DPI, Picture
 from .images import mosaic, range_of
 
 SIDE = 8
 """Images along each side of a sheet."""
-WIDTH = 10.5
-"""Inches, of all sheets together."""
-BETWEEN = 0.35
-"""Inches between sheets."""
-ABOVE, LINE = 0.42, 0.22
-"""Inches for a sheet's title, and for each line under it."""
+WIDE = 680
+"""Pixels of the file that a sheet is about wide; these and the following at full sharpness."""
+MARGIN, BETWEEN = 30, 70
+"""Pixels around everything, and between sheets."""
+TITLE, LINE = 70, 44
+"""Pixels for a sheet's title, and for each line under it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,34 +41,37 @@ class Sheet:
 
 
 def gallery(sheets: Sequence[Sheet], caption: str = "") -> Picture:
-    """Sheets side by side, all on the grey scale of the first, which should be the data."""
+    """Sheets side by side, all on the grey scale of the first, which should be the data.
+
+    Each pixel of an image is a whole number of pixels of the file.
+    """
     low, high = range_of(np.asarray(sheets[0].images, np.float64))
     mosaics = [
         mosaic(np.asarray(sheet.images[: SIDE**2], np.float64), SIDE, low, high, gaps=(0.1, 0.1))
         for sheet in sheets
     ]
-    side = (WIDTH - BETWEEN * (len(sheets) - 1)) / len(sheets)
-    tall = max(side * m.shape[0] / m.shape[1] for m in mosaics)
-    below = LINE * max(len(sheet.lines) for sheet in sheets) + 0.15
-    height = ABOVE + tall + below
+    scale = max(1, round(WIDE / max(m.shape[1] for m in mosaics)))
+    sizes = [(scale * m.shape[1], scale * m.shape[0]) for m in mosaics]
+    lefts = [MARGIN + sum(w + BETWEEN for w, _ in sizes[:i]) for i in range(len(sizes))]
+    below = LINE * max(len(sheet.lines) for sheet in sheets)
+    width = lefts[-1] + sizes[-1][0] + MARGIN
+    height = 2 * MARGIN + TITLE + max(h for _, h in sizes) + below
 
     def draw(figure: Figure) -> None:
         figure.set_layout_engine("none")
-        for i, (sheet, pixels) in enumerate(zip(sheets, mosaics, strict=True)):
-            left = i * (side + BETWEEN)
-            own = side * pixels.shape[0] / pixels.shape[1]
-            bottom = height - ABOVE - own
-            axes = figure.add_axes((left / WIDTH, bottom / height, side / WIDTH, own / height))
+        for sheet, pixels, left, (wide, tall) in zip(sheets, mosaics, lefts, sizes, strict=True):
+            bottom = height - MARGIN - TITLE - tall
+            axes = figure.add_axes((left / width, bottom / height, wide / width, tall / height))
             axes.set_axis_off()
-            axes.imshow(pixels, aspect="auto", interpolation="antialiased")
+            axes.imshow(pixels, aspect="auto")
             figure.text(
-                left / WIDTH, 1 - 0.3 / height, sheet.title,
+                left / width, (bottom + tall + 26) / height, sheet.title,
                 color=sheet.colour, fontsize=13, fontweight="bold",
             )  # fmt: skip
             for j, line in enumerate(sheet.lines):
                 figure.text(
-                    left / WIDTH, (bottom - 0.1 - LINE * (j + 0.6)) / height, line,
-                    color=palette.INK if j == 0 else palette.MUTED, fontsize=9.5,
+                    left / width, (bottom - LINE * (j + 1)) / height, line,
+                    color=palette.MUTED if j else palette.INK, fontsize=9.5,
                 )  # fmt: skip
 
     names = ", ".join(sheet.title for sheet in sheets)
@@ -79,7 +82,7 @@ def gallery(sheets: Sequence[Sheet], caption: str = "") -> Picture:
         alt=f"{len(sheets)} sheets of images side by side: {names}.",
         draw=draw,
         span="full",
-        size=(WIDTH, height),
+        size=(width / DPI, height / DPI),
     )
 
 

@@ -91,7 +91,7 @@ def values(reference: np.ndarray) -> Features:
     spread = np.std(reference, axis=0 if np.ndim(reference) == 2 else None, dtype=np.float64)
     unit = np.where(spread > 0, spread, 1.0)
     return Features(
-        name="standardised values",
+        name="standardised value",
         of_rows=lambda rows: (np.asarray(rows, np.float64) / unit).reshape(len(rows), -1),
         shape=reference.shape[1:],
     )

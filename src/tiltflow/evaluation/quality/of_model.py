@@ -18,7 +18,8 @@ from tiltflow.evaluation.quality.compare import FEWEST, Quality, quality
 from tiltflow.evaluation.quality.features import Features
 from tiltflow.fitted import FittedModel
 
-LEAST = 4  # chains, and draws of each, that can be judged
+LEAST = 4  # chains
+DRAWS = 20  # of each chain at least, so that they can be judged
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,13 @@ def quality_of(
     backbone = fitted.push(np.asarray(u))
     x, latent = fitted.sample(
         settings.chains,
-        max(LEAST, -(-rows // settings.chains)),
+        max(DRAWS, -(-rows // settings.chains)),
         warmup=settings.warmup,
         thin=settings.thin,
         seed=seed,
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),
     )
-    tilted = x.swapaxes(0, 1).reshape(-1, *x.shape[2:])[:rows]
+    tilted = _spread(x, rows)
     mixed = mixing(latent)
     return ModelQuality(
         floor=known,
@@ -129,3 +130,9 @@ def quality_of(
         verdict=mixed.verdict(),
         seconds=time.monotonic() - started,
     )
+
+
+def _spread(x: np.ndarray, rows: int) -> np.ndarray:
+    """So many rows of draws `[chains, draws, *shape]`, evenly over time and over chains."""
+    flat = x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+    return flat[np.linspace(0, len(flat) - 1, rows).round().astype(int)]
