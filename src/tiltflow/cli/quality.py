@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tiltflow.evaluation.quality import Features
-    from tiltflow.evaluation.quality.of_model import ModelQuality
     from tiltflow.runs import RunStore
 
 
@@ -59,6 +58,7 @@ def quality(
     from tiltflow.errors import UnsoundModel
     from tiltflow.evaluation.quality.of_model import QualitySettings, quality_of
     from tiltflow.fitted import load_model
+    from tiltflow.report.gallery import gallery_of, write_gallery
     from tiltflow.runs import RunStore
 
     store = RunStore.open(run)
@@ -86,7 +86,7 @@ def quality(
             )
         found = {"data": real.words, **told.to_dict()}
         if picture is not None:
-            _draw(picture, told)
+            write_gallery(picture, gallery_of(told))
     if json:
         show_json({"run": str(store.path), **found})
     else:
@@ -155,11 +155,3 @@ def _check_picture(path: Path, shape: tuple[int, ...], *, overwrite: bool) -> No
         raise InputError(f"{path.parent} is not a folder that can be written: choose another")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: choose another --picture, or pass --overwrite")
-
-
-def _draw(path: Path, told: "ModelQuality") -> None:
-    from tiltflow.report.figures import render
-    from tiltflow.report.gallery import gallery_of
-    from tiltflow.runs import atomic
-
-    atomic.write_bytes(path, render(gallery_of(told)))

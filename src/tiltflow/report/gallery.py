@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from tiltflow.evaluation.quality import Quality
 from tiltflow.evaluation.quality.of_model import ModelQuality
+from tiltflow.runs import atomic
 
 from . import palette
-from .figures import DPI, Picture
+from .figures import DPI, Picture, render
 from .images import mosaic, range_of
 
 SIDE = 8
 """Images along each side of a sheet."""
-WIDE = 680
+WIDE = 500
 """Pixels of the file that a sheet is about wide; these and the following at full sharpness."""
 MARGIN, BETWEEN = 30, 70
 """Pixels around everything, and between sheets."""
 TITLE, LINE = 70, 44
 """Pixels for a sheet's title, and for each line under it."""
+MAX_BYTES = 700_000
+"""Of the file: enough for three sheets of Fashion-MNIST at full sharpness."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,11 @@ def gallery(sheets: Sequence[Sheet], caption: str = "") -> Picture:
         span="full",
         size=(width / DPI, height / DPI),
     )
+
+
+def write_gallery(path: Path, picture: Picture) -> None:
+    """Write a gallery as a PNG; raises InputError if the disk refuses."""
+    atomic.write_bytes(path, render(picture, MAX_BYTES))
 
 
 def gallery_of(found: ModelQuality, backbone: str = "Backbone") -> Picture:

@@ -80,7 +80,7 @@ def features_of(classifier: Classifier, images: np.ndarray) -> np.ndarray:
         rows = np.asarray(images[start : start + PART], np.float32)
         room = np.zeros((PART, *SHAPE), np.float32)
         room[: len(rows)] = rows
-        found[start : start + PART] = _features(classifier, room)[: len(rows)]
+        found[start : start + PART] = _features(classifier, jnp.asarray(room))[: len(rows)]
     return found
 
 
