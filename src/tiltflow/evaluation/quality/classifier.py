@@ -5,7 +5,6 @@ tells garments apart. The network is part of the package, weights and all, so th
 can be compared with one tomorrow. `train_classifier.py` makes the weights.
 """
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -124,9 +123,8 @@ def load(path: Path = WEIGHTS) -> Classifier:
 
 def about(path: Path = WEIGHTS) -> dict[str, str]:
     """What the header of the weights says: accuracy on test images, seed, data, epochs."""
-    data = reading.read_bytes(path)
-    length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length])["__metadata__"]
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata()
 
 
 def _named(classifier: Classifier) -> dict[str, Array]:
