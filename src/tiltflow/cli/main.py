@@ -15,6 +15,7 @@ from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info
 from tiltflow.cli.likelihood import likelihood
+from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
 from tiltflow.errors import InputError, Interrupted, UnsoundModel
@@ -35,6 +36,7 @@ app.command(fit)
 app.command(sample)
 app.command(diagnose)
 app.command(likelihood)
+app.command(quality)
 app.command(report)
 app.command(info)
 
