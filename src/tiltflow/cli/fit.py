@@ -120,7 +120,7 @@ def fit(
         else:
             store.write_config(config)
         checkpoints = Checkpoints(
-            store.folder / "checkpoints",
+            store.checkpoints,
             store.log,
             every=seconds,
             every_steps=steps,
@@ -137,7 +137,6 @@ def fit(
         store.write_arrays("evidence", result.evidence)
         listen("report", "started")
         write_report(store.folder, name=store.path.name)
-        checkpoints.remove()
     show_metrics(result.metrics, store.path, json=json)
     return 0 if result.converged else UNCONVERGED
 

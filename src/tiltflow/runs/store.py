@@ -10,10 +10,14 @@ A reader finds at a run's path, at each moment:
   the machine stop between the two moves, both are whole under their hidden names, and `open` says
   so.
 - after `finish`: the new run, without `UNFINISHED`.
+
+`checkpoints` is a folder for what only an unfinished run needs. It goes after `UNFINISHED` has:
+whoever is killed when all is written has nothing to do again.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -29,6 +33,7 @@ from tiltflow.runs import atomic, reading
 from tiltflow.runs.events import EventLog, read_events
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.json"
+CHECKPOINTS = "checkpoints"
 UNFINISHED = "UNFINISHED"
 
 
@@ -75,14 +80,17 @@ class RunStore:
             begun = next((f for f in (target, partial) if _is_unfinished(f)), None)
             if resume and begun is not None and _is_run(begun):
                 folder, resumed = begun, True
+                atomic.sweep(folder)
             else:
                 if resume and _is_run(target) and not overwrite:
+                    cls(target, target, resumed=True)._tidy()
                     raise InputError(f"{target} is finished: there is nothing to go on with")
                 _refuse_target(target, overwrite)
                 _refuse_parent(target)
                 folder, resumed = (target if _is_free(target) else partial), False
                 _begin(folder)
-            store = cls(target, folder, overwrite=overwrite, resumed=resumed)
+            allowed = overwrite or folder == partial  # which was begun with it
+            store = cls(target, folder, overwrite=allowed, resumed=resumed)
             store.log = EventLog(folder / EVENTS)
         return store
 
@@ -104,6 +112,11 @@ class RunStore:
                 f"{path} is unfinished: go on with `tiltflow fit ... --out {path} --resume`"
             )
         return cls(path, path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for what only an unfinished run needs."""
+        return self.folder / CHECKPOINTS
 
     @property
     def finished(self) -> bool:
@@ -128,6 +141,7 @@ class RunStore:
         with atomic.writing(self.path):
             (self.folder / UNFINISHED).unlink()
             atomic.sync_folder(self.folder)
+        self._tidy()
 
     def _move(self) -> None:
         """The new run to `path`, and the previous one away."""
@@ -144,7 +158,13 @@ class RunStore:
                 raise
             self.folder = self.path
             atomic.sync_folder(self.path.parent)
-        shutil.rmtree(previous, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        """Remove the checkpoints, and the run that was replaced, now or before a kill."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        if self._overwrite or self.resumed:
+            for previous in self.path.parent.glob(f".{glob.escape(self.path.name)}.previous-*"):
+                shutil.rmtree(previous, ignore_errors=True)
 
     def abandon(self) -> None:
         """Give the run up; its folder stays if it has more to read than a configuration."""
@@ -217,7 +237,8 @@ def _is_free(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     names = {entry.name for entry in folder.iterdir()}
-    return not names or (UNFINISHED in names and names <= {UNFINISHED, EVENTS})
+    little = {UNFINISHED, EVENTS, *(name for name in names if atomic.is_temporary(name))}
+    return not names or (UNFINISHED in names and names <= little)
 
 
 def _begin(folder: Path) -> None:
@@ -225,6 +246,7 @@ def _begin(folder: Path) -> None:
     if not _is_free(folder):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    atomic.sweep(folder)
     (folder / UNFINISHED).touch()
 
 
