@@ -1,6 +1,5 @@
 """The loop that both learners share: a stage, a look at its health, a judgement, the best kept."""
 
-import math
 import time
 from collections.abc import Callable
 
@@ -15,11 +14,12 @@ from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
-from tiltflow.learning.particles import exact, freeze
+from tiltflow.learning.particles import exact
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
+from tiltflow.tilts.base import freeze
 
 Stage = Callable[..., tuple[LearnerState, StageInfo]]
 STAGES: dict[str, Stage] = {"population": population.stage, "persistent": persistent.stage}
@@ -28,14 +28,14 @@ FIRST_STEP_SIZE = 0.5
 
 def fit_tilt(
     backbone: Backbone,
-    tilt: MLPTilt,
+    tilt: Tilt,
     train: Rows,
     val: Rows,
     settings: TiltSettings,
     *,
     key: PRNGKeyArray,
     listen: Listener,
-) -> tuple[MLPTilt, Judgement, LearnerState]:
+) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt`, which must be zero, by maximum likelihood.
 
     What is kept is the average of the weights with the best held-out gain, as the witnesses
@@ -47,6 +47,7 @@ def fit_tilt(
         InputError: settings that cannot work, or a tilt that is not zero.
     """
     settings.check()
+    train = train.through(backbone)
     _checked(tilt, backbone)
     stage = STAGES[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
@@ -107,9 +108,9 @@ def fit_tilt(
     return best, best_judgement, state
 
 
-def _checked(tilt: MLPTilt, backbone: Backbone) -> None:
+def _checked(tilt: Tilt, backbone: Backbone) -> None:
     """Raises InputError for a tilt at which exact draws are not exact."""
-    y = jr.normal(jr.key(0), (8, math.prod(backbone.data_shape)))
+    y = jr.normal(jr.key(0), (8, backbone.dim))
     if jnp.any(jax.vmap(tilt)(y) != 0):
         raise InputError("the tilt is not zero; expected f = 0, where N(0, I) draws are exact")
 

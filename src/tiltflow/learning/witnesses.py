@@ -17,7 +17,7 @@ from tiltflow.learning.particles import log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState
 from tiltflow.normalizer.running import bridge_jax
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
 
 DRAWS = 10  # dequantisations of each held-out row
 FEWEST_DRAWS = 10.0  # effective, on either side of the bridge
@@ -65,6 +65,7 @@ class Judge(eqx.Module):
         """Draw the bank and dequantise the rows, once."""
         bank_key, train_key, val_key = jr.split(key, 3)
         u = jr.normal(bank_key, (bank, *backbone.latent_shape))
+        train, val = train.through(backbone), val.through(backbone)
         y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, DRAWS)[0]
         return cls(
             push_in_parts(backbone, u),
@@ -73,7 +74,7 @@ class Judge(eqx.Module):
         )
 
     @eqx.filter_jit
-    def judge(self, tilt: MLPTilt, state: LearnerState) -> Judgement:
+    def judge(self, tilt: Tilt, state: LearnerState) -> Judgement:
         """The gains of `tilt`, with the witnesses of `state` reweighted to it.
 
         A tilt that has run away leaves its witnesses behind, and they would vouch for any gain.
