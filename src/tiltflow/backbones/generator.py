@@ -78,12 +78,7 @@ class Generator(Backbone):
         Raises:
             InputError: noise that is not above its floor.
         """
-        noise = np.asarray(noise, np.float32)
-        if not (np.all(np.isfinite(noise)) and np.all(noise > floor >= 0)):
-            raise InputError(
-                f"noise is {noise.min():g} and its floor {floor:g}; expected finite noise above a "
-                f"floor of 0 or more: leave noise out for a generator without"
-            )
+        noise = _checked_noise(noise, floor)
         size = int(np.prod(units.data_shape))
         self.units, self.decoder = units, decoder
         self.encoder = KnowsNothing(z_dim) if encoder is None else encoder
@@ -119,6 +114,7 @@ class Generator(Backbone):
         units = identity(push.data_shape) if units is None else units
         if noise is None:
             return Pushforward(units, function, latent_shape)
+        noise = _checked_noise(noise, 0.0)
         centre = jnp.zeros(units.data_shape)
         # For linear units, which are those that noise in data units makes sense for.
         spread = jnp.abs(units.encode(centre + noise) - units.encode(centre))
@@ -213,6 +209,16 @@ def normal_log_prob(value: Array, mean: Array, log_scale: Array) -> Float[Array,
     scaled = (value - mean) * jnp.exp(-log_scale)
     each = -0.5 * (scaled**2 + LOG_2PI) - log_scale
     return jnp.sum(jnp.broadcast_to(each, value.shape))
+
+
+def _checked_noise(noise: float | np.ndarray | Array, floor: float) -> np.ndarray:
+    noise = np.asarray(noise, np.float32)
+    if not (floor >= 0 and np.all(np.isfinite(noise)) and np.all(noise > floor)):
+        raise InputError(
+            f"noise is {noise.min():g} and its floor {floor:g}; expected finite noise above a "
+            f"floor of 0 or more: leave noise out for a generator without"
+        )
+    return noise
 
 
 def _checked(
