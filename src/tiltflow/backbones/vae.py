@@ -42,7 +42,7 @@ class VAESizes:
     z_dim: int = 16
     width: int = 512
     channels: int = 16
-    noise: float = 0.5
+    noise: float = 0.3
     floor: float = 0.02
     scalar_noise: bool = False
 

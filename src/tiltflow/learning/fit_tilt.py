@@ -4,26 +4,29 @@ import time
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
-from tiltflow.learning.particles import exact
+from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
+from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
-from tiltflow.learning.witnesses import Judge, Judgement, anchored
+from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
 
 Stage = Callable[..., tuple[LearnerState, StageInfo]]
-STAGES: dict[str, Stage] = {"population": population.stage, "persistent": persistent.stage}
-FIRST_STEP_SIZE = 0.5
+STAGES: dict[str, Stage] = {
+    "population": population.stage,
+    "persistent": persistent.stage,
+    "nce": population.stage,
+    "nce+mle": population.stage,
+}
 
 
 def fit_tilt(
@@ -35,40 +38,49 @@ def fit_tilt(
     *,
     key: PRNGKeyArray,
     listen: Listener,
+    start: Start | None = None,
 ) -> tuple[Tilt, Judgement, LearnerState]:
-    """Learn `tilt`, which must be zero, by maximum likelihood.
+    """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
     What is kept is the average of the weights with the best held-out gain, as the witnesses
-    judge it, at the level where E_p f = 0.
+    judge it, at the level where E_p f = 0. A tilt that is zero starts from exact draws, any other
+    from `start`, or else from a climb to it (`start.py`).
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
-        InputError: settings that cannot work, or a tilt that is not zero.
+        InputError: settings that cannot work, or a first tilt that is out of reach.
     """
     settings.check()
     train = train.through(backbone)
-    _checked(tilt, backbone)
     stage = STAGES[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
-    particles = exact(particles_key, backbone, settings.particles, FIRST_STEP_SIZE)
+    if settings.learner in ("nce", "nce+mle"):
+        nce_key = jr.fold_in(key, 1)
+        tilt, _ = fit_nce(backbone, tilt, train, val, settings, key=nce_key, listen=listen)
+        start = None
+    start = start or begin(particles_key, backbone, tilt, settings.particles)
+    particles = as_particles(start, backbone, tilt)
     state = LearnerState(
         tilt=tilt,
         average=tilt,
         adam=optimiser.ADAM.init(freeze(tilt)[0]),
         particles=particles,
         log_weights=jnp.zeros(settings.particles),
-        log_z=jnp.zeros(()),
-        log_z_learners=jnp.zeros(()),
+        log_z=start.log_z,
+        log_z_learners=start.log_z,
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
-    judge = Judge.gather(backbone, train, val, settings.bank, key=judge_key)
+    judge = Judge.gather(backbone, train, val, settings.bank, tilt, key=judge_key)
+    if not is_zero(tilt, backbone):
+        judge = judge.at(tilt, particles, start.log_z)
     best, best_judgement, best_stage, best_step = tilt, judge.judge(tilt, state), 0, 0
     monitor = Monitor()
     traced = settings.traced()
     number, good, started = 0, state, time.monotonic()
-    while int(state.steps) < settings.steps and not monitor.gave_up:
+    steps = 0 if settings.learner == "nce" else settings.steps
+    while int(state.steps) < steps and not monitor.gave_up:
         key, stage_key = jr.split(key)
         number += 1
         state, info = stage(state, backbone, train, traced, monitor.course(), stage_key)
@@ -94,6 +106,7 @@ def fit_tilt(
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
         if bool(now.holds):
             state = anchored(state, now)
+            judge = moved_on(judge, state, now)
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -106,13 +119,6 @@ def fit_tilt(
     )
     best = eqx.tree_at(lambda t: t.level, best, best.level + best_judgement.level)
     return best, best_judgement, state
-
-
-def _checked(tilt: Tilt, backbone: Backbone) -> None:
-    """Raises InputError for a tilt at which exact draws are not exact."""
-    y = jr.normal(jr.key(0), (8, backbone.dim))
-    if jnp.any(jax.vmap(tilt)(y) != 0):
-        raise InputError("the tilt is not zero; expected f = 0, where N(0, I) draws are exact")
 
 
 def _health(
