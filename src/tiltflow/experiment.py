@@ -9,11 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from tiltflow.backbones import fit_units
 from tiltflow.data import Dataset, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.chains import fresh_chains
@@ -21,12 +19,13 @@ from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel
-from tiltflow.learning import Rows, fit_backbone, fit_tilt
+from tiltflow.learning import Rows, fit_tilt
+from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
+from tiltflow.recipes import make_backbone, units_for
 from tiltflow.settings import Settings, suited
-from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 
 KEYS = ("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence")
@@ -77,30 +76,29 @@ def fit(
     settings.check(seed)
     keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
     ladder_key = jr.fold_in(jr.key(seed), 1)
-    units = fit_units(
-        settings.model.units,
+    units = units_for(
+        settings.model,
         data.values[parts.train],
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
     )
     train, val, test = (
-        Rows(jnp.asarray(data.values[index]), units, data.integers)
+        Rows(in_little_memory(data.values[index], integers=data.integers), units, data.integers)
         for index in (parts.train, parts.val, parts.test)
     )
-    sizes = {k: v for k, v in vars(settings.model).items() if k != "units"}
-    spec = specify(units, **sizes)
 
-    flow, nll_val = fit_backbone(
-        spec.flow(units, key=keys["flow"]),
+    spec, backbone, nll_val = make_backbone(
+        settings,
+        units,
         train,
         val,
-        settings.backbone,
-        key=keys["backbone"],
+        make_key=keys["flow"],
+        learn_key=keys["backbone"],
         listen=listen,
     )
     backbone_done = time.monotonic()
     tilt, judgement, _ = fit_tilt(
-        flow,
+        backbone,
         spec.tilt(key=keys["tilt"]),
         train,
         val,
@@ -108,7 +106,7 @@ def fit(
         key=keys["learn"],
         listen=listen,
     )
-    model = TiltedModel(flow, tilt)
+    model = TiltedModel(backbone, tilt)
     tilt_done = time.monotonic()
 
     draws = fresh_chains(model, settings.sampling, keys["chains"], listen)

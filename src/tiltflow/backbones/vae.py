@@ -5,7 +5,6 @@ It is a `Generator` with networks: this is how one is made, before it is learned
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -20,8 +19,9 @@ from tiltflow.backbones.networks import (
     MLPEncoder,
 )
 from tiltflow.backbones.units import Units
+from tiltflow.errors import InputError
 
-Network = Literal["mlp", "conv"]
+NETWORKS = ("conv", "mlp")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class VAESizes:
         scalar_noise: whether all outputs share one sigma.
     """
 
-    network: Network = "mlp"
+    network: str = "mlp"
     z_dim: int = 16
     width: int = 512
     channels: int = 16
@@ -51,8 +51,10 @@ def make_vae(units: Units, sizes: VAESizes, *, key: PRNGKeyArray) -> Generator:
     """The generator over `units`, its weights drawn.
 
     Raises:
-        InputError: convolutions for data that are no images.
+        InputError: an unknown network, or convolutions for data that are no images.
     """
+    if sizes.network not in NETWORKS:
+        raise InputError(f"network {sizes.network!r}; expected one of {', '.join(NETWORKS)}")
     encoder_key, decoder_key = jr.split(key)
     shape, z_dim, width = units.data_shape, sizes.z_dim, sizes.width
     dim = int(np.prod(shape))

@@ -6,12 +6,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units import Units, dequantise
 
 PART = 1024  # rows that are embedded at a time
+
+
+def in_little_memory(values: np.ndarray, *, integers: bool) -> Num[Array, "rows ..."]:
+    """`values` as bytes if they are integers from 0 to 255, as float32 otherwise."""
+    bytes_do = integers and values.min() >= 0 and values.max() <= 255
+    return jnp.asarray(values, jnp.uint8 if bytes_do else jnp.float32)
 
 
 class Rows(eqx.Module):
