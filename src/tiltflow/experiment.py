@@ -9,11 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from tiltflow.backbones import fit_units
 from tiltflow.data import Dataset, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.chains import fresh_chains
@@ -21,13 +19,14 @@ from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel
-from tiltflow.learning import Rows, fit_backbone, fit_tilt
+from tiltflow.learning import Rows, fit_tilt
 from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
+from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited
-from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 
 KEYS = ("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence")
@@ -82,26 +81,24 @@ def fit(
     settings.check(seed)
     keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
     ladder_key = jr.fold_in(jr.key(seed), 1)
-    units = fit_units(
-        settings.model.units,
+    units = units_for(
+        settings.model,
         data.values[parts.train],
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
     )
     train, val, test = (
-        Rows(jnp.asarray(data.values[index]), units, data.integers)
+        Rows(in_little_memory(data.values[index], integers=data.integers), units, data.integers)
         for index in (parts.train, parts.val, parts.test)
     )
-    sizes = {k: v for k, v in vars(settings.model).items() if k != "units"}
-    spec = specify(units, **sizes)
-
-    flow = spec.flow(units, key=keys["flow"])
-    flow, found = _stage(
+    spec = specification(settings.model, units)
+    backbone = begin_backbone(spec, units, key=keys["flow"])
+    backbone, found = _stage(
         keeper,
         "backbone",
-        flow,
-        lambda: fit_backbone(
-            flow, train, val, settings.backbone, key=keys["backbone"], listen=listen, keeper=keeper
+        backbone,
+        lambda: learn_backbone(
+            backbone, train, val, settings, key=keys["backbone"], listen=listen, keeper=keeper
         ),
     )
     nll_val, backbone_ended = found["value"], found["ended"]
@@ -112,14 +109,14 @@ def fit(
         (tilt, Judgement.nothing()),
         lambda: (
             fit_tilt(
-                flow, tilt, train, val, settings.tilt, key=keys["learn"], listen=listen,
+                backbone, tilt, train, val, settings.tilt, key=keys["learn"], listen=listen,
                 keeper=keeper,
             )[:2],
             None,
         ),
     )  # fmt: skip
     tilt_ended = found["ended"]
-    model = TiltedModel(flow, tilt)
+    model = TiltedModel(backbone, tilt)
 
     def hear(phase: str, event: str, **fields: Any) -> None:
         listen(phase, event, **fields)

@@ -34,10 +34,19 @@ def fit(
     key: Annotated[
         str | None, Parameter(help="Which array of a .npz file, if it has several.")
     ] = None,
+    backbone: Annotated[
+        Literal["coupling", "vae"],
+        Parameter(
+            help="What is tilted: a coupling flow, or a variational autoencoder, in its latent."
+        ),
+    ] = "coupling",
     learner: Annotated[
-        Literal["population", "persistent"],
-        Parameter(help="How the tilt is learned; persistent chains are the paper's."),
-    ] = "population",
+        Literal["population", "persistent", "nce", "nce+mle"] | None,
+        Parameter(
+            help="How the tilt is learned; persistent chains are the paper's, nce is contrast "
+            "with the backbone. By default population, and nce+mle for a vae."
+        ),
+    ] = None,
     units: Annotated[
         Literal["auto", "gaussianise", "logit", "histogram", "standardise", "whiten"],
         Parameter(help="The bijection at the data's end; auto looks at the data."),
@@ -85,17 +94,23 @@ def fit(
     from tiltflow.runs import RunStore
     from tiltflow.runs.checkpoint import Checkpoints
     from tiltflow.runs.sameness import check_same_fit
-    from tiltflow.settings import Settings, suited
+    from tiltflow.settings import Settings, suited, suited_vae
 
     dataset = load(data, key=key)
     out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
     parts = split(dataset.rows, name=dataset.name)
-    settings = suited(len(parts.train), math.prod(dataset.shape))
+    rows = len(parts.train)
+    settings = (
+        suited_vae(rows, dataset.shape)
+        if backbone == "vae"
+        else suited(rows, math.prod(dataset.shape))
+    )
     settings = Settings(
         model=replace(settings.model, units=units),
         backbone=_with(settings.backbone, steps=backbone_steps),
+        vae=_with(settings.vae, steps=backbone_steps),
         tilt=_with(settings.tilt, steps=tilt_steps, particles=particles)
-        if learner == settings.tilt.learner
+        if learner in (None, settings.tilt.learner)
         else TiltSettings.default(learner, steps=tilt_steps, particles=particles),
         sampling=_with(settings.sampling, chains=chains, draws=draws),
     )
