@@ -28,10 +28,11 @@ ENDLESS = 10**9
 SMALL = Settings(
     model=ModelSettings(units="standardise", blocks=1, flow_width=16, tilt_width=16),
     backbone=BackboneSettings(steps=250),
-    tilt=TiltSettings(
-        steps=ENDLESS, particles=256, rate=1e-6, judge_every=1, patience=ENDLESS, bank=500
+    tilt=TiltSettings.default(
+        "persistent", steps=ENDLESS, particles=128, rate=1e-6, iterations=2, transitions=1,
+        judge_every=1, patience=ENDLESS, bank=500,
     ),
-)
+)  # fmt: skip
 
 
 class Scale:

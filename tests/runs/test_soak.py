@@ -1,6 +1,6 @@
 """Hours of work in flat memory. `TILTFLOW_SOAK` sets how many seconds; an hour by default.
 
-    TILTFLOW_SOAK=300 pytest -m slow -s tests/runs/test_soak.py
+TILTFLOW_SOAK=300 pytest -m slow -s tests/runs/test_soak.py
 """
 
 import json
