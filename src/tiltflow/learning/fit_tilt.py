@@ -1,8 +1,8 @@
 """The loop that both learners share: a stage, a look at its health, a judgement, the best kept."""
 
 import math
-import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 import equinox as eqx
 import jax
@@ -15,6 +15,7 @@ from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
+from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.particles import exact, freeze
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
@@ -35,17 +36,21 @@ def fit_tilt(
     *,
     key: PRNGKeyArray,
     listen: Listener,
+    keeper: Keeper | None = None,
 ) -> tuple[MLPTilt, Judgement, LearnerState]:
     """Learn `tilt`, which must be zero, by maximum likelihood.
 
     What is kept is the average of the weights with the best held-out gain, as the witnesses
-    judge it, at the level where E_p f = 0.
+    judge it, at the level where E_p f = 0. `keeper` is offered the state after every stage of
+    learning, as the stage `"tilt"`.
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
         InputError: settings that cannot work, or a tilt that is not zero.
+        Interrupted: the keeper was asked to stop.
     """
+    keeper = keeper or KeepsNothing()
     settings.check()
     _checked(tilt, backbone)
     stage = STAGES[settings.learner]
@@ -63,11 +68,21 @@ def fit_tilt(
         gradients=jnp.asarray(0),
     )
     judge = Judge.gather(backbone, train, val, settings.bank, key=judge_key)
-    best, best_judgement, best_stage, best_step = tilt, judge.judge(tilt, state), 0, 0
-    monitor = Monitor()
+    best, best_judgement = tilt, judge.judge(tilt, state)
+    number = best_stage = best_step = 0
+    monitor, good, started = Monitor(), state, keeper.clock()
+    if found := keeper.last("tilt", (state, good, best, best_judgement, key)):
+        (state, good, best, best_judgement, key), plain = found
+        number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
+        monitor, started = Monitor(**plain["monitor"]), plain["started"]
     traced = settings.traced()
-    number, good, started = 0, state, time.monotonic()
     while int(state.steps) < settings.steps and not monitor.gave_up:
+        if number:
+            tree = (state, good, best, best_judgement, key)
+            keeper.offer("tilt", int(state.steps), tree, {
+                "number": number, "best_stage": best_stage, "best_step": best_step,
+                "monitor": asdict(monitor), "started": started,
+            })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
         state, info = stage(state, backbone, train, traced, monitor.course(), stage_key)
@@ -89,7 +104,7 @@ def fit_tilt(
         if sound and float(judgement.gain_val) > float(best_judgement.gain_val):
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
-        seconds = time.monotonic() - started
+        seconds = keeper.clock() - started
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
         if bool(now.holds):
             state = anchored(state, now)

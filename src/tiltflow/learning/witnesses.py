@@ -6,6 +6,8 @@ of f over the bank. The running log Z of the annealing weights does drift, by a 
 more with every stage: it is anchored to the bridge at every judgement that holds.
 """
 
+from dataclasses import fields
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -49,6 +51,12 @@ class Judgement(eqx.Module):
     running: Array
     learners: Array
     holds: Array
+
+    @classmethod
+    def nothing(cls) -> "Judgement":
+        """One that says nothing and does not hold."""
+        zeros = {field.name: jnp.zeros(()) for field in fields(cls)}
+        return cls(**(zeros | {"holds": jnp.asarray(False)}))
 
 
 class Judge(eqx.Module):
