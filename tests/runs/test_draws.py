@@ -17,8 +17,8 @@ from stream_worker import log_density, norm, stream
 from tiltflow.errors import InputError
 from tiltflow.mcmc import HMC, Until, sample
 from tiltflow.runs import atomic
-from tiltflow.runs.draws import DrawsFolder, load_draws
-from tiltflow.runs.lock import FolderLock
+from tiltflow.runs.draws import LOCK, DrawsFolder, load_draws
+from tiltflow.runs.lock import Lock
 
 WORKER = Path(__file__).with_name("stream_worker.py")
 
@@ -251,7 +251,7 @@ def test_memory_does_not_grow_with_the_draws_that_are_streamed(tmp_path):
 def test_a_folder_that_another_writes_is_left_alone(tmp_path):
     stream(tmp_path, 50, 20)
     before = contents(tmp_path)
-    with FolderLock(tmp_path, advice="wait"):
+    with Lock(tmp_path / LOCK, tmp_path, advice="wait"):
         with pytest.raises(InputError, match=f"written by process {os.getpid()}: wait for it, or"):
             stream(tmp_path, 130, 20)
         assert contents(tmp_path) | before == contents(tmp_path)

@@ -8,22 +8,24 @@ import sys
 import pytest
 
 from tiltflow.errors import InputError
-from tiltflow.runs.lock import LOCK, FolderLock
+from tiltflow.runs.lock import Lock
 
 pytest.importorskip("fcntl")
 
+LOCK = ".lock"
 OWNER = """
 import sys
 from pathlib import Path
-from tiltflow.runs.lock import FolderLock
-with FolderLock(Path(sys.argv[1]), advice="wait"):
+from tiltflow.runs.lock import Lock
+folder = Path(sys.argv[1])
+with Lock(folder / ".lock", folder, advice="wait"):
     print("locked", flush=True)
     sys.stdin.read()
 """
 
 
 def lock(folder):
-    return FolderLock(folder, advice="wait for it")
+    return Lock(folder / LOCK, folder, advice="wait for it")
 
 
 @pytest.fixture

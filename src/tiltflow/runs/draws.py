@@ -25,10 +25,10 @@ from tiltflow.errors import InputError
 from tiltflow.mcmc.identity import check_same
 from tiltflow.mcmc.sinks import Chunk, Counts, Saved
 from tiltflow.runs import atomic, reading
-from tiltflow.runs.lock import LOCK, FolderLock
+from tiltflow.runs.lock import Lock
 
 FORMAT = 1
-INDEX = "index.json"
+INDEX, LOCK = "index.json", ".lock"
 
 Derive = Callable[[Chunk], Chunk]
 
@@ -59,7 +59,7 @@ class DrawsFolder:
         self.path = Path(path)
         self._resume = resume
         self._derive = derive
-        self._lock: FolderLock | None = None
+        self._lock: Lock | None = None
         self._index: dict[str, Any] = {
             "format": FORMAT, "about": dict(about or {}), "identity": {}, "counts": {},
             "carry": None, "arrays": {},
@@ -74,7 +74,9 @@ class DrawsFolder:
         """
         with atomic.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(self.path, advice="wait for it, or choose another folder")
+        self._lock = Lock(
+            self.path / LOCK, self.path, advice="wait for it, or choose another folder"
+        )
         if not (self.path / INDEX).exists():
             self._refuse_strangers()
             self._index["identity"] = identity
@@ -232,7 +234,7 @@ def _append(path: Path, rows: np.ndarray, before: int) -> None:
     """Put `rows` after the first `before` ones of the file, and force them to disk."""
     data = np.ascontiguousarray(rows)
     row_bytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.itemsize
-    with open(path, "r+b" if path.exists() else "x+b") as stream:
+    with open(path, "r+b" if before or path.exists() else "x+b") as stream:
         stream.seek(before * row_bytes)
         stream.write(data.data)
         stream.truncate()

@@ -1,8 +1,8 @@
-"""One writer at a time: a lock on a folder that the system releases when its process ends.
+"""One writer at a time: a lock that the system releases when the process that has it ends.
 
-The lock is `flock` on the file `.lock` inside the folder, which says whose it is. Whatever ends a
-process, a kill or a power failure, ends its lock, so a file that is left behind locks nothing.
-Where there is no `fcntl`, as on Windows, nothing is locked.
+The lock is `flock` on a file that says whose it is. Whatever ends a process, a kill or a power
+failure, ends its lock, so a file that is left behind locks nothing. Where there is no `fcntl`, as
+on Windows, nothing is locked.
 """
 
 from __future__ import annotations
@@ -20,45 +20,40 @@ try:
 except ImportError:  # not POSIX
     fcntl = None
 
-LOCK = ".lock"
 
-
-class FolderLock:
-    """The right to write a folder, held from its making until `release`.
+class Lock:
+    """The right to write something, held from its making until `release`.
 
     Attributes:
-        folder: what is locked.
+        file: the locked file, which is removed at the end.
     """
 
-    def __init__(self, folder: Path, *, advice: str) -> None:
-        """Lock `folder`, which is there already.
+    def __init__(self, file: Path, what: Path, *, advice: str) -> None:
+        """Take the lock.
 
         Args:
-            folder: to be written by this process alone.
-            advice: what to do if another process has it.
+            file: made if need be, in a folder that is there.
+            what: is to be written by this process alone.
+            advice: what to do if another process has the lock.
 
         Raises:
             InputError: another process has it, whose id is named; or the disk refuses.
         """
-        self.folder = Path(folder)
+        self.file = Path(file)
         self._descriptor: int | None = None
-        with writing(self.folder):
-            self._take(advice)
+        with writing(what):
+            self._take(what, advice)
 
     def release(self) -> None:
-        """Give the folder free; doing so twice is harmless."""
+        """Let another process have it; doing so twice is harmless."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            if _is_same(self.folder / LOCK, descriptor):
-                with suppress(OSError):  # a folder that is gone, or cannot be written any more
-                    (self.folder / LOCK).unlink()
+            if _is_same(self.file, descriptor):
+                with suppress(OSError):  # in a folder that cannot be written any more
+                    self.file.unlink()
             os.close(descriptor)
 
-    def moved(self, folder: Path) -> None:
-        """Say that the folder has another name now."""
-        self.folder = Path(folder)
-
-    def __enter__(self) -> FolderLock:
+    def __enter__(self) -> Lock:
         """The lock itself."""
         return self
 
@@ -68,23 +63,22 @@ class FolderLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the folder free."""
+        """Let another process have it."""
         self.release()
 
-    def _take(self, advice: str) -> None:
+    def _take(self, what: Path, advice: str) -> None:
         """Lock the file that is at the path, not one that its last owner has just removed."""
-        path = self.folder / LOCK
         while fcntl is not None and self._descriptor is None:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_same(path, descriptor):
+                if _is_same(self.file, descriptor):
                     os.ftruncate(descriptor, 0)
                     os.write(descriptor, f"{os.getpid()}\n".encode())
                     self._descriptor = descriptor
             except BlockingIOError:
                 raise InputError(
-                    f"{self.folder} is being written by process {_owner(descriptor)}: {advice}"
+                    f"{what} is being written by process {_owner(descriptor)}: {advice}"
                 ) from None
             finally:
                 if self._descriptor is None:
