@@ -199,7 +199,7 @@ def test_half_finished_run(tmp_path, stages):
     with (tmp_path / "events.jsonl").open("a") as stream:
         stream.write('[1, 2]\n{"time": 12,')
     page = report(tmp_path)
-    for text in ("No verdict", "not measured yet", "metrics.json is missing", "2 unreadable lines",
+    for text in ("Unfinished", "not measured yet", "metrics.json is missing", "2 unreadable lines",
                  "evidence.npz is missing", "Last event: tilt"):  # fmt: skip
         assert text in page.text, text
     assert len(page.images) == (8 if stages else 1)

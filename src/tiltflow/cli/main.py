@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from tiltflow._version import __version__
+from tiltflow.cli.compare import compare
 from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info
@@ -38,6 +39,7 @@ app.command(diagnose)
 app.command(likelihood)
 app.command(quality)
 app.command(report)
+app.command(compare)
 app.command(info)
 
 

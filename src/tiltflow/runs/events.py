@@ -73,7 +73,11 @@ class EventLog:
         line = to_json({"time": seconds, "phase": phase, "event": event, **fields}) + "\n"
         data = line.encode()
         with writing(self.path):
+            if os.fstat(self._stream.fileno()).st_nlink == 0:  # the file has been deleted
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            size = self.size
             if self._stream.write(data) != len(data):
+                self._stream.truncate(size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
