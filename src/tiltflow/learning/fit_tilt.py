@@ -28,6 +28,7 @@ STAGES: dict[str, Stage] = {
     "nce": population.stage,
     "nce+mle": population.stage,
 }
+SETTLED = 0.6  # acceptance from which moves are taken to have brought particles to f
 
 
 def fit_tilt(
@@ -81,27 +82,25 @@ def fit_tilt(
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
-    judge = Judge.gather(backbone, train, val, settings.bank, tilt, key=judge_key)
-    near = judge.at(tilt, particles, start.log_z)
-    judge = judge if is_zero(tilt, backbone) else near
+    judge = Judge.gather(backbone, train, val, settings.bank, tilt, particles, key=judge_key)
+    if not is_zero(tilt, backbone):
+        judge = judge.at(tilt, particles, start.log_z)
     best, best_judgement = tilt, judge.judge(tilt, state)
     number = best_stage = best_step = 0
     monitor, good, started = Monitor(), state, keeper.clock()
-    moved = False
-    if found := keeper.last("tilt", (state, good, best, best_judgement, near.anchor, key)):
+    if found := keeper.last("tilt", (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
-        monitor, started, moved = Monitor(**plain["monitor"]), plain["started"], plain["moved"]
-        judge = replace(judge, anchor=anchor) if moved else judge
+        monitor, started = Monitor(**plain["monitor"]), plain["started"]
+        judge = replace(judge, anchor=anchor)
     traced = settings.traced()
     steps = 0 if settings.learner == "nce" else settings.steps
     while int(state.steps) < steps and not monitor.gave_up:
         if number:
-            anchor = judge.anchor if moved else near.anchor
-            tree = (state, good, best, best_judgement, anchor, key)
+            tree = (state, good, best, best_judgement, judge.anchor, key)
             keeper.offer("tilt", int(state.steps), tree, {
                 "number": number, "best_stage": best_stage, "best_step": best_step,
-                "monitor": asdict(monitor), "started": started, "moved": moved,
+                "monitor": asdict(monitor), "started": started,
             })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
@@ -127,9 +126,9 @@ def fit_tilt(
         seconds = keeper.clock() - started
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
         if bool(now.holds):
-            state, former = anchored(state, now), judge
-            judge = moved_on(judge, state, now)
-            moved |= judge is not former
+            state = anchored(state, now)
+            if action is None and _settled(info, settings):
+                judge = moved_on(judge, state, now)
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -156,6 +155,12 @@ def _health(
         acceptance=float(info.acceptance),
         finite=bool(finite),
     )
+
+
+def _settled(info: StageInfo, settings: TiltSettings) -> bool:
+    """Whether the witnesses are where f is, so that others may be judged by them."""
+    apart = max(abs(float(info.agreement)), abs(float(info.lag)))
+    return apart <= settings.agree_within and float(info.acceptance) >= SETTLED
 
 
 def _told(
