@@ -72,7 +72,7 @@ def fit(
         InputError: data or settings that cannot work.
     """
     started = time.monotonic()
-    parts = split(data.rows, name=data.name)
+    parts = split(data)
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
     settings.check(seed)
     keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))

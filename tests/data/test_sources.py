@@ -242,7 +242,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, case):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("mnist", "unknown data set 'mnist' expected digits .npy"),
+        ("imagenet", "unknown data set 'imagenet' expected digits mnist .npy"),
         ("missing.npy", "missing.npy does not exist"),
         ("folder", "folder is a folder"),
         ("folder.npy", "folder.npy is a folder"),

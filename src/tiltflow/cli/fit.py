@@ -67,7 +67,7 @@ def fit(
 
     dataset = load(data, key=key)
     out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
-    parts = split(dataset.rows, name=dataset.name)
+    parts = split(dataset)
     settings = suited(len(parts.train), math.prod(dataset.shape))
     settings = Settings(
         model=replace(settings.model, units=units),
