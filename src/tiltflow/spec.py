@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -16,6 +17,7 @@ from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
 LARGEST = 100_000_000  # parameters; a folder that asks for more is refused
+MOST_LAYERS = 256  # blocks of a flow, or layers of a tilt: each is compiled
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,13 @@ class ModelSpec:
         )
 
     def skeleton(self) -> TiltedModel:
-        """A model of the right shapes and of no particular values."""
-        key = jr.key(0)
-        return TiltedModel(self.flow(self._units(), key=key), self.tilt(key=key))
+        """A model of shapes and dtypes only (`jax.ShapeDtypeStruct`): nothing is allocated."""
+
+        def build() -> TiltedModel:
+            key = jr.key(0)
+            return TiltedModel(self.flow(self._units(), key=key), self.tilt(key=key))
+
+        return eqx.filter_eval_shape(build)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -115,6 +121,12 @@ class ModelSpec:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise InputError(f"{name} is {value!r:.100}; expected a whole number >= {least}")
+        for name in ("blocks", "tilt_depth"):
+            value = getattr(self, name)
+            if value > MOST_LAYERS:
+                raise InputError(f"{name} is {value!r:.100}; expected at most {MOST_LAYERS}")
+        if self.units in ("gaussianise", "histogram") and not self.levels:
+            raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")
         for name in ("flow_dropout", "tilt_dropout"):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value < 1:
@@ -163,11 +175,11 @@ def specify(units: Units, **sizes: Any) -> ModelSpec:
     return ModelSpec("whiten", shape, **sizes)
 
 
-def named_arrays(model: TiltedModel) -> dict[str, jax.Array]:
-    """Every array of a model by its path, such as `"tilt.layers.0.weight"`."""
+def named_arrays(model: TiltedModel) -> dict[str, Any]:
+    """Every array of a model, or of a skeleton, by its path, such as `"tilt.layers.0.weight"`."""
     leaves = jax.tree_util.tree_leaves_with_path(model)
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
         for path, leaf in leaves
-        if isinstance(leaf, jax.Array)
+        if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
     }

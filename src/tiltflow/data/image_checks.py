@@ -18,7 +18,7 @@ def refuse_odd_images(array: np.ndarray, where: str) -> None:
     These are refused whatever the model, because rows or columns would be mistaken.
     """
     shape = array.shape
-    if array.ndim == 3 and array.dtype == np.uint8 and shape[2] in (3, 4):
+    if array.ndim == 3 and array.dtype == np.uint8 and shape[2] in (3, 4) and shape[1] >= 8:
         raise InputError(
             f"{where} has shape {shape}: one image of {shape[1]} x {shape[0]} pixels; {EXPECTED}: "
             f"stack many images along a first axis"
