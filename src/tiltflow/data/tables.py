@@ -21,6 +21,7 @@ LONGEST_LINE = 2**24
 EXPANDED = 2**26
 """Bytes of text from which on a gzipped file may not be more than `RATIO` times its own size."""
 RATIO = 200
+MOST_BLANK = 2**20
 
 _NAMES = {",": "commas", "\t": "tabs"}
 
@@ -51,9 +52,12 @@ def read_table(path: Path) -> Found:
 
 def _lines(stream: io.TextIOWrapper, path: Path) -> Iterator[str]:
     """The lines of the file; raises InputError where it grows beyond all measure."""
-    size, read = os.path.getsize(path), 0
+    size, read, blank = os.path.getsize(path), 0, 0
     while line := stream.readline(LONGEST_LINE):
         read += len(line)
+        blank += line.isspace()
+        if blank > MOST_BLANK:
+            raise InputError(f"{path} has more than {MOST_BLANK:,} blank lines: remove them")
         if len(line) >= LONGEST_LINE:
             raise InputError(
                 f"{path} has a line of more than {LONGEST_LINE:,} characters; expected rows of "
