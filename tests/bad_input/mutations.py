@@ -121,7 +121,8 @@ def attempt(reader, count, seed, folder):
         AssertionError: something else than an InputError came out, or not in time.
     """
     name, whole, read = READERS[reader]
-    write_run(folder / "run")
+    if name.startswith("run/"):
+        write_run(folder / "run")
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if reader == "pictures":
@@ -142,7 +143,8 @@ def attempt(reader, count, seed, folder):
                 read(folder)
                 loaded += 1
             except InputError as error:
-                assert str(error).isprintable(), (reader, seed, number)
+                if not str(error).isprintable():
+                    raise AssertionError(f"{reader}, seed {seed}, file {number}: lines") from error
             except BaseException as error:
                 raise AssertionError(f"{reader}, seed {seed}, file {number}: {error!r}") from error
             finally:
