@@ -29,6 +29,8 @@ from bad_files import (
 )  # fmt: skip
 
 from tiltflow.data import load
+from tiltflow.data.inspect import inspect
+from tiltflow.data.sources import read
 from tiltflow.errors import InputError
 from tiltflow.fitted import load_model
 from tiltflow.runs import reading
@@ -52,7 +54,11 @@ def _jpegs():
 
 
 def _file(name):
-    return lambda path: load(path / name)
+    def both(path):
+        inspect(read(path / name))
+        load(path / name)
+
+    return both
 
 
 def _folder(path):
@@ -120,7 +126,7 @@ def attempt(reader, count, seed, folder):
     Raises:
         AssertionError: something else than an InputError came out, or not in time.
     """
-    name, whole, read = READERS[reader]
+    name, whole, reads = READERS[reader]
     if name.startswith("run/"):
         write_run(folder / "run")
     path = folder / name
@@ -130,7 +136,7 @@ def attempt(reader, count, seed, folder):
             (path.parent / f"b{number}.png").write_bytes(png(PICTURES[number]))
     content, rng = whole(), np.random.default_rng(seed)
     path.write_bytes(content)
-    read(folder)  # it is a good one
+    reads(folder)  # it is a good one
     loaded, slowest = 0, 0.0
     previous = signal.signal(signal.SIGALRM, _hung)
     try:
@@ -140,7 +146,7 @@ def attempt(reader, count, seed, folder):
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
             started = time.monotonic()
             try:
-                read(folder)
+                reads(folder)
                 loaded += 1
             except InputError as error:
                 if not str(error).isprintable():

@@ -74,6 +74,7 @@ def test_values_on_one_grid_can_become_integers():
     assert advised(seen(np.round(REALS, 1)), "divide by 0.1 and round")
     assert grid_of(np.round(REALS[:, 0], 2)) == 0.01
     assert grid_of(REALS[:, 0]) is None
+    assert grid_of(1e7 * REALS[:, 0].astype(np.float32)) is None
     assert grid_of(np.array([3.0, 8.0])) == 1.0
 
 
@@ -83,7 +84,7 @@ def test_what_fit_would_refuse_is_described_all_the_same():
     told = seen(array)
     assert told.facts["not_finite"] == {"rows": 2, "columns": 1, "first": "row 3, column 1"}
     assert "NaN or infinite" in told.refusal
-    assert advised(told, "2 rows have NaN")
+    assert advised(told, "NaN or infinite values in 2 of 400")
     assert np.isfinite([entry["deviation"] for entry in told.facts["columns"]]).all()
     assert json.loads(json.dumps(told.to_dict()))["fit"]["accepts"] is False
     constant = seen(REALS * [1, 0, 1])
@@ -157,3 +158,9 @@ def test_what_it_prints_fits_the_terminal(width):
     assert max(map(len, lines)) <= width
     for words in ("b [red]", "Good to know", "would refuse this", "2 classes", "most common"):
         assert any(words in line for line in lines)
+
+
+def test_no_rows_at_all():
+    told = seen(np.empty((0, 2)))
+    assert (told.facts["rows"], told.facts["low"], told.facts["looked_at"]) == (0, None, 0)
+    assert "0 rows are too few" in told.refusal

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 UNITS = {
@@ -16,12 +18,12 @@ UNITS = {
 def show_data(told: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the facts, the columns of a table, the advice, and what `tiltflow fit` makes of it."""
     console = console or Console()
-    console.print(f"[bold]{told['name']}[/]", highlight=False)
+    console.print(f"[bold]{escape(told['name'])}[/]", highlight=False)
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="cyan", no_wrap=True)
     facts.add_column()
     for name, words in _facts(told):
-        facts.add_row(name, words)
+        facts.add_row(name, escape(words))
     console.print(facts)
     if "columns" in told:
         console.print(_columns(told))
@@ -39,37 +41,42 @@ def show_data(told: Mapping[str, Any], console: Console | None = None) -> None:
 
 
 def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
-    shape = " x ".join(map(str, told["shape"]))
-    labels, bad, again = told["labels"], told["not_finite"], told["repeated_rows"]
+    rows, labels, bad, again = (
+        told[name] for name in ("rows", "labels", "not_finite", "repeated_rows")
+    )
+    own = f", {told['test_rows']:,} of them for testing" if told["test_rows"] else ""
     levels = f", {told['levels']:,} levels" if told["levels"] else ""
-    rows = [
-        ("rows", f"{told['rows']:,}" + (f", {told['test_rows']:,} of them for testing"
-                                        if told["test_rows"] else "")),
-        ("each", f"{shape}: {told['kind']}"),
-        ("stored as", f"{told['dtype']}, {_bytes(told['bytes'])}"),
-        ("values", f"{told['values']}{levels}, from {_short(told['low'])} to "
-                   f"{_short(told['high'])}"),
-        ("NaN, infinite", f"in {bad['rows']:,} rows, first {bad['first']}" if bad["rows"]
-         else "none"),
-        ("constant", f"{told['constant_columns']:,} columns" if told["constant_columns"]
-         else "no column"),
-        ("repeated rows", f"{again['rows']:,}, at most {again['most']:,} alike" if again["rows"]
-         else "none"),
-    ]  # fmt: skip
+    bad_words = f"in {bad['rows']:,} of {rows:,} rows, first {bad['first']}"
+    constant = f"{told['constant_columns']:,} columns"
+    found = [
+        ("rows", f"{rows:,}{own}"),
+        ("each", f"{' x '.join(map(str, told['shape']))}: {told['kind']}"),
+        ("stored as", f"{told['dtype']}, {decimal(told['bytes'])}"),
+        (
+            "values",
+            f"{told['values']}{levels}, from {_short(told['low'])} to {_short(told['high'])}",
+        ),
+        ("NaN, infinite", bad_words if bad["rows"] else "none"),
+        ("constant", constant if told["constant_columns"] else "no column"),
+        (
+            "repeated rows",
+            f"{again['rows']:,}, at most {again['most']:,} alike" if again["rows"] else "none",
+        ),
+    ]
     if labels:
         sizes = f"{labels['smallest']:,} to {labels['largest']:,} rows each"
-        rows.append(("labels", f"{labels['classes']} classes, {sizes}"))
-    return rows
+        found.append(("labels", f"{labels['classes']} classes, {sizes}"))
+    return found
 
 
 def _columns(told: Mapping[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, title="\nColumns", title_justify="left")
-    table.add_column("name", style="cyan", max_width=24, overflow="ellipsis", no_wrap=True)
+    table.add_column("name", style="cyan", max_width=24, overflow="fold")
     for name in ("least", "mean", "most", "deviation", "distinct", "most common"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in told["columns"]:
         table.add_row(
-            entry["name"],
+            escape(entry["name"]),
             *(_short(entry[name]) for name in ("low", "mean", "high", "deviation")),
             f"{entry['distinct']:,}",
             f"{entry['most_common']:.1%}",
@@ -82,8 +89,6 @@ def _columns(told: Mapping[str, Any]) -> Table:
 
 
 def _item(console: Console, mark: str, words: str) -> None:
-    from rich.markup import escape
-
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column()
@@ -93,9 +98,3 @@ def _item(console: Console, mark: str, words: str) -> None:
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
-
-
-def _bytes(number: int) -> str:
-    from rich.filesize import decimal
-
-    return decimal(number)

@@ -52,7 +52,11 @@ class Inspection:
 
 def inspect(found: Found) -> Inspection:
     """Look at what a reader has found; nothing is refused."""
-    seen = scan(found.array)
+    with np.errstate(over="ignore", invalid="ignore"):  # as values that are refused may do
+        return _inspected(found, scan(found.array))
+
+
+def _inspected(found: Found, seen: Scan) -> Inspection:
     integers, refusal = _judged(found, seen)
     rows = len(found.array)
     looked_at = _spread(found.array)
@@ -108,7 +112,7 @@ def _judged(found: Found, seen: Scan) -> tuple[bool, str]:
 
 
 def _spread(array: np.ndarray) -> np.ndarray:
-    step = -(-len(array) // LOOKED_AT)
+    step = max(1, -(-len(array) // LOOKED_AT))
     return np.asarray(array[::step])
 
 
@@ -179,7 +183,7 @@ def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: boo
     words = []
     if seen.bad is not None:
         words.append(
-            f"{seen.bad_rows:,} rows have NaN or infinite values, first at "
+            f"NaN or infinite values in {seen.bad_rows:,} of {len(found.array):,} rows, first at "
             f"{place(seen.bad, found.columns)}: fill them in or drop the rows."
         )
     if facts["constant_columns"]:

@@ -10,6 +10,8 @@ from tiltflow.data.limits import blocks
 
 MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.uint64(33))
 STEPS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.01, 0.001, 1e-4)
+NEAR = 1e-3
+"""How far from a multiple, in steps, a value may lie by rounding."""
 
 
 class Repeats(NamedTuple):
@@ -25,7 +27,7 @@ def repeated_rows(array: np.ndarray) -> Repeats:
     factors = np.random.default_rng(0).integers(1, 2**64, width, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(array), np.uint64)
     for start, block in blocks(array):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             values = block.reshape(len(block), width).astype(np.float32) + np.float32(0)
         words = _mixed(values.view(np.uint32).astype(np.uint64) + factors)
         hashes[start : start + len(block)] = (words * factors).sum(axis=1, dtype=np.uint64)
@@ -47,9 +49,10 @@ def _mixed(words: np.ndarray) -> np.ndarray:
 
 def grid_of(values: np.ndarray) -> float | None:
     """The coarsest usual step of which all values are multiples, or None."""
+    most = 1e4 if values.dtype.itemsize <= 4 else 1e9  # beyond, rounding alone would make a grid
     values = values[np.isfinite(values)].astype(np.float64)
     for step in STEPS:
-        scaled = values / step
-        if np.all(np.abs(scaled - np.rint(scaled)) < 1e-4 * np.maximum(1, np.abs(scaled) * 1e-3)):
+        scaled = values[np.abs(values) < most * step] / step
+        if len(scaled) == len(values) and np.all(np.abs(scaled - np.rint(scaled)) < NEAR):
             return step
     return None

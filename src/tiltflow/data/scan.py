@@ -63,9 +63,10 @@ def scan(array: np.ndarray, into: np.ndarray | None = None) -> Scan:
         np.zeros(shape, np.int64),
     )
     for start, block in blocks(array):
-        with np.errstate(over="ignore"):
+        # Values that float32 cannot hold are looked for afterwards; signalling NaN are NaN.
+        with np.errstate(over="ignore", invalid="ignore"):
             values = block.astype(np.float32)
-        _look(found, start, block, values)
+            _look(found, start, block, values)
         if into is not None:
             into[start : start + len(block)] = values
     if found.fractional is None:
