@@ -79,12 +79,12 @@ def fit(
     ladder_key = jr.fold_in(jr.key(seed), 1)
     units = fit_units(
         settings.model.units,
-        data.values[parts.train],
+        data.take(parts.train).values,
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
     )
     train, val, test = (
-        Rows(jnp.asarray(data.values[index]), units, data.integers)
+        Rows(jnp.asarray(data.take(index).values), units, data.integers)
         for index in (parts.train, parts.val, parts.test)
     )
     sizes = {k: v for k, v in vars(settings.model).items() if k != "units"}
