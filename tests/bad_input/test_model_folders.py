@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from bad_files import config, write_run
 
+from tiltflow.cli.run_data import run_data
 from tiltflow.errors import InputError
 from tiltflow.fitted import load_model
-from tiltflow.runs import reading
+from tiltflow.runs import RunStore, reading
 from tiltflow.spec import ModelSpec
 
 FILES = ("config.json", "weights.safetensors")
@@ -83,6 +84,26 @@ def test_a_skeleton_holds_no_numbers():
     leaves = [leaf for leaf in jax.tree.leaves(skeleton) if hasattr(leaf, "shape")]
     assert sum(int(np.prod(leaf.shape)) for leaf in leaves) > 6e7
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data = 3", "does not say where its data are"),
+        ("[data]\nsource = 5", "does not say where its data are"),
+        ("[data", "is not TOML"),
+        ("[data]\nsource = '/dev/zero.npy'", "does not exist"),
+        ("[data]\nsource = 'run'\nimage_size = 'x'", "the image size is 'x'; expected 1 to 4,096"),
+        ("[data]\nsource = 'run'\nchannels = 'hsv'", "channels 'hsv'; expected grey or rgb"),
+        ("[data]\nsource = 'digits'\nfingerprint = 'other'", "is not what"),
+    ],
+)
+def test_what_a_run_says_of_its_data(text, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", config_dot_toml=text.encode())
+    with pytest.raises(InputError) as caught:
+        run_data(RunStore.open(tmp_path / "run"))
+    assert words in str(caught.value)
 
 
 def test_archives_of_a_run_are_bounded(tmp_path, monkeypatch):

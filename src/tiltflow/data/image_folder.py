@@ -33,9 +33,12 @@ def read_image_folder(
     Raises:
         InputError: no pictures; of several sizes or kinds; a damaged one.
     """
-    if image_size is not None and not 1 <= image_size <= LARGEST_SIZE:
+    if channels not in (None, "grey", "rgb"):
+        raise InputError(f"channels {channels!r:.50}; expected grey or rgb")
+    known = image_size is None or (type(image_size) is int and 1 <= image_size <= LARGEST_SIZE)
+    if not known:
         raise InputError(
-            f"the image size is {image_size}; expected 1 to {LARGEST_SIZE:,} pixels a side"
+            f"the image size is {image_size!r:.50}; expected 1 to {LARGEST_SIZE:,} pixels a side"
         )
     paths, labels = _pictures(folder)
     require_pillow(str(folder))
