@@ -76,19 +76,21 @@ def fit(
         Interrupted: the keeper was asked to stop.
     """
     keeper = keeper or KeepsNothing()
-    parts = split(data.rows, name=data.name)
+    parts = split(data)
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
     settings.check(seed)
     keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
     ladder_key = jr.fold_in(jr.key(seed), 1)
     units = units_for(
         settings.model,
-        data.values[parts.train],
+        data.take(parts.train).values,
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
     )
     train, val, test = (
-        Rows(in_little_memory(data.values[index], integers=data.integers), units, data.integers)
+        Rows(
+            in_little_memory(data.take(index).values, integers=data.integers), units, data.integers
+        )
         for index in (parts.train, parts.val, parts.test)
     )
     spec = specification(settings.model, units)
