@@ -15,11 +15,12 @@ from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
-from tiltflow.learning.particles import exact, freeze
+from tiltflow.learning.particles import exact
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
+from tiltflow.tilts.base import freeze
 
 Stage = Callable[..., tuple[LearnerState, StageInfo]]
 STAGES: dict[str, Stage] = {"population": population.stage, "persistent": persistent.stage}
@@ -28,14 +29,14 @@ FIRST_STEP_SIZE = 0.5
 
 def fit_tilt(
     backbone: Backbone,
-    tilt: MLPTilt,
+    tilt: Tilt,
     train: Rows,
     val: Rows,
     settings: TiltSettings,
     *,
     key: PRNGKeyArray,
     listen: Listener,
-) -> tuple[MLPTilt, Judgement, LearnerState]:
+) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt`, which must be zero, by maximum likelihood.
 
     What is kept is the average of the weights with the best held-out gain, as the witnesses
@@ -44,7 +45,7 @@ def fit_tilt(
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
-        InputError: settings that cannot work, or a tilt that is not zero.
+        InputError: settings that cannot work, or a tilt that is not zero or cannot be learned.
     """
     settings.check()
     _checked(tilt, backbone)
@@ -107,11 +108,26 @@ def fit_tilt(
     return best, best_judgement, state
 
 
-def _checked(tilt: MLPTilt, backbone: Backbone) -> None:
-    """Raises InputError for a tilt at which exact draws are not exact."""
+def _checked(tilt: Tilt, backbone: Backbone) -> None:
+    """Raises InputError for a tilt at which exact draws are not exact, or without a gradient."""
+    if not isinstance(tilt, Tilt):
+        raise InputError(
+            f"the tilt is a {type(tilt).__name__}; expected a tiltflow.tilts.Tilt: wrap a network "
+            f"of your own in tiltflow.tilts.NetworkTilt"
+        )
     y = jr.normal(jr.key(0), (8, math.prod(backbone.data_shape)))
-    if jnp.any(jax.vmap(tilt)(y) != 0):
+    parameters, frozen = freeze(tilt)
+    f, pull_back = jax.vjp(lambda p: jax.vmap(eqx.combine(p, frozen))(y), parameters)
+    if f.shape != (8,):
+        raise InputError(f"the tilt of one example has shape {f.shape[1:]}; expected a scalar")
+    if jnp.any(f != 0):
         raise InputError("the tilt is not zero; expected f = 0, where N(0, I) draws are exact")
+    gradient = jax.tree.leaves(pull_back(jr.normal(jr.key(1), (8,))))
+    if not any(jnp.any(leaf != 0) for leaf in gradient):
+        raise InputError(
+            "the tilt has no gradient in its parameters, so that it would stay 0; expected one: "
+            "a network that is zero by itself goes into NetworkTilt with gate=1"
+        )
 
 
 def _health(

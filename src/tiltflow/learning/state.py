@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import optimiser
 from tiltflow.learning.particles import Particles
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
 
 
 class LearnerState(eqx.Module):
@@ -31,8 +31,8 @@ class LearnerState(eqx.Module):
         gradients: latent gradients per particle so far.
     """
 
-    tilt: MLPTilt
-    average: MLPTilt
+    tilt: Tilt
+    average: Tilt
     adam: Any
     particles: Particles
     log_weights: Float[Array, " N"]

@@ -17,7 +17,7 @@ from tiltflow.learning.particles import log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState
 from tiltflow.normalizer.running import bridge_jax
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
 
 DRAWS = 10  # dequantisations of each held-out row
 FEWEST_DRAWS = 10.0  # effective, on either side of the bridge
@@ -73,7 +73,7 @@ class Judge(eqx.Module):
         )
 
     @eqx.filter_jit
-    def judge(self, tilt: MLPTilt, state: LearnerState) -> Judgement:
+    def judge(self, tilt: Tilt, state: LearnerState) -> Judgement:
         """The gains of `tilt`, with the witnesses of `state` reweighted to it.
 
         A tilt that has run away leaves its witnesses behind, and they would vouch for any gain.
