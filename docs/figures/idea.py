@@ -16,7 +16,7 @@ from PIL import Image
 from toy import CLOUDS, SIDE, Toy, learned, over, plane, visited
 
 from tiltflow.data_space import data_space_log_density, data_space_start
-from tiltflow.mcmc import sample
+from tiltflow.mcmc import HMC, Independence, Kernel, Mixture, sample
 from tiltflow.report import palette
 from tiltflow.report.figures import Picture, render
 
@@ -82,8 +82,10 @@ def chains(toy: Toy) -> Picture:
     pi = over(model.latent_log_density, latent_plane)
     p = over(lambda x: model.log_prob(x, 0.0), plane())
     start = jr.normal(jr.key(5), (CHAINS, 2))
-    u = walk(model.latent_log_densities, start)
-    y = walk(data_space_log_density(model), data_space_start(model, start))
+    local = HMC(num_leapfrogs=LEAPFROGS)
+    jumps = Mixture((local, Independence()), weights=(0.8, 0.2))
+    u = walk(model.latent_log_densities, start, jumps)
+    y = walk(data_space_log_density(model), data_space_start(model, start), local)
     to_data = jax.vmap(model.backbone.units.decode)
     pushed = np.asarray(jax.vmap(jax.vmap(model.backbone.push))(u))
     walked = np.asarray(jax.vmap(to_data)(y))
@@ -92,7 +94,7 @@ def chains(toy: Toy) -> Picture:
 
     def draw(figure: Figure) -> None:
         latent, travels, stays = figure.subplots(1, 3)
-        bare(latent, "latent space: the chain moves here", 3.6)
+        bare(latent, "latent space: it walks and jumps", 3.6)
         shade(latent, np.exp(pi - pi.max()), shades(palette.MUTED), 3.6)
         path(latent, np.asarray(u[0]), palette.TILTED)
         bare(travels, "the same chain, pushed to data")
@@ -105,15 +107,15 @@ def chains(toy: Toy) -> Picture:
     return Picture("idea-chains", "", "", "", draw, size=(9.6, 3.5))
 
 
-def walk(log_density, start: jax.Array) -> jax.Array:
-    """Chains `[chains, PATH, 2]` of HMC, with a step size that warm-up has adapted."""
+def walk(log_density, start: jax.Array, kernel: Kernel) -> jax.Array:
+    """Chains `[chains, PATH, 2]`, with a step size that warm-up has adapted."""
     draws = sample(
         jr.key(6),
         log_density,
         start,
         num_draws=PATH,
         num_warmup=200,
-        num_leapfrogs=LEAPFROGS,
+        kernel=kernel,
         step_size=0.2,
     )
     return jax.numpy.asarray(draws.positions)
