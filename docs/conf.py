@@ -43,6 +43,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "tiltflow"
 html_static_path = ["_static"]
 html_css_files = ["tiltflow.css"]

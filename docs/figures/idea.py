@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from matplotlib.axes import Axes
@@ -85,10 +86,12 @@ def chains(toy: Toy) -> Picture:
     local = HMC(num_leapfrogs=LEAPFROGS)
     jumps = Mixture((local, Independence()), weights=(0.8, 0.2))
     u = walk(model.latent_log_densities, start, jumps)
-    y = walk(data_space_log_density(model), data_space_start(model, start), local)
-    to_data = jax.vmap(model.backbone.units.decode)
-    pushed = np.asarray(jax.vmap(jax.vmap(model.backbone.push))(u))
-    walked = np.asarray(jax.vmap(to_data)(y))
+    walked = walk(
+        data_space_log_density(model, of_data=True),
+        data_space_start(model, start, of_data=True),
+        local,
+    )
+    pushed = np.asarray(jax.vmap(jax.vmap(model.backbone.push))(jnp.asarray(u)))
     print(f"clouds that a chain of {PATH} draws visits, mean of {CHAINS} chains:")
     print(f"latent space {visited(pushed):.1f}, data space {visited(walked):.1f} of {CLOUDS}")
 
@@ -96,7 +99,7 @@ def chains(toy: Toy) -> Picture:
         latent, travels, stays = figure.subplots(1, 3)
         bare(latent, "latent space: it walks and jumps", 3.6)
         shade(latent, np.exp(pi - pi.max()), shades(palette.MUTED), 3.6)
-        path(latent, np.asarray(u[0]), palette.TILTED)
+        path(latent, u[0], palette.TILTED)
         bare(travels, "the same chain, pushed to data")
         shade(travels, np.exp(p - p.max()), shades(palette.MUTED))
         path(travels, pushed[0], palette.TILTED)
@@ -107,7 +110,7 @@ def chains(toy: Toy) -> Picture:
     return Picture("idea-chains", "", "", "", draw, size=(9.6, 3.5))
 
 
-def walk(log_density, start: jax.Array, kernel: Kernel) -> jax.Array:
+def walk(log_density, start: jax.Array, kernel: Kernel) -> np.ndarray:
     """Chains `[chains, PATH, 2]`, with a step size that warm-up has adapted."""
     draws = sample(
         jr.key(6),
@@ -118,7 +121,7 @@ def walk(log_density, start: jax.Array, kernel: Kernel) -> jax.Array:
         kernel=kernel,
         step_size=0.2,
     )
-    return jax.numpy.asarray(draws.positions)
+    return np.asarray(draws.positions)
 
 
 def path(axes: Axes, points: np.ndarray, colour: str) -> None:

@@ -1,25 +1,30 @@
 """Every Python block of README and docs runs, page by page; every command in them parses.
 
 The blocks of a page share one namespace and an empty folder in which `runs/digits` is a model
-that has learned nothing. What would take minutes is made small: `tiltflow.fit` here, other
-things by a block that a page hides in an HTML comment.
+that has learned next to nothing. What would take minutes is made small by `small`: the pages
+themselves say what a user would.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-import jax
 import pytest
 from pages import ROOT, commands, pages, python
 
 import tiltflow
+import tiltflow.normalizer.log_normalizer as log_normalizer
+from tiltflow import learning
 from tiltflow.cli.main import app
 from tiltflow.evaluation.chains import SamplingSettings
-from tiltflow.learning import BackboneSettings, TiltSettings, fit_backbone, fit_tilt
+from tiltflow.learning import BackboneSettings, TiltSettings
+from tiltflow.normalizer.annealed import LadderSettings
+from tiltflow.settings import ModelSettings
 
 TINY = tiltflow.Settings(
+    model=ModelSettings(blocks=1, flow_width=8, tilt_width=16, tilt_depth=1),
     backbone=BackboneSettings(steps=250),
     tilt=TiltSettings(steps=20, particles=128, bank=2_000),
-    sampling=SamplingSettings(chains=8, draws=20, warmup=30, exact_draws=10_000),
+    sampling=SamplingSettings(chains=32, draws=20, warmup=30, exact_draws=10_000),
 )
 WITH_PYTHON = [page for page in pages() if python(page.read_text())]
 WITH_COMMANDS = [page for page in pages() if commands(page.read_text(), "tiltflow")]
@@ -36,22 +41,37 @@ def digits():
 
 
 @pytest.fixture
-def namespace(digits, tmp_path, monkeypatch):
-    """Where a page's blocks run."""
+def small(digits, monkeypatch):
+    """`fit` returns the digits' model, learners take a few steps, log Z needs no ladder."""
 
     def fit(data, settings=None, *, seed=0):
-        assert data.name == "digits"
-        assert settings is None
-        assert seed == 0
+        assert (data.name, settings, seed) == ("digits", None, 0)
         return digits
 
+    def fit_backbone(flow, train, val, settings, **rest):
+        return backbone(flow, train, val, replace(settings, steps=250), **rest)
+
+    def fit_tilt(flow, tilt, train, val, settings, **rest):
+        few = replace(settings, steps=40, particles=128, bank=2_000)
+        return tilted(flow, tilt, train, val, few, **rest)
+
+    def normalizer(model, **rest):
+        few = {"settings": LadderSettings(tolerance=100.0), "exact_draws": 20_000}
+        return log_normalizer.log_normalizer(model, **few | rest)
+
+    backbone, tilted = learning.fit_backbone, learning.fit_tilt
+    monkeypatch.setattr(tiltflow, "fit", fit)
+    monkeypatch.setattr(tiltflow, "log_normalizer", normalizer)
+    monkeypatch.setattr(learning, "fit_backbone", fit_backbone)
+    monkeypatch.setattr(learning, "fit_tilt", fit_tilt)
+
+
+@pytest.fixture
+def namespace(small, digits, tmp_path, monkeypatch):
+    """Where a page's blocks run."""
     digits.model.save(tmp_path / "runs" / "digits" / "model")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tiltflow, "fit", fit)
-    monkeypatch.setattr(tiltflow.learning, "fit_backbone", fit_backbone)  # undone with the page
-    monkeypatch.setattr(tiltflow.learning, "fit_tilt", fit_tilt)
-    yield {"__name__": "__page__"}
-    jax.clear_caches()
+    return {"__name__": "__page__"}
 
 
 def run(page: str, names: dict, where: str) -> None:

@@ -74,6 +74,7 @@ def test_any_network_is_zero_at_the_start():
         np.testing.assert_array_equal(jax.vmap(tilt)(y, jr.split(jr.key(4), 8)), 0.0)
 
 
+@pytest.mark.slow  # the documentation's page learns one in every run
 def test_a_network_of_equinox_is_learned(problem):
     tilt, judgement, _ = learn(problem, NetworkTilt(mlp()))
     check_gain(judgement)
