@@ -22,6 +22,7 @@ import safetensors.numpy
 
 from tiltflow import latent
 from tiltflow._version import __version__
+from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError, UnsoundModel
 from tiltflow.mcmc import catalogue
@@ -31,6 +32,7 @@ from tiltflow.mcmc.pilot import Choice
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading
 from tiltflow.spec import ModelSpec, named_arrays
+from tiltflow.spec_vae import VAESpec
 from tiltflow.tilted import TiltedModel
 
 FORMAT = 1
@@ -44,14 +46,14 @@ class FittedModel:
 
     Attributes:
         model: the mathematics (`tilted.py`).
-        spec: its architecture.
+        spec: its architecture; None if there is a function of the user's own in it.
         log_z: in nats, with its interval.
         integers: whether the data were integers, which are dequantised before they are scored.
         step_size, leapfrogs: of the latent chains, as tuned on this model.
     """
 
     model: TiltedModel
-    spec: ModelSpec
+    spec: ModelSpec | VAESpec | None
     log_z: LogZ
     integers: bool
     step_size: float
@@ -63,7 +65,8 @@ class FittedModel:
         """Log p of each row of `x` (`[rows, *data_shape]`), in nats, data units; `[rows]`.
 
         Integers get the mean over `draws` dequantisations, which bounds their log-probability
-        from below. The error of log Z is common to all rows: it shifts them together.
+        from below; of a generator it is the mean over draws of the encoder too, a lower bound.
+        The error of log Z is common to all rows: it shifts them together.
 
         Args:
             x: the rows.
@@ -150,7 +153,7 @@ class FittedModel:
         rows = np.zeros((_room(number), *latent_shape), u.dtype)
         rows[:number] = u.reshape(number, *latent_shape)
         x = np.asarray(_push(self.model.backbone, jnp.asarray(rows)))[:number]
-        x = x.reshape(*batch, *self.spec.data_shape)
+        x = x.reshape(*batch, *self.model.backbone.data_shape)
         return self.round(x)
 
     def round(self, x: np.ndarray) -> np.ndarray:
@@ -161,17 +164,17 @@ class FittedModel:
         units = self.model.backbone.units
         if isinstance(units, Gaussianise):
             return np.clip(x, float(units.low), float(units.low) + units.levels - 1)
-        if isinstance(units, Logit):
+        if isinstance(units, Logit | Scale):
             return np.clip(x, float(units.low), float(units.high) - 1)
         return x
 
     def check_rows(self, x: Any) -> np.ndarray:
         """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model."""
         x = np.asarray(x, np.float32)
-        if x.shape[1:] != self.spec.data_shape or x.ndim == 0:
+        if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
             raise InputError(
-                f"rows of shape {x.shape[1:]}; expected {self.spec.data_shape}, the shape of the "
-                f"data that this model was fitted to"
+                f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "
+                f"shape of the data that this model was fitted to"
             )
         if self.integers and np.any(x != np.floor(x)):
             raise InputError(
@@ -182,19 +185,25 @@ class FittedModel:
 
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
         x = self.check_rows(x)
-        keys = jr.split(jr.key(seed), draws if self.integers else 1)
+        vary = self.integers or self.model.backbone.embeds_at_random
+        keys = jr.split(jr.key(seed), draws if vary else 1)
         total = np.zeros(len(x))
         for key in keys:
             noisy = dequantise(key, jnp.asarray(x)) if self.integers else jnp.asarray(x)
-            total += np.asarray(_log_prob(self.model, noisy, tilted), np.float64)
+            total += np.asarray(_log_prob(self.model, noisy, key, tilted), np.float64)
         return total / len(keys)
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `weights.safetensors` into `folder`, made if need be.
 
         Raises:
-            InputError: the disk refuses.
+            InputError: the disk refuses, or the backbone is a function of the user's own.
         """
+        if self.spec is None:
+            raise InputError(
+                "a model with a function of your own in it cannot be saved: a folder holds numbers "
+                "only; keep the function, and save the tilt's arrays"
+            )
         folder = Path(folder)
         with atomic.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -230,7 +239,7 @@ def load_model(folder: str | Path) -> FittedModel:
             f"{folder / CONFIG} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
             f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
         )
-    spec = ModelSpec.from_dict(config.get("model"))
+    spec = _spec(config.get("model"))
     model = _filled(spec.skeleton(), folder / WEIGHTS)
     try:
         sampler = config["sampler"]
@@ -242,6 +251,17 @@ def load_model(folder: str | Path) -> FittedModel:
             f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
     return FittedModel(model, spec, log_z, integers, step_size, leapfrogs)
+
+
+def _spec(values: Any) -> ModelSpec | VAESpec:
+    """The specification in a folder; one without a kind is of a coupling flow."""
+    if isinstance(values, dict) and "kind" in values:
+        if values["kind"] != VAESpec.kind:
+            raise InputError(
+                f"the model is of kind {values['kind']!r:.50}; expected {VAESpec.kind!r}, or none"
+            )
+        return VAESpec.from_dict(values)
+    return ModelSpec.from_dict(values)
 
 
 def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
@@ -280,6 +300,13 @@ def _push(backbone: Any, u: jax.Array) -> jax.Array:
 
 
 @eqx.filter_jit
-def _log_prob(model: TiltedModel, x: jax.Array, tilted: bool) -> jax.Array:
-    one = (lambda x: model.log_prob(x, 0.0)) if tilted else model.backbone.log_prob
-    return jax.lax.map(one, x, batch_size=PART)
+def _log_prob(model: TiltedModel, x: jax.Array, key: jax.Array, tilted: bool) -> jax.Array:
+    backbone = model.backbone
+
+    def one(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        c, log_weight = backbone.embed(*row)
+        log_q = backbone.log_prob_coordinates(c) + log_weight
+        return log_q + model.tilt(c) if tilted else log_q
+
+    keys = jr.split(jr.fold_in(key, 1), len(x))
+    return jax.lax.map(one, (x, keys), batch_size=PART)

@@ -4,5 +4,6 @@ from tiltflow.tilts.base import Frozen, Tilt
 from tiltflow.tilts.given import GivenTilt
 from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
+from tiltflow.tilts.select import OfData, OfLatent, Sum
 
-__all__ = ["Frozen", "GivenTilt", "MLPTilt", "NetworkTilt", "Tilt"]
+__all__ = ["Frozen", "GivenTilt", "MLPTilt", "NetworkTilt", "OfData", "OfLatent", "Sum", "Tilt"]
