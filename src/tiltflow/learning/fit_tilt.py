@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
@@ -53,11 +55,13 @@ def fit_tilt(
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
-        InputError: settings that cannot work, or a first tilt that is out of reach.
+        InputError: settings that cannot work, a tilt that is no `Tilt` or has no gradient, or a
+            first tilt that is out of reach.
         Interrupted: the keeper was asked to stop.
     """
     keeper = keeper or KeepsNothing()
     settings.check()
+    _checked(tilt, backbone)
     train = train.through(backbone)
     stage = STAGES[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
@@ -141,6 +145,26 @@ def fit_tilt(
     )
     best = eqx.tree_at(lambda t: t.level, best, best.level + best_judgement.level)
     return best, best_judgement, state
+
+
+def _checked(tilt: Tilt, backbone: Backbone) -> None:
+    """Raises InputError for what cannot be learned as a tilt."""
+    if not isinstance(tilt, Tilt):
+        raise InputError(
+            f"the tilt is a {type(tilt).__name__}; expected a tiltflow.tilts.Tilt: wrap a network "
+            f"of your own in tiltflow.tilts.NetworkTilt"
+        )
+    c = jr.normal(jr.key(0), (8, backbone.dim))
+    parameters, frozen = freeze(tilt)
+    f, pull_back = jax.vjp(lambda p: jax.vmap(eqx.combine(p, frozen))(c), parameters)
+    if f.shape != (8,):
+        raise InputError(f"the tilt of one example has shape {f.shape[1:]}; expected a scalar")
+    gradient = jax.tree.leaves(pull_back(jr.normal(jr.key(1), (8,))))
+    if not any(jnp.any(leaf != 0) for leaf in gradient):
+        raise InputError(
+            "the tilt has no gradient in its parameters, so that it would stay as it is; expected "
+            "one: a network that is zero by itself goes into NetworkTilt with gate=1"
+        )
 
 
 def _health(
