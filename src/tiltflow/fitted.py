@@ -36,6 +36,7 @@ from tiltflow.tilted import TiltedModel
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 PART = 4096  # examples at a time
+FEWEST_SCORED = 256  # rows a program scores: fewer are filled up, so that one program does for all
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,12 @@ class FittedModel:
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
         x = self.check_rows(x)
         keys = jr.split(jr.key(seed), draws if self.integers else 1)
+        rows = np.zeros((max(_room(len(x)), FEWEST_SCORED), *x.shape[1:]), np.float32)
+        rows[: len(x)] = x
         total = np.zeros(len(x))
         for key in keys:
-            noisy = dequantise(key, jnp.asarray(x)) if self.integers else jnp.asarray(x)
-            total += np.asarray(_log_prob(self.model, noisy, tilted), np.float64)
+            noisy = dequantise(key, jnp.asarray(rows)) if self.integers else jnp.asarray(rows)
+            total += np.asarray(_log_prob(self.model, noisy, tilted), np.float64)[: len(x)]
         return total / len(keys)
 
     def save(self, folder: str | Path) -> None:
@@ -198,19 +201,21 @@ class FittedModel:
         folder = Path(folder)
         with atomic.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(self.model).items()}
+        config, arrays = self.to_plain()
         atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
-        atomic.write_json(
-            folder / CONFIG,
-            {
-                "format": FORMAT,
-                "tiltflow": __version__,
-                "model": self.spec.to_dict(),
-                "integers": self.integers,
-                "log_z": self.log_z.to_dict(),
-                "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
-            },
-        )
+        atomic.write_json(folder / CONFIG, config)
+
+    def to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The model as plain values and named arrays, for `from_plain`: what a folder holds."""
+        config = {
+            "format": FORMAT,
+            "tiltflow": __version__,
+            "model": self.spec.to_dict(),
+            "integers": self.integers,
+            "log_z": self.log_z.to_dict(),
+            "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
+        }
+        return config, {name: np.asarray(leaf) for name, leaf in named_arrays(self.model).items()}
 
 
 def load_model(folder: str | Path) -> FittedModel:
@@ -225,13 +230,25 @@ def load_model(folder: str | Path) -> FittedModel:
     """
     folder = Path(folder)
     config = reading.read_json(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise InputError(
-            f"{folder / CONFIG} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
-            f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
-        )
+    _check_format(config, folder / CONFIG)
+    try:
+        arrays = safetensors.numpy.load(reading.read_bytes(folder / WEIGHTS))
+    except (safetensors.SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{folder / WEIGHTS} is damaged ({error}): fit the model again") from None
+    return from_plain(config, arrays, folder)
+
+
+def from_plain(
+    config: dict[str, Any], arrays: dict[str, np.ndarray], where: Path = Path()
+) -> FittedModel:
+    """The model that `FittedModel.to_plain` has taken apart; `where` is named in messages.
+
+    Raises:
+        InputError, UnsoundModel: as `load_model`.
+    """
+    _check_format(config, where / CONFIG)
     spec = ModelSpec.from_dict(config.get("model"))
-    model = _filled(spec.skeleton(), folder / WEIGHTS)
+    model = _filled(spec.skeleton(), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
         step_size, leapfrogs = float(sampler["step_size"]), int(sampler["leapfrogs"])
@@ -239,18 +256,23 @@ def load_model(folder: str | Path) -> FittedModel:
         integers = bool(config["integers"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
+            f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
     return FittedModel(model, spec, log_z, integers, step_size, leapfrogs)
 
 
-def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
-    """The skeleton with the arrays in the file at `path`."""
+def _check_format(config: dict[str, Any], path: Path) -> None:
+    """Raises InputError for a format that this version cannot read."""
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
+            f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
+        )
+
+
+def _filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> TiltedModel:
+    """The skeleton with `arrays`, which come from `path`."""
     expected = named_arrays(skeleton)
-    try:
-        arrays = safetensors.numpy.load(reading.read_bytes(path))
-    except (safetensors.SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}): fit the model again") from None
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))[0]
         raise InputError(
@@ -270,7 +292,7 @@ def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
 
 
 def _room(number: int) -> int:
-    """Rows to push for so many, of few different sizes, so that few programs are compiled."""
+    """Rows to push or score for so many, of few different sizes, so that few programs are compiled."""
     return min(2 ** max(number - 1, 0).bit_length(), -(-number // PART) * PART or 1)
 
 
