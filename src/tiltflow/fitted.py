@@ -292,7 +292,7 @@ def _filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) ->
 
 
 def _room(number: int) -> int:
-    """Rows to push or score for so many, of few different sizes, so that few programs are compiled."""
+    """Rows to push or score for so many: few different sizes, so few programs."""
     return min(2 ** max(number - 1, 0).bit_length(), -(-number // PART) * PART or 1)
 
 

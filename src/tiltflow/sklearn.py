@@ -224,9 +224,7 @@ class TiltedOutlierDetector(OutlierMixin, TiltedDensity):
             InputError: as `TiltedDensity.fit`, or a contamination out of range.
         """
         if not 0 < self.contamination <= 0.5:
-            raise InputError(
-                f"contamination is {self.contamination}; expected a share in (0, 0.5]"
-            )
+            raise InputError(f"contamination is {self.contamination}; expected a share in (0, 0.5]")
         super().fit(X, y)
         self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
         return self
