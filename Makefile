@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/digits
 
-.PHONY: run test check format clean
+.PHONY: run test check format dist clean
 
 run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/report.html
 	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
@@ -19,6 +19,9 @@ check: .venv/ready  ## lint and types
 format: .venv/ready  ## put the code into its house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: .venv/ready  ## wheel and sdist, installed into empty environments, their command run
+	.ci/dist $(BIN)/python
 
 clean:
 	rm -rf .venv build dist

@@ -35,7 +35,9 @@ else:
     small = tiltflow.Settings(
         model=ModelSettings(blocks=1, flow_width=16, tilt_width=32),
         backbone=BackboneSettings(steps=250),
-        tilt=TiltSettings(steps=300, particles=512, bank=2_000, rate=5e-3, memory=0.98, judge_every=1),
+        tilt=TiltSettings(
+            steps=300, particles=512, bank=2_000, rate=5e-3, memory=0.98, judge_every=1
+        ),
         sampling=SamplingSettings(chains=16, draws=200, exact_draws=10_000),
     )
     fitted = tiltflow.fit(tiltflow.Dataset("moons", x.astype(np.float32), False), small).model
