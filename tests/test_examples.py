@@ -11,6 +11,7 @@ import jax
 import jax.random as jr
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import tiltflow
 
@@ -47,6 +48,13 @@ def test_outliers(tmp_path):
     assert all(0.9 < area <= 1 for area in areas)  # zeros are easily told from the others
 
 
+def sharpen(weights):
+    """Make f six times as large: then p differs from q by more than chance."""
+    arrays = safetensors.numpy.load(weights.read_bytes())
+    arrays["tilt.layers.2.weight"] *= 6
+    weights.write_bytes(safetensors.numpy.save(arrays))
+
+
 def agree(found):
     """Whether means, each with its standard error, are all within 5 joint ones of each other."""
     return all(
@@ -56,7 +64,8 @@ def agree(found):
 
 
 def test_other_samplers_agree_with_ours(tmp_path):
-    shutil.copytree(SAVED, tmp_path / "run" / "model")
+    folder = shutil.copytree(SAVED, tmp_path / "run" / "model")
+    sharpen(folder / "weights.safetensors")
     lines = printed("other_samplers.py", tmp_path, "run")
     told = [re.search(r"mean f +(\S+) ± (\S+)", line) for line in lines]
     found = [(float(one[1]), float(one[2])) for one in told if one]
@@ -67,7 +76,7 @@ def test_other_samplers_agree_with_ours(tmp_path):
     assert agree(found)
 
     # A sampler that left f out would draw from the backbone.
-    model = tiltflow.load_model(SAVED).model
+    model = tiltflow.load_model(folder).model
     u = jr.normal(jr.key(0), (16, 50, 3))
     f = np.asarray(jax.vmap(jax.vmap(lambda u: model.tilt(model.backbone.coordinates(u))))(u))
     error = f.mean(axis=1).std(ddof=1) / 4

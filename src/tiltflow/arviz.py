@@ -6,6 +6,9 @@ groups `posterior` and `sample_stats`, and both write NetCDF with `.to_netcdf(pa
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,28 +91,16 @@ def _scalars(draws: Draws | StoredDraws) -> dict[str, float | int]:
 
 def _built(posterior: dict[str, Any], statistics: dict[str, Any], about: dict[str, Any]) -> Any:
     """By `from_dict`, whose signature is all that differs between the two lines."""
-    try:
-        import arviz_base
-    except ImportError:
-        arviz = _first_line()
-        return arviz.from_dict(
-            posterior=posterior, sample_stats=statistics, posterior_attrs=about,
-            sample_stats_attrs=about,
-        )  # fmt: skip
-    groups = {"posterior": posterior, "sample_stats": statistics}
-    return arviz_base.from_dict(groups, attrs=dict.fromkeys(groups, about))
-
-
-def _first_line() -> Any:
-    """ArviZ 0.x, without its advice to move on to 1.x."""
-    import warnings
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            import arviz
-    except ImportError:
+    if find_spec("arviz") is None:
         raise InputError(
             "ArviZ is not installed; expected its 0.x or 1.x line: pip install 'tiltflow[arviz]'"
-        ) from None
-    return arviz
+        )
+    groups = {"posterior": posterior, "sample_stats": statistics}
+    if find_spec("arviz_base") is not None:
+        attributes = dict.fromkeys(groups, about)
+        return import_module("arviz_base").from_dict(groups, attrs=attributes)
+    with warnings.catch_warnings():  # 0.x advises to move on to 1.x
+        warnings.simplefilter("ignore", FutureWarning)
+        arviz = import_module("arviz")
+    attributes = {f"{name}_attrs": about for name in groups}
+    return arviz.from_dict(**groups, **attributes)

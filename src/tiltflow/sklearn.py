@@ -22,7 +22,7 @@ from tiltflow import experiment
 from tiltflow.data import Dataset, Splits
 from tiltflow.data.checks import checked
 from tiltflow.errors import InputError
-from tiltflow.fitted import FittedModel, from_plain
+from tiltflow.fitted import from_plain
 from tiltflow.normalizer import LogZ
 from tiltflow.settings import Settings, suited
 
@@ -87,7 +87,7 @@ class TiltedDensity(DensityMixin, BaseEstimator):
             InputError: settings or data that cannot work, as a constant column among continuous
                 ones; a `ValueError`, as what scikit-learn raises for other data.
         """
-        table = validate_data(self, X, ensure_min_samples=FEWEST_ROWS)
+        table = self._table(X, ensure_min_samples=FEWEST_ROWS)
         values, integers = checked(table, "X", integers=self.integers, fewest=FEWEST_ROWS)
         random = check_random_state(self.random_state)
         parts = self._parts(len(values), random)
@@ -112,9 +112,11 @@ class TiltedDensity(DensityMixin, BaseEstimator):
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Log-density of each row of `X`, in nats, in the units of `X`; `[rows]`."""
         check_is_fitted(self)
-        return self.model_.log_prob(validate_data(self, X, reset=False))
+        return self.model_.log_prob(self._table(X, reset=False))
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:
+    def score(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X: ArrayLike, y: Any = None
+    ) -> float:
         """The mean of `score_samples`, which `GridSearchCV` maximises; `y` is not looked at."""
         return float(np.mean(self.score_samples(X)))
 
@@ -135,6 +137,11 @@ class TiltedDensity(DensityMixin, BaseEstimator):
             CHAINS, -(-n_samples // CHAINS), warmup=WARMUP, thin=THIN, seed=random.randint(2**31)
         )
         return x.swapaxes(0, 1).reshape(-1, x.shape[-1])[:n_samples]
+
+    def _table(self, X: Any, **settings: Any) -> np.ndarray:
+        """`X` as scikit-learn checks it."""
+        table: Any = validate_data(self, X, **settings)
+        return table
 
     def _settings(self, rows: int, columns: int) -> Settings:
         """`settings`, or what suits the data, with what the other parameters say on top."""
@@ -163,10 +170,8 @@ class TiltedDensity(DensityMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """The state, with the model as plain values and arrays."""
-        state: dict[str, Any] = {**super().__getstate__()}
-        if isinstance(state.get("model_"), FittedModel):
-            state["model_"] = self.model_.to_plain()
-        return state
+        state: Any = super().__getstate__()
+        return state | {"model_": self.model_.to_plain()} if "model_" in state else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Put the model together again."""
