@@ -1,19 +1,17 @@
 """From a data set to a trusted model: backbone, tilt, chains, log Z, verdict.
 
 `fit` is what `tiltflow fit` runs. Everything random comes from its one seed, and nothing
-depends on the clock, so that the same seed gives the same numbers on the same machine.
+depends on the clock, so that the same seed gives the same numbers on the same machine, however
+often the fit was interrupted and gone on with.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from tiltflow.backbones import fit_units
 from tiltflow.data import Dataset, Splits, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.chains import fresh_chains
@@ -21,12 +19,14 @@ from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel
-from tiltflow.learning import Rows, fit_backbone, fit_tilt
+from tiltflow.learning import Rows, fit_tilt
+from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
+from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited
-from tiltflow.spec import specify
 from tiltflow.tilted import TiltedModel
 
 KEYS = ("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence")
@@ -60,6 +60,7 @@ def fit(
     seed: int = 0,
     parts: Splits | None = None,
     listen: Callable[..., Any] = lambda phase, event, **fields: None,
+    keeper: Keeper | None = None,
 ) -> Result:
     """Fit a tilted flow to `data` and say how far to trust it.
 
@@ -69,51 +70,61 @@ def fit(
         seed: of everything random but the split.
         parts: training, validation and test rows; None: as `tiltflow.data.split` has them.
         listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
+        keeper: of the states of backbone and tilt, and asked for them first; chains, which
+            follow from the tilt, are begun again.
 
     Raises:
         InputError: data or settings that cannot work.
+        Interrupted: the keeper was asked to stop.
     """
-    started = time.monotonic()
+    keeper = keeper or KeepsNothing()
     parts = split(data.rows, name=data.name) if parts is None else parts
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
     settings.check(seed)
     keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
     ladder_key = jr.fold_in(jr.key(seed), 1)
-    units = fit_units(
-        settings.model.units,
+    units = units_for(
+        settings.model,
         data.values[parts.train],
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
     )
     train, val, test = (
-        Rows(jnp.asarray(data.values[index]), units, data.integers)
+        Rows(in_little_memory(data.values[index], integers=data.integers), units, data.integers)
         for index in (parts.train, parts.val, parts.test)
     )
-    sizes = {k: v for k, v in vars(settings.model).items() if k != "units"}
-    spec = specify(units, **sizes)
-
-    flow, nll_val = fit_backbone(
-        spec.flow(units, key=keys["flow"]),
-        train,
-        val,
-        settings.backbone,
-        key=keys["backbone"],
-        listen=listen,
+    spec = specification(settings.model, units)
+    backbone = begin_backbone(spec, units, key=keys["flow"])
+    backbone, found = _stage(
+        keeper,
+        "backbone",
+        backbone,
+        lambda: learn_backbone(
+            backbone, train, val, settings, key=keys["backbone"], listen=listen, keeper=keeper
+        ),
     )
-    backbone_done = time.monotonic()
-    tilt, judgement, _ = fit_tilt(
-        flow,
-        spec.tilt(key=keys["tilt"]),
-        train,
-        val,
-        settings.tilt,
-        key=keys["learn"],
-        listen=listen,
-    )
-    model = TiltedModel(flow, tilt)
-    tilt_done = time.monotonic()
+    nll_val, backbone_ended = found["value"], found["ended"]
+    tilt = spec.tilt(key=keys["tilt"])
+    (tilt, judgement), found = _stage(
+        keeper,
+        "tilt",
+        (tilt, Judgement.nothing()),
+        lambda: (
+            fit_tilt(
+                backbone, tilt, train, val, settings.tilt, key=keys["learn"], listen=listen,
+                keeper=keeper,
+            )[:2],
+            None,
+        ),
+    )  # fmt: skip
+    tilt_ended = found["ended"]
+    model = TiltedModel(backbone, tilt)
 
-    draws = fresh_chains(model, settings.sampling, keys["chains"], listen)
+    def hear(phase: str, event: str, **fields: Any) -> None:
+        listen(phase, event, **fields)
+        keeper.listen()
+
+    draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
     mixed = mixing(draws)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = from_values(f_backbone, draws.summaries["f"])
@@ -121,7 +132,7 @@ def fit(
         log_z = log_normalizer(model, key=ladder_key, draws=np.asarray(draws.positions))
     scores = score(model, test, keys["score"])
     found = likelihood(scores, log_z)
-    sampling_done = time.monotonic()
+    sampling_ended = keeper.clock()
 
     fitted = FittedModel(
         model, spec, log_z, data.integers, float(draws.step_size), settings.sampling.leapfrogs
@@ -148,15 +159,30 @@ def fit(
         "verdict": mixed.verdict(_checks(log_z, judgement, found.gain)),
         "seed": seed,
         "seconds": {
-            "backbone": round(backbone_done - started, 2),
-            "tilt": round(tilt_done - backbone_done, 2),
-            "sampling": round(sampling_done - tilt_done, 2),
-            "total": round(time.monotonic() - started, 2),
+            "backbone": round(backbone_ended, 2),
+            "tilt": round(tilt_ended - backbone_ended, 2),
+            "sampling": round(sampling_ended - tilt_ended, 2),
+            "total": round(keeper.clock(), 2),
         },
     }
     metrics["backbone"]["nll_val"] = nll_val
     metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
     return Result(fitted, metrics, evidence)
+
+
+def _stage(
+    keeper: Keeper, name: str, like: Any, run: Callable[[], tuple[Any, float | None]]
+) -> tuple[Any, dict[str, Any]]:
+    """The result of a stage, as it was found or as `run` makes it: a pytree, and a number.
+
+    Beside the pytree are `value`, the number, and `ended`, the keeper's clock at the end.
+    """
+    if (found := keeper.finished(name, like)) is not None:
+        return found
+    tree, value = run()
+    plain = {"value": value, "ended": keeper.clock()}
+    keeper.finish(name, tree, plain)
+    return tree, plain
 
 
 def _likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:

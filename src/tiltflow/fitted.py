@@ -22,6 +22,7 @@ import safetensors.numpy
 
 from tiltflow import latent
 from tiltflow._version import __version__
+from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError, UnsoundModel
 from tiltflow.mcmc import catalogue
@@ -31,6 +32,7 @@ from tiltflow.mcmc.pilot import Choice
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading
 from tiltflow.spec import ModelSpec, named_arrays
+from tiltflow.spec_vae import VAESpec
 from tiltflow.tilted import TiltedModel
 
 FORMAT = 1
@@ -45,14 +47,14 @@ class FittedModel:
 
     Attributes:
         model: the mathematics (`tilted.py`).
-        spec: its architecture.
+        spec: its architecture; None if there is a function of the user's own in it.
         log_z: in nats, with its interval.
         integers: whether the data were integers, which are dequantised before they are scored.
         step_size, leapfrogs: of the latent chains, as tuned on this model.
     """
 
     model: TiltedModel
-    spec: ModelSpec
+    spec: ModelSpec | VAESpec | None
     log_z: LogZ
     integers: bool
     step_size: float
@@ -64,7 +66,8 @@ class FittedModel:
         """Log p of each row of `x` (`[rows, *data_shape]`), in nats, data units; `[rows]`.
 
         Integers get the mean over `draws` dequantisations, which bounds their log-probability
-        from below. The error of log Z is common to all rows: it shifts them together.
+        from below; of a generator it is the mean over draws of the encoder too, a lower bound.
+        The error of log Z is common to all rows: it shifts them together.
 
         Args:
             x: the rows.
@@ -151,7 +154,7 @@ class FittedModel:
         rows = np.zeros((_room(number), *latent_shape), u.dtype)
         rows[:number] = u.reshape(number, *latent_shape)
         x = np.asarray(_push(self.model.backbone, jnp.asarray(rows)))[:number]
-        x = x.reshape(*batch, *self.spec.data_shape)
+        x = x.reshape(*batch, *self.model.backbone.data_shape)
         return self.round(x)
 
     def round(self, x: np.ndarray) -> np.ndarray:
@@ -162,17 +165,17 @@ class FittedModel:
         units = self.model.backbone.units
         if isinstance(units, Gaussianise):
             return np.clip(x, float(units.low), float(units.low) + units.levels - 1)
-        if isinstance(units, Logit):
+        if isinstance(units, Logit | Scale):
             return np.clip(x, float(units.low), float(units.high) - 1)
         return x
 
     def check_rows(self, x: Any) -> np.ndarray:
         """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model."""
         x = np.asarray(x, np.float32)
-        if x.shape[1:] != self.spec.data_shape or x.ndim == 0:
+        if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
             raise InputError(
-                f"rows of shape {x.shape[1:]}; expected {self.spec.data_shape}, the shape of the "
-                f"data that this model was fitted to"
+                f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "
+                f"shape of the data that this model was fitted to"
             )
         if self.integers and np.any(x != np.floor(x)):
             raise InputError(
@@ -183,30 +186,41 @@ class FittedModel:
 
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
         x = self.check_rows(x)
-        keys = jr.split(jr.key(seed), draws if self.integers else 1)
+        vary = self.integers or self.model.backbone.embeds_at_random
+        keys = jr.split(jr.key(seed), draws if vary else 1)
         rows = np.zeros((max(_room(len(x)), FEWEST_SCORED), *x.shape[1:]), np.float32)
         rows[: len(x)] = x
         total = np.zeros(len(x))
         for key in keys:
             noisy = dequantise(key, jnp.asarray(rows)) if self.integers else jnp.asarray(rows)
-            total += np.asarray(_log_prob(self.model, noisy, tilted), np.float64)[: len(x)]
+            scores = np.asarray(_log_prob(self.model, noisy, key, tilted), np.float64)
+            total += scores[: len(x)]
         return total / len(keys)
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `weights.safetensors` into `folder`, made if need be.
 
         Raises:
-            InputError: the disk refuses.
+            InputError: the disk refuses, or the backbone is a function of the user's own.
         """
+        config, arrays = self.to_plain()
         folder = Path(folder)
         with atomic.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        config, arrays = self.to_plain()
         atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
         atomic.write_json(folder / CONFIG, config)
 
     def to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """The model as plain values and named arrays, for `from_plain`: what a folder holds."""
+        """The model as plain values and named arrays, for `from_plain`: what a folder holds.
+
+        Raises:
+            InputError: the backbone is a function of the user's own.
+        """
+        if self.spec is None:
+            raise InputError(
+                "a model with a function of your own in it cannot be saved: a folder holds numbers "
+                "only; keep the function, and save the tilt's arrays"
+            )
         config = {
             "format": FORMAT,
             "tiltflow": __version__,
@@ -247,7 +261,7 @@ def from_plain(
         InputError, UnsoundModel: as `load_model`.
     """
     _check_format(config, where / CONFIG)
-    spec = ModelSpec.from_dict(config.get("model"))
+    spec = _spec(config.get("model"))
     model = _filled(spec.skeleton(), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
@@ -268,6 +282,17 @@ def _check_format(config: dict[str, Any], path: Path) -> None:
             f"{path} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
             f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
         )
+
+
+def _spec(values: Any) -> ModelSpec | VAESpec:
+    """The specification in a folder; one without a kind is of a coupling flow."""
+    if isinstance(values, dict) and "kind" in values:
+        if values["kind"] != VAESpec.kind:
+            raise InputError(
+                f"the model is of kind {values['kind']!r:.50}; expected {VAESpec.kind!r}, or none"
+            )
+        return VAESpec.from_dict(values)
+    return ModelSpec.from_dict(values)
 
 
 def _filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> TiltedModel:
@@ -302,6 +327,13 @@ def _push(backbone: Any, u: jax.Array) -> jax.Array:
 
 
 @eqx.filter_jit
-def _log_prob(model: TiltedModel, x: jax.Array, tilted: bool) -> jax.Array:
-    one = (lambda x: model.log_prob(x, 0.0)) if tilted else model.backbone.log_prob
-    return jax.lax.map(one, x, batch_size=PART)
+def _log_prob(model: TiltedModel, x: jax.Array, key: jax.Array, tilted: bool) -> jax.Array:
+    backbone = model.backbone
+
+    def one(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        c, log_weight = backbone.embed(*row)
+        log_q = backbone.log_prob_coordinates(c) + log_weight
+        return log_q + model.tilt(c) if tilted else log_q
+
+    keys = jr.split(jr.fold_in(key, 1), len(x))
+    return jax.lax.map(one, (x, keys), batch_size=PART)

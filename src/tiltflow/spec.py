@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
+from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import KINDS, Affine, Gaussianise, Histogram, Logit, Units
 from tiltflow.errors import InputError
 from tiltflow.tilted import TiltedModel
@@ -70,7 +71,8 @@ class ModelSpec:
     def skeleton(self) -> TiltedModel:
         """A model of the right shapes and of no particular values."""
         key = jr.key(0)
-        return TiltedModel(self.flow(self._units(), key=key), self.tilt(key=key))
+        units = units_skeleton(self.units, self.data_shape, self.levels)
+        return TiltedModel(self.flow(units, key=key), self.tilt(key=key))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -90,14 +92,7 @@ class ModelSpec:
                 f"the model's specification is {values!r:.200}; expected units, data_shape and "
                 f"otherwise only {', '.join(sorted(set(known) - {'units', 'data_shape'}))}"
             )
-        shape = values["data_shape"]
-        if not (
-            isinstance(shape, list)
-            and 1 <= len(shape) <= 3
-            and all(type(n) is int and n >= 1 for n in shape)
-        ):
-            raise InputError(f"data_shape is {shape!r:.100}; expected one to three sizes")
-        spec = cls(**{**values, "data_shape": tuple(shape)})
+        spec = cls(**{**values, "data_shape": checked_shape(values["data_shape"])})
         spec._check()
         return spec
 
@@ -111,14 +106,7 @@ class ModelSpec:
             "tilt_width": 1,
             "tilt_depth": 1,
         }
-        for name, least in counts.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise InputError(f"{name} is {value!r:.100}; expected a whole number >= {least}")
-        for name in ("flow_dropout", "tilt_dropout"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 <= value < 1:
-                raise InputError(f"{name} is {value!r:.100}; expected a number in [0, 1)")
+        check_numbers(self, counts, ("flow_dropout", "tilt_dropout"))
         wide = max(self.tilt_width, self.dim)
         size = (
             4 * self.dim * self.levels
@@ -126,41 +114,79 @@ class ModelSpec:
             + self.tilt_depth * self.tilt_width * wide
             + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
         )
-        if size > LARGEST:
-            raise InputError(
-                f"the model would have about {size:,} parameters; expected at most {LARGEST:,}: "
-                f"the file is damaged, or the settings are too large"
-            )
+        check_size(size)
 
-    def _units(self) -> Units:
-        shape, vector, scalar = self.data_shape, jnp.zeros(self.dim), jnp.zeros(())
-        if self.units == "gaussianise":
-            table = jnp.zeros((self.dim, self.levels))
-            return Gaussianise(data_shape=shape, low=scalar, below=table, above=table, mass=table)
-        if self.units == "histogram":
-            table, edges = (
-                jnp.zeros((self.dim, self.levels)),
-                jnp.zeros((self.dim, self.levels + 1)),
-            )
-            return Histogram(data_shape=shape, edges=edges, below=table, above=table, mass=table)
-        if self.units == "logit":
-            return Logit(
-                data_shape=shape, low=scalar, high=scalar, alpha=scalar, mean=vector, scale=vector
-            )
-        matrix = jnp.zeros((self.dim, self.dim))
-        return Affine(data_shape=shape, mean=vector, matrix=matrix, inverse=matrix, log_det=scalar)
+
+def checked_shape(shape: Any) -> tuple[int, ...]:
+    """The shape of data in a saved specification; InputError if it is none."""
+    if not (
+        isinstance(shape, list)
+        and 1 <= len(shape) <= 3
+        and all(type(n) is int and n >= 1 for n in shape)
+    ):
+        raise InputError(f"data_shape is {shape!r:.100}; expected one to three sizes")
+    return tuple(shape)
+
+
+def check_numbers(spec: Any, counts: dict[str, int], shares: tuple[str, ...]) -> None:
+    """InputError for the first of `counts` that is no whole number, of its least value or more.
+
+    And for the first of `shares` that is no number in [0, 1).
+    """
+    for name, least in counts.items():
+        value = getattr(spec, name)
+        if type(value) is not int or value < least:
+            raise InputError(f"{name} is {value!r:.100}; expected a whole number >= {least}")
+    for name in shares:
+        value = getattr(spec, name)
+        if type(value) not in (int, float) or not 0 <= value < 1:
+            raise InputError(f"{name} is {value!r:.100}; expected a number in [0, 1)")
+
+
+def check_size(size: int) -> None:
+    """InputError for a model of more parameters than a folder may ask for."""
+    if size > LARGEST:
+        raise InputError(
+            f"the model would have about {size:,} parameters; expected at most {LARGEST:,}: "
+            f"the file is damaged, or the settings are too large"
+        )
+
+
+def units_skeleton(kind: str, shape: tuple[int, ...], levels: int) -> Units:
+    """Units of the right shapes and of no particular values."""
+    dim = int(np.prod(shape))
+    vector, scalar = jnp.zeros(dim), jnp.zeros(())
+    if kind == "scale":
+        return Scale(data_shape=shape, mean=scalar, scale=scalar, low=scalar, high=scalar)
+    if kind == "gaussianise":
+        table = jnp.zeros((dim, levels))
+        return Gaussianise(data_shape=shape, low=scalar, below=table, above=table, mass=table)
+    if kind == "histogram":
+        table, edges = jnp.zeros((dim, levels)), jnp.zeros((dim, levels + 1))
+        return Histogram(data_shape=shape, edges=edges, below=table, above=table, mass=table)
+    if kind == "logit":
+        return Logit(
+            data_shape=shape, low=scalar, high=scalar, alpha=scalar, mean=vector, scale=vector
+        )
+    matrix = jnp.zeros((dim, dim))
+    return Affine(data_shape=shape, mean=vector, matrix=matrix, inverse=matrix, log_det=scalar)
+
+
+def units_kind(units: Units) -> tuple[str, int]:
+    """The kind that `units_skeleton` takes, and the levels."""
+    if isinstance(units, Scale):
+        return "scale", 0
+    if isinstance(units, Gaussianise):
+        return "gaussianise", units.levels
+    if isinstance(units, Histogram):
+        return "histogram", units.levels
+    return ("logit" if isinstance(units, Logit) else "whiten"), 0
 
 
 def specify(units: Units, **sizes: Any) -> ModelSpec:
     """The specification of a model over fitted `units`, with `sizes` as in `ModelSpec`."""
-    shape = units.data_shape
-    if isinstance(units, Gaussianise):
-        return ModelSpec("gaussianise", shape, units.levels, **sizes)
-    if isinstance(units, Histogram):
-        return ModelSpec("histogram", shape, units.levels, **sizes)
-    if isinstance(units, Logit):
-        return ModelSpec("logit", shape, **sizes)
-    return ModelSpec("whiten", shape, **sizes)
+    kind, levels = units_kind(units)
+    return ModelSpec(kind, units.data_shape, levels, **sizes)
 
 
 def named_arrays(model: TiltedModel) -> dict[str, jax.Array]:

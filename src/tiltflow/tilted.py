@@ -37,8 +37,8 @@ class TiltedModel(eqx.Module):
         return jax.vmap(self.latent_log_density)(u)
 
     def f(self, x: Float[Array, "..."]) -> Float[Array, ""]:
-        """The tilt at data x; the energy is -f(x)."""
-        return self.tilt(self.backbone.units.encode(x))
+        """The tilt at data x; the energy is -f(x). InputError if it reads a latent variable."""
+        return self.tilt(self.backbone.embed(x)[0])
 
     def log_prob(self, x: Float[Array, "..."], log_z: float | Array) -> Float[Array, ""]:
         """Log p(x) = f(x) + log q(x) - log Z, in nats, data units.
@@ -46,6 +46,10 @@ class TiltedModel(eqx.Module):
         Args:
             x: one example, `data_shape`; integers are to be dequantised first.
             log_z: from `tiltflow.normalizer`.
+
+        Raises:
+            InputError: the backbone is a generator: its density has bounds only
+                (`evaluation/likelihood.py`), or none.
         """
-        y, log_det = self.backbone.units.encode_and_log_det(x)
-        return self.tilt(y) + self.backbone.log_prob_coordinates(y) + log_det - log_z
+        c, log_weight = self.backbone.embed(x)
+        return self.tilt(c) + self.backbone.log_prob_coordinates(c) + log_weight - log_z

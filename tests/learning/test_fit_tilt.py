@@ -199,7 +199,7 @@ def test_a_runaway_is_not_kept_for_a_gain_that_it_does_not_have(problem, learner
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"learner": "gibbs"}, "learner 'gibbs'; expected persistent or population"),
+        ({"learner": "gibbs"}, "learner 'gibbs'; expected one of nce, nce"),
         ({"particles": 255}, "255 particles; expected an even number"),
         ({"particles": 2}, "2 particles; expected an even number of at least 4"),
     ],
@@ -210,7 +210,13 @@ def test_settings_that_cannot_work_are_input_errors(problem, wrong, expected):
         learn(problem, replace(QUICK, **wrong))
 
 
-def test_a_tilt_that_is_not_zero_is_an_input_error(problem, learned):
+def test_learning_goes_on_from_a_tilt_that_is_not_zero(problem, learned):
+    """Its particles are climbed to, and the first judgement is of it."""
     backbone, _, *rows = problem
-    with pytest.raises(InputError, match="the tilt is not zero; expected f = 0"):
-        learn((backbone, learned["population"][0], *rows), QUICK)
+    tilt, judgement = learned["population"][:2]
+    settings = replace(QUICK, steps=20, rate=1e-6)
+    _, again, _, events = learn((backbone, tilt, *rows), settings)
+    first = events.told("stage")[0]
+    assert first["gain_val"] == pytest.approx(float(judgement.gain_val), abs=0.1)
+    assert float(again.log_z) == pytest.approx(float(judgement.log_z), abs=0.15)
+    assert abs(float(judgement.log_z)) > 0.3  # power: that of f = 0 is 0

@@ -13,6 +13,7 @@ from tiltflow.learning import particles as parts
 from tiltflow.mcmc import hmc
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
+from tiltflow.tilts.base import freeze
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_the_step_size_follows_the_acceptance(acceptance, factor):
 
 def test_the_level_of_the_tilt_is_not_trained():
     tilt = MLPTilt(2, width=4, key=jr.key(7))
-    trained, rest = parts.freeze(tilt)
+    trained, rest = freeze(tilt)
     assert trained.level is None
     assert rest.level is not None
     assert len(jax.tree.leaves(trained)) == 5

@@ -2,6 +2,18 @@
 
 from tiltflow.backbones.base import Backbone, Flow
 from tiltflow.backbones.coupling import CouplingFlow
+from tiltflow.backbones.generator import Generator
+from tiltflow.backbones.prior import Prior
+from tiltflow.backbones.pushforward import Pushforward
 from tiltflow.backbones.units import dequantise, fit_units
 
-__all__ = ["Backbone", "CouplingFlow", "Flow", "dequantise", "fit_units"]
+__all__ = [
+    "Backbone",
+    "CouplingFlow",
+    "Flow",
+    "Generator",
+    "Prior",
+    "Pushforward",
+    "dequantise",
+    "fit_units",
+]

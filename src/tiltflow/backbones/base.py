@@ -5,17 +5,22 @@ A backbone works in *coordinates* y of its own, in which data are well spread; `
 `coordinates(u)`, never passes through the units, and the latent density stays as smooth as the
 backbone itself:
 
-    push(u) = units.decode(coordinates(u)),    pull(x) = inverse(units.encode(x)).
+    push(u) = decode(coordinates(u)),    embed(x) = (coordinates of x, log-weight).
+
+Of a flow, coordinates are data in other units: `embed` is the units' encoding and its log-weight
+their log-determinant. A generator's coordinates hold its latent variable too (`generator.py`):
+then `embed` draws one, and exp(log q(c) + log-weight) is an unbiased estimate of q(x).
 
 All methods take one example; `jax.vmap` goes outside.
 """
 
 import abc
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.units import Units
 
@@ -29,8 +34,10 @@ class Backbone(eqx.Module):
         units: the bijection between data and the backbone's coordinates.
         latent_shape: the shape of u.
         data_shape: the shape of x.
+        embeds_at_random: whether `embed` needs a key, so that a row has many coordinates.
     """
 
+    embeds_at_random: ClassVar[bool] = False
     units: eqx.AbstractVar[Units]
     latent_shape: eqx.AbstractVar[tuple[int, ...]]
     data_shape: eqx.AbstractVar[tuple[int, ...]]
@@ -40,17 +47,32 @@ class Backbone(eqx.Module):
         """Noise u (`latent_shape`) to coordinates y (`[dim]`); differentiable."""
 
     @abc.abstractmethod
-    def log_prob_coordinates(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+    def log_prob_coordinates(self, y: Float[Array, " dim"], /) -> Float[Array, ""]:
         """The log-density of coordinates y, in nats."""
+
+    @property
+    def dim(self) -> int:
+        """The number of coordinates, which is the size of what a tilt reads."""
+        return math.prod(self.data_shape)
+
+    def decode(self, c: Float[Array, " dim"]) -> Float[Array, "..."]:
+        """Coordinates to data x (`data_shape`)."""
+        return self.units.decode(c)
+
+    def embed(
+        self, x: Float[Array, "..."], key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
+        """Coordinates c of data x, and the log-weight w that makes log q(c) + w that of x."""
+        return self.units.encode_and_log_det(x)
 
     def push(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """g: noise u (`latent_shape`) to data x (`data_shape`)."""
-        return self.units.decode(self.coordinates(u))
+        return self.decode(self.coordinates(u))
 
     def log_prob(self, x: Float[Array, "..."]) -> Float[Array, ""]:
         """Log q(x) in nats, in data units: the units' log-determinant is counted."""
-        y, log_det = self.units.encode_and_log_det(x)
-        return self.log_prob_coordinates(y) + log_det
+        c, log_weight = self.embed(x)
+        return self.log_prob_coordinates(c) + log_weight
 
 
 class Flow(Backbone):

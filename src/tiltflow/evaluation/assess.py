@@ -94,7 +94,8 @@ def assess(
     scores = score(fitted.model, rows, score_key, settings.dequantisations)
     checks = soundness(fitted.model, sound_key)
     checks.append(_scored(scores.log_q, scores.f))
-    told = {"data": {"name": data.name, "rows": data.rows, "dim": fitted.spec.dim}}
+    dim = math.prod(fitted.model.backbone.data_shape)
+    told = {"data": {"name": data.name, "rows": data.rows, "dim": dim}}
     if not all(check.ok for check in checks):
         seconds = _since(started)
         return {**told, **_withheld(), "seconds": seconds, "verdict": conclude(checks)}
@@ -118,10 +119,10 @@ def assess(
     found = likelihood(scores, log_z, settings.bound) if math.isfinite(log_z.mean) else None
     if verdict["status"] == "failed":
         backbone = likelihood(scores, CERTAIN, settings.bound).backbone
-        blocks = {**_withheld(), "backbone": _block(backbone, fitted.spec.dim)}
+        blocks = {**_withheld(), "backbone": _block(backbone, dim)}
     else:
         assert found is not None  # log Z holds
-        blocks = _blocks(found, log_z, fitted.spec.dim)
+        blocks = _blocks(found, log_z, dim)
     return {
         **told,
         **blocks,

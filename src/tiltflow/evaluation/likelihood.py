@@ -4,6 +4,11 @@ Integers x are dequantised, y = x + noise. The mean of log p(y) over the noise b
 from below (Theis, van den Oord and Bethge 2016, arXiv 1511.01844, eq. 4); the logarithm of the
 mean of p(y) over K draws bounds it more tightly (Ho et al. 2019, arXiv 1902.00275, eq. 12 with
 uniform noise), and is exact for ever larger K.
+
+The same two are a generator's evidence lower bound and its importance-weighted one: its draws are
+embeddings too, with the encoder's density in their weight (`backbones/generator.py`). For a tilt
+of z alone the difference of the variational bounds of p and q is E f - log Z exactly, the
+expectation over the encoder. `posterior.py` has a tighter bound.
 """
 
 from dataclasses import dataclass
@@ -55,14 +60,18 @@ class Likelihood(NamedTuple):
 
 def likelihood(scores: Scores, log_z: LogZ, bound: str = "variational") -> Likelihood:
     """The intervals; one of `BOUNDS` says what is taken for the log-probability of integers."""
-    log_q, log_p = scores.of_rows(bound)
+    return of_bounds(*scores.of_rows(bound), log_z)
+
+
+def of_bounds(log_q: np.ndarray, log_p: np.ndarray, log_z: LogZ) -> Likelihood:
+    """The intervals from log q and log p + log Z, or bounds of them, of each row (`[rows]`)."""
     f = log_p - log_q
     return Likelihood(interval_of_mean(-log_q), interval_of_nll(-log_q, f, log_z), gain(f, log_z))
 
 
 def score(model: TiltedModel, rows: Rows, key: PRNGKeyArray, draws: int = DRAWS) -> Scores:
-    """f and log q of every row, with `draws` dequantisations if the data are integers."""
-    y, log_det = rows.every(key, draws)
+    """f and log q of every row, with `draws` dequantisations and embeddings where they vary."""
+    y, log_det = rows.through(model.backbone).every(key, draws)
     f, log_q = _score(model, y.reshape(-1, y.shape[-1]))
     shape = log_det.shape
     return Scores(

@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from tiltflow.backbones.base import Flow
+from tiltflow.backbones import Flow, Generator
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.tilted import TiltedModel
 
@@ -70,6 +70,9 @@ def _there_and_back(model: TiltedModel, u: Array) -> tuple[Array, Array, Array, 
     """Coordinates [draws, dim], the same by way of data, the u they come back to, and f."""
     backbone = model.backbone
     y = jax.vmap(backbone.coordinates)(u)
-    y_again = jax.vmap(lambda y: backbone.units.encode(backbone.units.decode(y)))(y)
-    u_again = jax.vmap(backbone.inverse)(y)[0] if isinstance(backbone, Flow) else u
+    y_again, u_again = y, u
+    if isinstance(backbone, Flow):
+        y_again = jax.vmap(lambda y: backbone.units.encode(backbone.units.decode(y)))(y)
+    if isinstance(backbone, Flow | Generator):
+        u_again = jax.vmap(backbone.inverse)(y)[0]
     return y, y_again, u_again, jax.vmap(model.tilt)(y) + jnp.zeros(len(u))

@@ -1,73 +1,108 @@
 """The loop that both learners share: a stage, a look at its health, a judgement, the best kept."""
 
-import math
-import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
-from tiltflow.learning.particles import exact, freeze
+from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
+from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
-from tiltflow.learning.witnesses import Judge, Judgement, anchored
-from tiltflow.tilts import MLPTilt
+from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
+from tiltflow.tilts import Tilt
+from tiltflow.tilts.base import freeze
 
 Stage = Callable[..., tuple[LearnerState, StageInfo]]
-STAGES: dict[str, Stage] = {"population": population.stage, "persistent": persistent.stage}
-FIRST_STEP_SIZE = 0.5
+STAGES: dict[str, Stage] = {
+    "population": population.stage,
+    "persistent": persistent.stage,
+    "nce": population.stage,
+    "nce+mle": population.stage,
+}
 
 
 def fit_tilt(
     backbone: Backbone,
-    tilt: MLPTilt,
+    tilt: Tilt,
     train: Rows,
     val: Rows,
     settings: TiltSettings,
     *,
     key: PRNGKeyArray,
     listen: Listener,
-) -> tuple[MLPTilt, Judgement, LearnerState]:
-    """Learn `tilt`, which must be zero, by maximum likelihood.
+    start: Start | None = None,
+    keeper: Keeper | None = None,
+) -> tuple[Tilt, Judgement, LearnerState]:
+    """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
     What is kept is the average of the weights with the best held-out gain, as the witnesses
-    judge it, at the level where E_p f = 0.
+    judge it, at the level where E_p f = 0. A tilt that is zero starts from exact draws, any other
+    from `start`, or else from a climb to it (`start.py`). `keeper` is offered the state after
+    every stage of learning, as the stage `"tilt"`, and the result of the contrast as `"nce"`.
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
-        InputError: settings that cannot work, or a tilt that is not zero.
+        InputError: settings that cannot work, or a first tilt that is out of reach.
+        Interrupted: the keeper was asked to stop.
     """
+    keeper = keeper or KeepsNothing()
     settings.check()
-    _checked(tilt, backbone)
+    train = train.through(backbone)
     stage = STAGES[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
-    particles = exact(particles_key, backbone, settings.particles, FIRST_STEP_SIZE)
+    if settings.learner in ("nce", "nce+mle"):
+        if (found := keeper.finished("nce", tilt)) is None:
+            nce_key = jr.fold_in(key, 1)
+            tilt, _ = fit_nce(backbone, tilt, train, val, settings, key=nce_key, listen=listen)
+            keeper.finish("nce", tilt, {})
+        else:
+            tilt = found[0]
+        start = None
+    start = start or begin(particles_key, backbone, tilt, settings.particles)
+    particles = as_particles(start, backbone, tilt)
     state = LearnerState(
         tilt=tilt,
         average=tilt,
         adam=optimiser.ADAM.init(freeze(tilt)[0]),
         particles=particles,
         log_weights=jnp.zeros(settings.particles),
-        log_z=jnp.zeros(()),
-        log_z_learners=jnp.zeros(()),
+        log_z=start.log_z,
+        log_z_learners=start.log_z,
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
-    judge = Judge.gather(backbone, train, val, settings.bank, key=judge_key)
-    best, best_judgement, best_stage, best_step = tilt, judge.judge(tilt, state), 0, 0
-    monitor = Monitor()
+    judge = Judge.gather(backbone, train, val, settings.bank, tilt, key=judge_key)
+    near = judge.at(tilt, particles, start.log_z)
+    judge = judge if is_zero(tilt, backbone) else near
+    best, best_judgement = tilt, judge.judge(tilt, state)
+    number = best_stage = best_step = 0
+    monitor, good, started = Monitor(), state, keeper.clock()
+    moved = False
+    if found := keeper.last("tilt", (state, good, best, best_judgement, near.anchor, key)):
+        (state, good, best, best_judgement, anchor, key), plain = found
+        number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
+        monitor, started, moved = Monitor(**plain["monitor"]), plain["started"], plain["moved"]
+        judge = replace(judge, anchor=anchor) if moved else judge
     traced = settings.traced()
-    number, good, started = 0, state, time.monotonic()
-    while int(state.steps) < settings.steps and not monitor.gave_up:
+    steps = 0 if settings.learner == "nce" else settings.steps
+    while int(state.steps) < steps and not monitor.gave_up:
+        if number:
+            anchor = judge.anchor if moved else near.anchor
+            tree = (state, good, best, best_judgement, anchor, key)
+            keeper.offer("tilt", int(state.steps), tree, {
+                "number": number, "best_stage": best_stage, "best_step": best_step,
+                "monitor": asdict(monitor), "started": started, "moved": moved,
+            })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
         state, info = stage(state, backbone, train, traced, monitor.course(), stage_key)
@@ -89,10 +124,12 @@ def fit_tilt(
         if sound and float(judgement.gain_val) > float(best_judgement.gain_val):
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
-        seconds = time.monotonic() - started
+        seconds = keeper.clock() - started
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
         if bool(now.holds):
-            state = anchored(state, now)
+            state, former = anchored(state, now), judge
+            judge = moved_on(judge, state, now)
+            moved |= judge is not former
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -105,13 +142,6 @@ def fit_tilt(
     )
     best = eqx.tree_at(lambda t: t.level, best, best.level + best_judgement.level)
     return best, best_judgement, state
-
-
-def _checked(tilt: MLPTilt, backbone: Backbone) -> None:
-    """Raises InputError for a tilt at which exact draws are not exact."""
-    y = jr.normal(jr.key(0), (8, math.prod(backbone.data_shape)))
-    if jnp.any(jax.vmap(tilt)(y) != 0):
-        raise InputError("the tilt is not zero; expected f = 0, where N(0, I) draws are exact")
 
 
 def _health(

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
 
 
 def contrast(
-    tilt: MLPTilt,
+    tilt: Tilt,
     y_data: Float[Array, "data dim"],
     y_model: Float[Array, "model dim"],
     weights: Float[Array, " model"],

@@ -37,7 +37,7 @@ def update(
     return jax.tree_util.tree_map_with_path(step, parameters, direction), state
 
 
-def cosine(step: Array, steps: float | Array, rate: float | Array, final: float) -> Array:
+def cosine(step: Array, steps: float | Array, rate: float | Array, final: float | Array) -> Array:
     """From `rate` at step 0 down to `final * rate` at `steps`, along half a cosine."""
     done = jnp.clip(step / steps, 0.0, 1.0)
     return rate * (final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * done)))

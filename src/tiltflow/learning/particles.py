@@ -5,8 +5,6 @@ gradient, so their annealing weights (Carbone et al. 2023, arXiv 2305.19414) sta
 weights of the particles that drive the update absorb it, and were off by 20 nats in a trial.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.mcmc import hmc
 from tiltflow.normalizer.resampling import systematic
-from tiltflow.tilts import MLPTilt
 
 
 class Particles(eqx.Module):
@@ -114,9 +111,3 @@ def lag(f: Float[Array, " n"], log_weights: Float[Array, " n"]) -> Float[Array, 
 def adapt(step_size: Array, acceptance: Array, target: float) -> Array:
     """The step size times exp(acceptance - target), at most 15% up and a half down."""
     return step_size * jnp.clip(jnp.exp(acceptance - target), 0.5, 1.15)
-
-
-def freeze(tilt: MLPTilt) -> tuple[Any, Any]:
-    """The tilt's trained parameters, and the rest (its level among them)."""
-    trained = jax.tree.map(eqx.is_inexact_array, tilt)
-    return eqx.partition(tilt, eqx.tree_at(lambda t: t.level, trained, False))

@@ -21,7 +21,6 @@ from tiltflow.learning.particles import (
     adapt,
     agreement,
     effective_share,
-    freeze,
     lag,
     log_mean_exp,
     tilt_of,
@@ -38,7 +37,8 @@ from tiltflow.learning.state import (
 from tiltflow.mcmc import hmc
 from tiltflow.normalizer.resampling import systematic
 from tiltflow.tilted import TiltedModel
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
+from tiltflow.tilts.base import freeze
 
 
 @eqx.filter_jit
@@ -72,7 +72,7 @@ def stage(
         rate = learning_rate(settings, counted, course.rate_scale)
         parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
         average = optimiser.moving_average(average, parameters, settings.memory)
-        tilt: MLPTilt = eqx.combine(parameters, frozen)
+        tilt: Tilt = eqx.combine(parameters, frozen)
         log_weights = log_weights + jax.vmap(tilt)(particles.y) - particles.f
         model = TiltedModel(backbone, tilt)
         particles, told = _move(model, particles, settings, transitions, move_key)

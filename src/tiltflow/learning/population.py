@@ -22,7 +22,6 @@ from tiltflow.learning.particles import (
     adapt,
     agreement,
     effective_share,
-    freeze,
     log_mean_exp,
     resample,
     tilt_of,
@@ -39,7 +38,8 @@ from tiltflow.learning.state import (
 from tiltflow.mcmc import Independence, Tuning, hmc
 from tiltflow.normalizer.running import bridge_jax
 from tiltflow.tilted import TiltedModel
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
+from tiltflow.tilts.base import freeze
 
 LOWEST_ACCEPTANCE = 0.6  # below it a stage's moves go on
 MOST_STEPS = 400  # of one stage
@@ -80,7 +80,7 @@ def stage(
     return restart_gauge(state, f), info
 
 
-def _increment(before: MLPTilt, log_weights: Array, moved: Particles) -> Array:
+def _increment(before: Tilt, log_weights: Array, moved: Particles) -> Array:
     """log Z of the new f over that of the old: a bridge between the witnesses, before and after.
 
     One side alone, the log-mean of the annealing weights, fell short by 2 nats in 200 stages.
@@ -107,7 +107,7 @@ def _learn(
     _, frozen = freeze(state.tilt)
 
     def loss(parameters: Any, y_data: Array, index: Array, key: PRNGKeyArray) -> Array:
-        tilt: MLPTilt = eqx.combine(parameters, frozen)
+        tilt: Tilt = eqx.combine(parameters, frozen)
         y = y_learners[index]
         log_weights = jax.lax.stop_gradient(jax.vmap(tilt)(y) - f_learners[index])
         return contrast(tilt, y_data, y, jax.nn.softmax(log_weights), key)

@@ -1,50 +1,86 @@
-"""Rows of data as a backbone's coordinates, dequantised afresh each time they are drawn."""
+"""Rows of data as a backbone's coordinates, dequantised and embedded afresh each time."""
+
+from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
+from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units import Units, dequantise
+
+PART = 1024  # rows that are embedded at a time
+
+
+def in_little_memory(values: np.ndarray, *, integers: bool) -> Num[Array, "rows ..."]:
+    """`values` as bytes if they are integers from 0 to 255, as float32 otherwise."""
+    bytes_do = integers and values.min() >= 0 and values.max() <= 255
+    return jnp.asarray(values, jnp.uint8 if bytes_do else jnp.float32)
 
 
 class Rows(eqx.Module):
-    """Data and the units that lead to coordinates.
+    """Data and what leads to coordinates: the units, or a backbone.
 
     Attributes:
-        values: `[rows, *data_shape]`, data units.
+        values: `[rows, *data_shape]`, data units; small integers may stay `uint8`.
         units: of the backbone.
         integers: whether uniform noise is added to each row that is drawn.
+        backbone: whose coordinates are meant (`through`); None: those of the units.
     """
 
-    values: Float[Array, "rows ..."]
+    values: Num[Array, "rows ..."]
     units: Units
     integers: bool = eqx.field(static=True)
+    backbone: Backbone | None = None
+
+    def through(self, backbone: Backbone) -> "Rows":
+        """The same rows as coordinates of `backbone`: of a flow, those of its units."""
+        return replace(self, units=backbone.units, backbone=backbone)
+
+    @property
+    def vary(self) -> bool:
+        """Whether the same row has other coordinates each time."""
+        embedded = self.backbone is not None and self.backbone.embeds_at_random
+        return self.integers or embedded
 
     def data(self, key: PRNGKeyArray) -> Float[Array, "rows ..."]:
         """Every row once, in data units, dequantised with `key`."""
-        return dequantise(key, self.values) if self.integers else self.values
+        return self._noisy(key, self.values)
 
     def batch(
         self, key: PRNGKeyArray, size: int
     ) -> tuple[Float[Array, "size dim"], Float[Array, " size"]]:
-        """`size` random rows: coordinates, and log|det dy/dx| of each."""
+        """`size` random rows: coordinates, and the log-weight (log|det dy/dx|) of each."""
         pick_key, noise_key = jr.split(key)
         index = jr.randint(pick_key, (size,), 0, len(self.values))
-        x = self.values[index]
-        x = dequantise(noise_key, x) if self.integers else x
-        return jax.vmap(self.units.encode_and_log_det)(x)
+        x = self._noisy(noise_key, self.values[index])
+        return jax.vmap(self._embed)(x, jr.split(jr.fold_in(noise_key, 1), size))
 
     def every(
         self, key: PRNGKeyArray, draws: int
     ) -> tuple[Float[Array, "rows draws dim"], Float[Array, "rows draws"]]:
-        """Every row with `draws` dequantisations (one if the data are continuous).
+        """Every row with `draws` dequantisations and embeddings (one if they do not vary).
 
-        Returns coordinates and log|det dy/dx|.
+        Returns coordinates and log-weights, which for units are log|det dy/dx|.
         """
-        keys = jr.split(key, draws if self.integers else 1)
-        y, log_det = jax.lax.map(
-            lambda k: jax.vmap(self.units.encode_and_log_det)(self.data(k)), keys
-        )
-        return jnp.swapaxes(y, 0, 1), jnp.swapaxes(log_det, 0, 1)
+
+        def once(key: PRNGKeyArray) -> tuple[Array, Array]:
+            keys = jr.split(jr.fold_in(key, 1), len(self.values))
+            return jax.lax.map(
+                lambda row: self._embed(*row), (self.data(key), keys), batch_size=PART
+            )
+
+        c, log_weight = jax.lax.map(once, jr.split(key, draws if self.vary else 1))
+        return jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
+
+    def _noisy(self, key: PRNGKeyArray, values: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
+        values = values.astype(float)
+        return dequantise(key, values) if self.integers else values
+
+    def _embed(self, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+        if self.backbone is None:
+            return self.units.encode_and_log_det(x)
+        return self.backbone.embed(x, key)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import optimiser
 from tiltflow.learning.particles import Particles
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
 
 
 class LearnerState(eqx.Module):
@@ -31,8 +31,8 @@ class LearnerState(eqx.Module):
         gradients: latent gradients per particle so far.
     """
 
-    tilt: MLPTilt
-    average: MLPTilt
+    tilt: Tilt
+    average: Tilt
     adam: Any
     particles: Particles
     log_weights: Float[Array, " N"]
@@ -80,6 +80,7 @@ _TRACED = (
 )
 _STATIC = (
     "learner",
+    "nce_steps",
     "particles",
     "batch_data",
     "batch_particles",
@@ -93,7 +94,7 @@ _STATIC = (
 )
 
 
-LEARNERS = ("persistent", "population")
+LEARNERS = ("nce", "nce+mle", "persistent", "population")
 _PERSISTENT = {"steps": 2_000, "particles": 512, "rate": 5e-4, "leapfrogs": 5, "judge_every": 5}
 
 
@@ -105,7 +106,9 @@ class TiltSettings:
     The defaults suit the population learner; `TiltSettings.default("persistent")` suits the other.
 
     Attributes:
-        learner: `"population"` or `"persistent"` (the paper's).
+        learner: `"population"`, `"persistent"` (the paper's), `"nce"` (by contrast with the
+            backbone, see `nce.py`) or `"nce+mle"` (population, from where contrast has led).
+        nce_steps: optimiser steps of the contrast.
         steps: optimiser steps.
         particles: learners and witnesses together.
         batch_data: rows of data in a step.
@@ -129,6 +132,7 @@ class TiltSettings:
     """
 
     learner: str = "population"
+    nce_steps: int = 2_000
     steps: int = 7_000
     particles: int = 2_048
     batch_data: int = 256
@@ -161,7 +165,7 @@ class TiltSettings:
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""
         if self.learner not in LEARNERS:
-            raise InputError(f"learner {self.learner!r}; expected {' or '.join(LEARNERS)}")
+            raise InputError(f"learner {self.learner!r}; expected one of {', '.join(LEARNERS)}")
         if self.particles < 4 or self.particles % 2:
             raise InputError(
                 f"{self.particles} particles; expected an even number of at least 4: half of "
@@ -169,6 +173,7 @@ class TiltSettings:
             )
         at_least_one(
             self,
+            "nce_steps",
             "steps",
             "batch_data",
             "batch_particles",

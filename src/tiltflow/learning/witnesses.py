@@ -1,10 +1,15 @@
 """What the witnesses say: the gain on held-out data, judged while learning goes on.
 
-log Z is bridged between a bank of exact backbone draws, whose coordinates are computed once,
-and the witnesses, reweighted to the tilt that is judged. It does not drift, and costs one pass
-of f over the bank. The running log Z of the annealing weights does drift, by a standard error
-more with every stage: it is anchored to the bridge at every judgement that holds.
+log Z is bridged between an anchor and the witnesses, reweighted to the tilt that is judged. The
+anchor is a bank of exact backbone draws, whose coordinates are computed once, for as long as the
+bridge from there rests on enough of them; then it is where the witnesses stood at the last
+judgement that held, with its tilt and its log Z, so that gains of tens of nats can be followed.
+It drifts little, and costs one pass of f over the anchor. The running log Z of the annealing
+weights does drift, by a standard error more with every stage: it is anchored to the bridge at
+every judgement that holds.
 """
+
+from dataclasses import fields
 
 import equinox as eqx
 import jax
@@ -13,14 +18,15 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.learning.particles import log_mean_exp, push_in_parts
+from tiltflow.learning.particles import Particles, log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState
 from tiltflow.normalizer.running import bridge_jax
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import Tilt
 
 DRAWS = 10  # dequantisations of each held-out row
 FEWEST_DRAWS = 10.0  # effective, on either side of the bridge
+SCARCE_DRAWS = 100.0  # effective, on either side: below it another anchor is taken
 LARGEST_F = 1e4  # nats
 
 
@@ -32,7 +38,8 @@ class Judgement(eqx.Module):
         level: mean f under the model, which is to be subtracted from f.
         log_z: once that is done: then it is -KL(p, q).
         f_val: mean f of the validation rows, likewise: 0 for a model that fits them.
-        ess_bank, ess_witnesses: effective draws on either side of the bridge.
+        ess_bank, ess_witnesses: effective draws on either side of the bridge; the bank's are
+            those of the anchor.
         running: log_z once more, as the witnesses' annealing weights have told it since it was
             last anchored.
         learners: the same from the learners' weights, since the start: not to be believed.
@@ -50,51 +57,94 @@ class Judgement(eqx.Module):
     learners: Array
     holds: Array
 
+    @classmethod
+    def nothing(cls) -> "Judgement":
+        """One that says nothing and does not hold."""
+        zeros = {field.name: jnp.zeros(()) for field in fields(cls)}
+        return cls(**(zeros | {"holds": jnp.asarray(False)}))
+
+
+class Anchor(eqx.Module):
+    """Draws of a tilted model whose log Z is known.
+
+    Attributes:
+        y: `[n, dim]`, their coordinates.
+        f: `[n]`, the values of that model's tilt there.
+        tilt, on: that tilt, and whether it counts: 0 for the backbone itself, where f = 0.
+        log_z: of it, in nats.
+    """
+
+    y: Float[Array, "n dim"]
+    f: Float[Array, " n"]
+    tilt: Tilt
+    on: Float[Array, ""]
+    log_z: Float[Array, ""]
+
 
 class Judge(eqx.Module):
-    """Held-out rows and backbone draws, as coordinates."""
+    """Held-out rows as coordinates, and the anchor."""
 
-    bank: Float[Array, "bank dim"]
+    anchor: Anchor
     train: Float[Array, "rows dim"]
     val: Float[Array, "rows dim"]
 
     @classmethod
     def gather(
-        cls, backbone: Backbone, train: Rows, val: Rows, bank: int, *, key: PRNGKeyArray
+        cls,
+        backbone: Backbone,
+        train: Rows,
+        val: Rows,
+        bank: int,
+        tilt: Tilt,
+        *,
+        key: PRNGKeyArray,
     ) -> "Judge":
-        """Draw the bank and dequantise the rows, once."""
+        """Draw the bank and dequantise the rows, once; `tilt` is any of the shape to be judged."""
         bank_key, train_key, val_key = jr.split(key, 3)
         u = jr.normal(bank_key, (bank, *backbone.latent_shape))
+        y = push_in_parts(backbone, u)
+        train, val = train.through(backbone), val.through(backbone)
         y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, DRAWS)[0]
         return cls(
-            push_in_parts(backbone, u),
+            Anchor(y, jnp.zeros(bank), tilt, jnp.zeros(()), jnp.zeros(())),
             y_train.reshape(-1, y_train.shape[-1]),
             y_val.reshape(-1, y_val.shape[-1]),
         )
 
+    def at(self, tilt: Tilt, particles: Particles, log_z: Array) -> "Judge":
+        """The judge, anchored at witnesses that are draws of `tilt`, of known `log_z`."""
+        here = particles.witnesses
+        f = jax.vmap(tilt)(particles.y[here])
+        anchor = Anchor(particles.y[here], f, tilt, jnp.ones(()), jnp.asarray(log_z))
+        return eqx.tree_at(lambda j: j.anchor, self, anchor)
+
     @eqx.filter_jit
-    def judge(self, tilt: MLPTilt, state: LearnerState) -> Judgement:
+    def judge(self, tilt: Tilt, state: LearnerState) -> Judgement:
         """The gains of `tilt`, with the witnesses of `state` reweighted to it.
 
         A tilt that has run away leaves its witnesses behind, and they would vouch for any gain.
         So a judgement holds only if both sides of the bridge rest on some draws, f is not larger
-        than float32 can tell apart, and E_q f <= log Z <= E_p f, as Jensen's inequality has it.
+        than float32 can tell apart, and f's rise over the anchor's tilt, on average over the
+        anchor and over the witnesses, has that of log Z in between, as Jensen's inequality has it.
         """
         f = jax.vmap(tilt)
-        particles = state.particles
+        particles, anchor = state.particles, self.anchor
         f_particles = f(particles.y)
         reweighted = state.log_weights + f_particles - particles.f
         f_witnesses = f_particles[particles.witnesses]
         log_weights = reweighted[particles.witnesses]
-        f_bank = f(self.bank)
-        log_z, ess_bank, ess_witnesses = bridge_jax(f_bank, f_witnesses, log_weights)
-        level = jnp.sum(jax.nn.softmax(log_weights) * f_witnesses)
-        error = 3 * jnp.std(f_witnesses) / jnp.sqrt(ess_witnesses) + 1e-3
+        f_before = anchor.on * jax.vmap(anchor.tilt)(particles.y[particles.witnesses])
+        f_bank, rise = f(anchor.y) - anchor.f, f_witnesses - f_before
+        log_rise, ess_bank, ess_witnesses = bridge_jax(f_bank, rise, log_weights)
+        log_z = anchor.log_z + log_rise
+        weights = jax.nn.softmax(log_weights)
+        level = jnp.sum(weights * f_witnesses)
+        error = 3 * jnp.std(rise) / jnp.sqrt(ess_witnesses) + 1e-3
         holds = (
             (jnp.minimum(ess_bank, ess_witnesses) >= FEWEST_DRAWS)
-            & (jnp.max(jnp.abs(f_witnesses - jnp.mean(f_bank))) < LARGEST_F)
-            & (jnp.mean(f_bank) <= log_z + error)
-            & (log_z <= level + error)
+            & (jnp.max(jnp.abs(rise - jnp.mean(f_bank))) < LARGEST_F)
+            & (jnp.mean(f_bank) <= log_rise + error)
+            & (log_rise <= jnp.sum(weights * rise) + error)
         )
         f_val = jnp.mean(f(self.val))
         return Judgement(
@@ -109,6 +159,18 @@ class Judge(eqx.Module):
             learners=state.log_z_learners + log_mean_exp(reweighted[particles.learners]) - level,
             holds=holds,
         )
+
+
+def moved_on(judge: Judge, state: LearnerState, judgement: Judgement) -> Judge:
+    """The judge with a nearer anchor, if few draws of the present one still count.
+
+    `judgement` is of the tilt of `state`. Witnesses that carry annealing weights are not draws of
+    it, and no anchor.
+    """
+    far = min(float(judgement.ess_bank), float(judgement.ess_witnesses)) < SCARCE_DRAWS
+    if not (far and bool(judgement.holds) and not bool(jnp.any(state.log_weights))):
+        return judge
+    return judge.at(state.tilt, state.particles, judgement.log_z + judgement.level)
 
 
 def anchored(state: LearnerState, judgement: Judgement) -> LearnerState:

@@ -62,10 +62,12 @@ class Passage(NamedTuple):
             normalising constants at the end and at the start.
         f: `[MOST_RUNGS + 1, groups, particles]` after the moves at each rung, in the ladder's
             order; f at the start comes first.
+        u: `[groups, particles, ...]`, where they have arrived.
     """
 
     log_ratio: Float[Array, " groups"]
     f: Float[Array, "rungs groups particles"]
+    u: Float[Array, "groups particles ..."]
 
 
 @eqx.filter_jit
@@ -121,6 +123,44 @@ def plan(
 
 
 @eqx.filter_jit
+def paced(
+    log_density: hmc.LogDensity,
+    key: PRNGKeyArray,
+    u: Float[Array, "particles ..."],
+    rungs: int,
+) -> Ladder:
+    """A ladder of so many equal steps; particles that are never resampled find its step sizes.
+
+    For a density that is another one for each particle, where `plan` would mix them up.
+
+    Args:
+        log_density: of the upper end, batched, times N(0, I) as the lower.
+        key: random key.
+        u: draws of N(0, I), not those that will travel.
+        rungs: at most `MOST_RUNGS`.
+    """
+
+    def climb(carry: tuple, index: Array) -> tuple[tuple, Array]:
+        u, step_size = carry
+        u, _, step_size = _move(
+            jr.fold_in(key, index),
+            log_density,
+            u,
+            (index + 1) / rungs,
+            step_size,
+            PLAN_TRANSITIONS,
+            adapting=True,
+        )
+        return (u, step_size), step_size
+
+    _, step_sizes = jax.lax.scan(climb, (u, jnp.asarray(0.5, u.dtype)), jnp.arange(rungs))
+    zeros = jnp.zeros(MOST_RUNGS + 1, u.dtype)
+    betas = zeros.at[: rungs + 1].set(jnp.linspace(0.0, 1.0, rungs + 1))
+    step_sizes = zeros.at[1 : rungs + 1].set(step_sizes)
+    return Ladder(betas, step_sizes, jnp.asarray(rungs), jnp.ones((), u.dtype))
+
+
+@eqx.filter_jit
 def travel(
     log_density: hmc.LogDensity,
     key: PRNGKeyArray,
@@ -159,8 +199,8 @@ def travel(
         jnp.zeros(groups, f.dtype),
         jnp.zeros((rungs, groups, particles), f.dtype).at[0].set(f),
     )
-    _, _, log_ratio, f = jax.lax.fori_loop(0, ladder.steps, rung, start)
-    return Passage(log_ratio, f)
+    u, _, log_ratio, f = jax.lax.fori_loop(0, ladder.steps, rung, start)
+    return Passage(log_ratio, f, u)
 
 
 def tilt(

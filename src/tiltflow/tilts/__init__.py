@@ -1,5 +1,7 @@
 """Tilts: a backbone's coordinates in, a scalar out; larger f is more probable."""
 
+from tiltflow.tilts.base import Frozen, Tilt
 from tiltflow.tilts.mlp import MLPTilt
+from tiltflow.tilts.select import OfData, OfLatent, Sum
 
-__all__ = ["MLPTilt"]
+__all__ = ["Frozen", "MLPTilt", "OfData", "OfLatent", "Sum", "Tilt"]

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from tiltflow.tilts.base import Tilt
 
-class MLPTilt(eqx.Module):
+
+class MLPTilt(Tilt):
     """f(y) for coordinates y of shape `[dim]`, SiLU between layers.
 
     The last layer starts at zero: f = 0, p = q, and N(0, I) draws are exact. It has no bias,

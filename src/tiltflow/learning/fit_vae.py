@@ -1,0 +1,190 @@
+"""A generator by its evidence lower bound, with early stopping on validation data.
+
+The KL term is warmed up: for the first share of the steps it counts for less (Sønderby et al.
+2016, arXiv 1602.02282, section 2.3), so that z is used before it is paid for. A decoder of the
+user's own can be kept as it is: then its encoder and its noise alone are learned.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tiltflow.backbones.base import Backbone
+from tiltflow.backbones.generator import Generator
+from tiltflow.errors import InputError, at_least_one
+from tiltflow.learning import optimiser
+from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.rows import Rows
+
+CHUNK = 250  # compiled steps between two looks at the validation data
+FINAL_RATE = 0.02  # of the cosine, as a share of the first
+VALIDATION_DRAWS = 2  # embeddings of each validation row
+
+
+@dataclass(frozen=True)
+class VAESettings:
+    """How a generator is learned.
+
+    Attributes:
+        steps: optimiser steps at most, in chunks of 250; over them the rate falls to a fiftieth
+            along half a cosine.
+        batch: rows in a step.
+        rate: Adam's, at the start.
+        decay: decoupled weight decay, as a multiple of the rate.
+        memory: of the moving average of the weights, which is what is judged and kept.
+        warmup: share of the steps over which the KL term's weight rises from 0 to 1.
+        patience: chunks without a better validation score before it stops, after the warm-up.
+        keep_decoder: whether only the encoder and the noise are learned.
+    """
+
+    steps: int = 6_000
+    batch: int = 256
+    rate: float = 1e-3
+    decay: float = 0.01
+    memory: float = 0.998
+    warmup: float = 0.2
+    patience: int = 6
+    keep_decoder: bool = False
+
+    def check(self) -> None:
+        """Raises InputError for the first setting that cannot work."""
+        at_least_one(self, "steps", "batch", "patience")
+        if not (self.rate > 0 and 0 <= self.memory < 1 and 0 <= self.warmup < 1):
+            raise InputError(
+                f"rate is {self.rate}, memory {self.memory} and warmup {self.warmup}; expected a "
+                f"positive rate, and the others in [0, 1)"
+            )
+
+
+class _State(eqx.Module):
+    """What one chunk hands to the next."""
+
+    parameters: Any
+    average: Any
+    adam: Any
+    step: Array
+
+
+def fit_vae(
+    generator: Generator,
+    train: Rows,
+    val: Rows,
+    settings: VAESettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+    keeper: Keeper | None = None,
+) -> tuple[Generator, float]:
+    """Learn `generator`; returns the average of its weights with the best validation score.
+
+    The score, returned too, is minus the evidence lower bound in nats, data units. `keeper` is
+    offered the state after every chunk, as the stage `"backbone"`.
+
+    Raises:
+        InputError: settings that cannot work, or a bound that was never finite.
+        Interrupted: the keeper was asked to stop.
+    """
+    keeper = keeper or KeepsNothing()
+    settings.check()
+    validation_key, key = jr.split(key)
+    val = val.through(generator)
+    parameters, frozen = eqx.partition(generator, _trained(generator, settings.keep_decoder))
+    state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
+    traced = {
+        name: jnp.asarray(getattr(settings, name))
+        for name in ("steps", "rate", "decay", "memory", "warmup")
+    }
+    best, best_nll, best_step, done = parameters, math.inf, 0, 0
+    if found := keeper.last("backbone", (state, best, key)):
+        (state, best, key), plain = found
+        best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
+    for step in range(done + CHUNK, settings.steps + CHUNK, CHUNK):
+        key, chunk_key = jr.split(key)
+        state, nll_train = _chunk(state, frozen, train, chunk_key, settings.batch, traced)
+        nll = float(negative_bound(eqx.combine(state.average, frozen), val, validation_key))
+        if nll < best_nll:
+            best, best_nll, best_step = state.average, nll, step
+        listen(
+            "backbone",
+            "progress",
+            step=step,
+            steps=settings.steps,
+            nll_train=float(nll_train),
+            nll_val=nll,
+        )
+        warm = step > settings.warmup * settings.steps
+        if warm and step - best_step >= CHUNK * settings.patience:
+            break
+        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
+        keeper.offer("backbone", step, (state, best, key), kept)
+    if best_step == 0:
+        raise InputError(
+            f"the generator's bound was never finite at rate {settings.rate}: lower the rate, or "
+            f"look for extreme values in the data"
+        )
+    listen("backbone", "kept", step=best_step, nll_val=best_nll)
+    return eqx.combine(best, frozen), best_nll
+
+
+def _trained(generator: Generator, keep_decoder: bool) -> Any:
+    """Which leaves are learned: not the units, and not a decoder that is to be kept."""
+    learned = jax.tree.map(eqx.is_inexact_array, generator)
+    learned = eqx.tree_at(lambda g: g.units, learned, False)
+    return eqx.tree_at(lambda g: g.decoder, learned, False) if keep_decoder else learned
+
+
+@eqx.filter_jit
+def _chunk(
+    state: _State,
+    frozen: Generator,
+    train: Rows,
+    key: PRNGKeyArray,
+    batch: int,
+    settings: dict[str, Array],
+) -> tuple[_State, Array]:
+    """`CHUNK` steps in one program, and the mean of minus their bounds."""
+
+    def loss(parameters: Any, step: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+        generator: Generator = eqx.combine(parameters, frozen)
+        rows_key, z_key = jr.split(key)
+        y, log_det = train.batch(rows_key, batch)
+        fit, kl = jax.vmap(lambda y, k: _terms(generator, y, k))(y, jr.split(z_key, batch))
+        warmth = jnp.clip(step / jnp.maximum(settings["warmup"] * settings["steps"], 1), 0.0, 1.0)
+        return jnp.mean(warmth * kl - fit), jnp.mean(kl - fit - log_det)
+
+    def step(state: _State, key: PRNGKeyArray) -> tuple[_State, Array]:
+        gradient, nll = jax.grad(loss, has_aux=True)(state.parameters, state.step, key)
+        rate = optimiser.cosine(state.step, settings["steps"], settings["rate"], FINAL_RATE)
+        parameters, adam = optimiser.update(
+            state.parameters, gradient, state.adam, rate, settings["decay"]
+        )
+        average = optimiser.moving_average(state.average, parameters, settings["memory"])
+        return _State(parameters, average, adam, state.step + 1), nll
+
+    state, nlls = jax.lax.scan(step, state, jr.split(key, CHUNK))
+    return state, jnp.mean(nlls)
+
+
+def _terms(
+    generator: Generator, y: Float[Array, " y"], key: PRNGKeyArray
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Log q(y|z) at a draw of the encoder, and KL(e(z|y), q(z)) in closed form."""
+    mean, log_scale = generator.encoder(y)
+    z = mean + jnp.exp(log_scale) * jr.normal(key, mean.shape, mean.dtype)
+    kl = 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_scale) - 1 - 2 * log_scale)
+    return generator.log_prob_given(y, z), kl
+
+
+@eqx.filter_jit
+def negative_bound(backbone: Backbone, rows: Rows, key: PRNGKeyArray) -> Float[Array, ""]:
+    """Minus the mean evidence lower bound of `rows`, nats per row, data units."""
+    c, log_weight = rows.through(backbone).every(key, VALIDATION_DRAWS)
+    log_q = jax.lax.map(backbone.log_prob_coordinates, c.reshape(-1, c.shape[-1]), batch_size=1024)
+    return -jnp.mean(log_q) - jnp.mean(log_weight)

@@ -1,0 +1,164 @@
+"""Noise-contrastive learning: which of these is data, and which a draw of the backbone?
+
+Logistic regression with the logit f(c): at its optimum f = log(p_data / q), so that q cancels and
+neither chains nor log q are needed (Gutmann and Hyvarinen 2010; the backbone is the noise, as in
+Xiao et al. 2020, arXiv 2006.06897, section 3). The logit has an offset that is learned beside f;
+put into f's level it makes log Z near 0. Where the two are told apart without error (data beside
+a surface that a generator without noise draws on) the optimum is infinite, and that is said.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.errors import InputError
+from tiltflow.learning import optimiser
+from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.particles import push_in_parts
+from tiltflow.learning.rows import Rows
+from tiltflow.learning.state import TiltSettings
+from tiltflow.tilts import Tilt
+from tiltflow.tilts.base import freeze
+
+CHUNK = 250  # compiled steps between two looks at the validation data
+HELD_OUT = 4_000  # rows, and draws, that a look is at
+PATIENCE = 4  # looks without a better one
+DEGENERATE = 0.999  # accuracy from which the classes count as separable
+
+
+class Contrast(NamedTuple):
+    """How well data and backbone were told apart, on held-out rows and draws.
+
+    Attributes:
+        loss: of logistic regression, nats; log 2 where nothing is told apart.
+        accuracy: share of right answers.
+        is_degenerate: whether they are separable, so that f has no finite optimum.
+    """
+
+    loss: float
+    accuracy: float
+    is_degenerate: bool
+
+
+class _State(eqx.Module):
+    """What one chunk hands to the next; the parameters are those of f, and the offset."""
+
+    parameters: tuple[Any, Array]
+    average: tuple[Any, Array]
+    adam: Any
+    step: Array
+
+
+def fit_nce(
+    backbone: Backbone,
+    tilt: Tilt,
+    train: Rows,
+    val: Rows,
+    settings: TiltSettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+) -> tuple[Tilt, Contrast]:
+    """Learn `tilt` by contrast with the backbone.
+
+    The settings' `nce_steps`, `batch_data` (as many draws beside them), `rate`, `final_rate`,
+    `decay` and `memory` are used. What is kept is the average of the weights with the best
+    held-out loss.
+
+    Raises:
+        InputError: the loss was never finite.
+    """
+    train, val = train.through(backbone), val.through(backbone)
+    row_key, draw_key, key = jr.split(key, 3)
+    y_val = val.every(row_key, 1)[0][:HELD_OUT, 0]
+    u = jr.normal(draw_key, (len(y_val), *backbone.latent_shape))
+    y_drawn = push_in_parts(backbone, u)
+    trained, frozen = freeze(tilt)
+    parameters = (trained, jnp.zeros(()))
+    state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
+    steps = settings.nce_steps
+    traced = {
+        name: jnp.asarray(getattr(settings, name))
+        for name in ("nce_steps", "rate", "final_rate", "decay", "memory")
+    }
+    best, best_told, best_step = parameters, Contrast(float("inf"), 0.5, False), 0
+    for step in range(CHUNK, steps + CHUNK, CHUNK):
+        key, chunk_key = jr.split(key)
+        state = _chunk(state, frozen, backbone, train, chunk_key, settings.batch_data, traced)
+        loss, accuracy = (float(v) for v in _told(state.average, frozen, y_val, y_drawn))
+        if loss < best_told.loss:
+            best, best_step = state.average, step
+            best_told = Contrast(loss, accuracy, accuracy >= DEGENERATE)
+        listen("tilt", "contrast", step=step, steps=steps, loss=loss, accuracy=accuracy)
+        if step - best_step >= CHUNK * PATIENCE:
+            break
+    if best_step == 0:
+        raise InputError(f"the loss was never finite at rate {settings.rate:g}: lower it")
+    if best_told.is_degenerate:
+        why = (
+            f"data and backbone are told apart {best_told.accuracy:.2%} of the time: f has no "
+            f"finite optimum; give the generator noise, or the data"
+        )
+        listen("tilt", "degenerate", why=why, accuracy=best_told.accuracy)
+    trained, offset = best
+    learned: Tilt = eqx.combine(trained, frozen)
+    return eqx.tree_at(lambda t: t.level, learned, learned.level - offset), best_told
+
+
+def _loss(
+    parameters: tuple[Any, Array], frozen: Any, y_data: Array, y_drawn: Array, keys: Array | None
+) -> tuple[Array, Array]:
+    """The loss, and the share of right answers."""
+    trained, offset = parameters
+    tilt: Tilt = eqx.combine(trained, frozen)
+    y = jnp.concatenate([y_data, y_drawn])
+    sign = jnp.where(jnp.arange(len(y)) < len(y_data), 1.0, -1.0)
+    logits = sign * (jax.vmap(tilt)(y, keys) + offset)
+    return -jnp.mean(jax.nn.log_sigmoid(logits)), jnp.mean(logits > 0)
+
+
+@eqx.filter_jit
+def _chunk(
+    state: _State,
+    frozen: Any,
+    backbone: Backbone,
+    train: Rows,
+    key: PRNGKeyArray,
+    size: int,
+    settings: dict[str, Array],
+) -> _State:
+    """`CHUNK` steps in one program; data and draws, `size` of each, are fresh in each."""
+
+    def step(state: _State, key: PRNGKeyArray) -> tuple[_State, None]:
+        data_key, draw_key, dropout_key = jr.split(key, 3)
+        y_data, _ = train.batch(data_key, size)
+        y_drawn = jax.vmap(backbone.coordinates)(
+            jr.normal(draw_key, (size, *backbone.latent_shape))
+        )
+        keys = jr.split(dropout_key, 2 * size)
+        gradient = jax.grad(_loss, has_aux=True)(state.parameters, frozen, y_data, y_drawn, keys)[0]
+        rate = optimiser.cosine(
+            state.step, settings["nce_steps"], settings["rate"], settings["final_rate"]
+        )
+        parameters, adam = optimiser.update(
+            state.parameters, gradient, state.adam, rate, settings["decay"]
+        )
+        average = optimiser.moving_average(state.average, parameters, settings["memory"])
+        return _State(parameters, average, adam, state.step + 1), None
+
+    return jax.lax.scan(step, state, jr.split(key, CHUNK))[0]
+
+
+@eqx.filter_jit
+def _told(
+    parameters: tuple[Any, Array],
+    frozen: Any,
+    y_data: Float[Array, "rows dim"],
+    y_drawn: Float[Array, "rows dim"],
+) -> tuple[Array, Array]:
+    return _loss(parameters, frozen, y_data, y_drawn, None)

@@ -1,0 +1,75 @@
+"""Where learning starts: exact draws where f = 0, a climb up the ladder where it is not.
+
+A tilt that was learned by contrast (`nce.py`), or the first of two stages, is not zero, and draws
+of the backbone are none of the tilted model. Sequential Monte Carlo along beta f brings them
+there, learners and witnesses each by themselves, and tells log Z on the way
+(`normalizer/passage.py`).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.errors import InputError
+from tiltflow.learning.particles import Particles, push_in_parts
+from tiltflow.normalizer import passage
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import Tilt
+
+SHARE = 0.4  # how far apart the rungs are, see `passage.plan`
+
+
+class Start(NamedTuple):
+    """Latent draws of a tilted model.
+
+    Attributes:
+        u: `[N, *latent_shape]`; the second half, the witnesses, is independent of the first.
+        log_z: of the model, in nats.
+        step_size: that suits its transitions.
+    """
+
+    u: Float[Array, "N ..."]
+    log_z: Float[Array, ""]
+    step_size: Float[Array, ""]
+
+
+def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Start:
+    """`number` draws of the model: exact ones of the backbone where f = 0, climbed otherwise.
+
+    Raises:
+        InputError: f is too large, or not finite, for a ladder of 128 rungs.
+    """
+    plan_key, start_key, key = jr.split(key, 3)
+    u = jr.normal(start_key, (number, *backbone.latent_shape))
+    if is_zero(tilt, backbone):
+        return Start(u, jnp.zeros(()), jnp.asarray(0.5, u.dtype))
+    log_density = TiltedModel(backbone, tilt).latent_log_densities
+    planners = jr.normal(plan_key, u.shape)
+    ladder = passage.plan(log_density, plan_key, planners, jnp.asarray(SHARE))
+    if float(ladder.reached) != 1.0:
+        raise InputError(
+            f"{passage.MOST_RUNGS} rungs lead from the backbone only to beta = "
+            f"{float(ladder.reached):.3g} of the first tilt; expected 1: learn it for fewer steps"
+        )
+    halves = u.reshape(2, number // 2, *backbone.latent_shape)
+    climbed = passage.travel(log_density, key, ladder, halves)
+    log_z = climbed.log_ratio[1]  # the witnesses' own
+    return Start(climbed.u.reshape(u.shape), log_z, ladder.step_sizes[ladder.steps])
+
+
+def as_particles(start: Start, backbone: Backbone, tilt: Tilt) -> Particles:
+    """The particles of a learner that begins at `start` with `tilt`."""
+    y = push_in_parts(backbone, start.u)
+    f = jax.lax.map(tilt, y, batch_size=1024) + jnp.zeros(len(y))
+    # With a weak type a stage would compile again when it is handed its own result.
+    return Particles(start.u, y, f, jnp.asarray(start.step_size, start.u.dtype))
+
+
+def is_zero(tilt: Tilt, backbone: Backbone) -> bool:
+    """Whether f = 0, where draws of the backbone are draws of the model."""
+    c = jr.normal(jr.key(0), (8, backbone.dim))
+    return not bool(jnp.any(jax.vmap(tilt)(c) != 0))

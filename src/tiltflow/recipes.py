@@ -1,0 +1,71 @@
+"""The backbones that `fit` can make: a coupling flow, or a variational autoencoder.
+
+Of the latter the tilt reads z: chains then have as few dimensions as z (`backbones/prior.py`).
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones import Backbone, Prior, fit_units
+from tiltflow.backbones.scale import fit_scale
+from tiltflow.backbones.units import Units
+from tiltflow.learning import Rows, fit_backbone
+from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.fit_vae import fit_vae
+from tiltflow.learning.keeping import Keeper
+from tiltflow.settings import ModelSettings, Settings
+from tiltflow.spec import ModelSpec, specify
+from tiltflow.spec_vae import VAESpec, specify_vae
+
+_OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
+
+
+def units_for(
+    model: ModelSettings, x: np.ndarray, *, integers: bool, limits: tuple[float, float]
+) -> Units:
+    """The units of training data `x`: as the settings say; for images before a VAE one scale."""
+    if model.backbone == "vae" and model.units == "auto" and x.ndim > 2:
+        return fit_scale(x, integers=integers, limits=limits)
+    return fit_units(model.units, x, integers=integers, limits=limits)
+
+
+def specification(model: ModelSettings, units: Units) -> ModelSpec | VAESpec:
+    """What the whole model will be made of."""
+    if model.backbone == "vae":
+        tilt = {n: getattr(model, n) for n in ("tilt_width", "tilt_depth", "tilt_dropout")}
+        return specify_vae(units, model.vae, **tilt)
+    return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
+
+
+def begin_backbone(spec: ModelSpec | VAESpec, units: Units, *, key: PRNGKeyArray) -> Backbone:
+    """The backbone before it is learned."""
+    if isinstance(spec, VAESpec):
+        return Prior(spec.generator(units, key=key))
+    return spec.flow(units, key=key)
+
+
+def learn_backbone(
+    backbone: Any,
+    train: Rows,
+    val: Rows,
+    settings: Settings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+    keeper: Keeper,
+) -> tuple[Backbone, float]:
+    """Learn what `begin_backbone` has made.
+
+    Returns it, and its negative log-likelihood on validation rows, or the bound of it.
+
+    Raises:
+        InputError: settings that cannot work, or a likelihood that was never finite.
+        Interrupted: the keeper was asked to stop.
+    """
+    how = {"key": key, "listen": listen, "keeper": keeper}
+    if isinstance(backbone, Prior):
+        generator, nll = fit_vae(backbone.generator, train, val, settings.vae, **how)
+        return Prior(generator), nll
+    return fit_backbone(backbone, train, val, settings.backbone, **how)

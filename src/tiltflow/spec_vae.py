@@ -1,0 +1,135 @@
+"""What a tilted variational autoencoder is made of, in plain values; `spec.py` is for flows."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones import Generator, Prior
+from tiltflow.backbones.units import KINDS, Units
+from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
+from tiltflow.errors import InputError
+from tiltflow.spec import check_numbers, check_size, checked_shape, units_kind, units_skeleton
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import Frozen, MLPTilt, OfData, OfLatent, Sum
+
+
+@dataclass(frozen=True)
+class VAESpec:
+    """The architecture of a variational autoencoder, tilted in z, or in z and then in x.
+
+    Attributes:
+        units: `"scale"`, or one of those of `spec.ModelSpec`.
+        data_shape: of one example.
+        levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
+        network, z_dim, width, channels, floor, scalar_noise: as in `VAESizes`.
+        tilt_width, tilt_depth, tilt_dropout: of the network that reads z.
+        data_width: of the network of depth 2 that reads x, added as a second stage; 0: there is
+            none, and the chains are over z alone.
+    """
+
+    units: str
+    data_shape: tuple[int, ...]
+    levels: int = 0
+    network: str = "mlp"
+    z_dim: int = 16
+    width: int = 512
+    channels: int = 16
+    floor: float = 0.02
+    scalar_noise: bool = False
+    tilt_width: int = 256
+    tilt_depth: int = 2
+    tilt_dropout: float = 0.0
+    data_width: int = 0
+    kind: ClassVar[str] = "vae"
+
+    @property
+    def dim(self) -> int:
+        """The size of an example."""
+        return int(np.prod(self.data_shape))
+
+    def generator(self, units: Units, *, key: PRNGKeyArray) -> Generator:
+        """The generator before it is learned."""
+        known = {field.name for field in fields(VAESizes)}
+        return make_vae(
+            units, VAESizes(**{k: v for k, v in asdict(self).items() if k in known}), key=key
+        )
+
+    def tilt(self, *, key: PRNGKeyArray) -> MLPTilt:
+        """The tilt of z before it is learned: f = 0."""
+        return MLPTilt(
+            self.z_dim,
+            width=self.tilt_width,
+            depth=self.tilt_depth,
+            dropout=self.tilt_dropout,
+            key=key,
+        )
+
+    def second_tilt(self, first: MLPTilt, *, key: PRNGKeyArray) -> Sum:
+        """The learned tilt of z, kept, and one of x that is zero."""
+        of_data = MLPTilt(self.dim, width=self.data_width, dropout=self.tilt_dropout, key=key)
+        return Sum(Frozen(OfLatent(first, self.z_dim)), OfData(of_data, self.z_dim))
+
+    def skeleton(self) -> TiltedModel:
+        """A model of the right shapes and of no particular values."""
+        key = jr.key(0)
+        generator = self.generator(
+            units_skeleton(self.units, self.data_shape, self.levels), key=key
+        )
+        tilt = self.tilt(key=key)
+        if self.data_width:
+            return TiltedModel(generator, self.second_tilt(tilt, key=key))
+        return TiltedModel(Prior(generator), tilt)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"kind": self.kind, "data_shape": list(self.data_shape)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "VAESpec":
+        """The specification in `values`.
+
+        Raises:
+            InputError: as `ModelSpec.from_dict`.
+        """
+        values = {name: value for name, value in values.items() if name != "kind"}
+        known = {field.name for field in fields(cls)}
+        if not {"units", "data_shape"} <= set(values) <= known:
+            raise InputError(
+                f"the model's specification is {values!r:.200}; expected units, data_shape and "
+                f"otherwise only {', '.join(sorted(known - {'units', 'data_shape'}))}"
+            )
+        spec = cls(**{**values, "data_shape": checked_shape(values["data_shape"])})
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        if self.units not in (*KINDS, "scale"):
+            raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
+        if self.network not in NETWORKS:
+            raise InputError(f"network {self.network!r:.100} of a saved model is unknown")
+        if type(self.scalar_noise) is not bool:
+            raise InputError(f"scalar_noise is {self.scalar_noise!r:.100}; expected true or false")
+        at_least_one = ("z_dim", "width", "channels", "tilt_width", "tilt_depth")
+        counts = {"levels": 0, "data_width": 0, **dict.fromkeys(at_least_one, 1)}
+        check_numbers(self, counts, ("tilt_dropout", "floor"))
+        widest = max(self.tilt_width, self.z_dim)
+        features = self.dim if self.network == "mlp" else self.dim * self.channels // 8
+        size = (
+            4 * self.dim * self.levels
+            + 2 * self.width * (features + self.width + self.z_dim)
+            + 32 * self.channels * (2 * self.channels + self.data_shape[-1])
+            + self.tilt_depth * self.tilt_width * widest
+            + self.data_width * (self.dim + self.data_width)
+            + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
+        )
+        check_size(size)
+
+
+def specify_vae(units: Units, sizes: VAESizes, **tilt: Any) -> VAESpec:
+    """The specification of a generator of these `sizes` over fitted `units`."""
+    kind, levels = units_kind(units)
+    plain = {k: v for k, v in asdict(sizes).items() if k != "noise"}
+    return VAESpec(kind, units.data_shape, levels, **plain, **tilt)
