@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/digits
 
-.PHONY: run test check format docs figures clean
+.PHONY: run test check format docs figures dist clean
 
 run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/report.html
 	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
@@ -26,6 +26,9 @@ figures: .venv/ready  ## the figures of docs/idea.md, some minutes
 format: .venv/ready  ## put the code into its house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: .venv/ready  ## wheel and sdist, installed into empty environments, their command run
+	.ci/dist $(BIN)/python
 
 clean:
 	rm -rf .venv build dist
