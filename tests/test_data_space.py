@@ -52,6 +52,22 @@ def test_the_twin_is_the_change_of_variables():
         check_change_of_variables(make(LogDetLeftOut))
 
 
+def check_units_are_counted(model, volume):
+    """The density of data is that of coordinates times `volume`, |det dy/dx|."""
+    u = jr.normal(jr.key(3), (32, 2))
+    in_data = data_space_log_density(model, of_data=True)(data_space_start(model, u, of_data=True))
+    in_coordinates = data_space_log_density(model)(data_space_start(model, u))
+    np.testing.assert_allclose(in_data - in_coordinates, np.log(volume), atol=1e-3)
+
+
+def test_the_twin_of_data_counts_the_units():
+    model = make(CouplingFlow)
+    volume = float(jnp.prod(jnp.diag(model.backbone.units.matrix)))
+    check_units_are_counted(model, volume)
+    with pytest.raises(AssertionError):
+        check_units_are_counted(model, 1.0)
+
+
 def test_kernels_run_on_the_twin():
     model = make(CouplingFlow)
     log_density = data_space_log_density(model)

@@ -19,6 +19,13 @@ class UnsoundModel(InputError):
     """
 
 
+class Interrupted(Exception):
+    """A run that was asked to stop, or whose time is over; its words say how to go on.
+
+    The command line prints them on standard error and exits with status 130.
+    """
+
+
 def at_least_one(settings: object, *names: str) -> None:
     """Raises InputError for the first of the named settings that is below 1."""
     for name in names:

@@ -1,10 +1,10 @@
 """From a data set to a trusted model: backbone, tilt, chains, log Z, verdict.
 
 `fit` is what `tiltflow fit` runs. Everything random comes from its one seed, and nothing
-depends on the clock, so that the same seed gives the same numbers on the same machine.
+depends on the clock, so that the same seed gives the same numbers on the same machine, however
+often the fit was interrupted and gone on with.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +20,12 @@ from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows, fit_tilt
+from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
-from tiltflow.recipes import make_backbone, units_for
+from tiltflow.recipes import as_tilted, learn_backbone, make_backbone, units_for
 from tiltflow.settings import Settings, suited
 from tiltflow.tilted import TiltedModel
 
@@ -58,6 +59,7 @@ def fit(
     *,
     seed: int = 0,
     listen: Callable[..., Any] = lambda phase, event, **fields: None,
+    keeper: Keeper | None = None,
 ) -> Result:
     """Fit a tilted flow to `data` and say how far to trust it.
 
@@ -66,11 +68,14 @@ def fit(
         settings: those that suit the size of the data, if None (`settings.suited`).
         seed: of everything random but the split.
         listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
+        keeper: of the states of backbone and tilt, and asked for them first; chains, which
+            follow from the tilt, are begun again.
 
     Raises:
         InputError: data or settings that cannot work.
+        Interrupted: the keeper was asked to stop.
     """
-    started = time.monotonic()
+    keeper = keeper or KeepsNothing()
     parts = split(data.rows, name=data.name)
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
     settings.check(seed)
@@ -86,30 +91,38 @@ def fit(
         Rows(in_little_memory(data.values[index], integers=data.integers), units, data.integers)
         for index in (parts.train, parts.val, parts.test)
     )
-
-    spec, backbone, nll_val = make_backbone(
-        settings,
-        units,
-        train,
-        val,
-        make_key=keys["flow"],
-        learn_key=keys["backbone"],
-        listen=listen,
+    spec, made = make_backbone(settings, units, keys["flow"])
+    learned, found = _stage(
+        keeper,
+        "backbone",
+        made,
+        lambda: learn_backbone(
+            made, train, val, settings, key=keys["backbone"], listen=listen, keeper=keeper
+        ),
     )
-    backbone_done = time.monotonic()
-    tilt, judgement, _ = fit_tilt(
-        backbone,
-        spec.tilt(key=keys["tilt"]),
-        train,
-        val,
-        settings.tilt,
-        key=keys["learn"],
-        listen=listen,
-    )
+    backbone = as_tilted(learned)
+    nll_val, backbone_ended = found["value"], found["ended"]
+    tilt = spec.tilt(key=keys["tilt"])
+    (tilt, judgement), found = _stage(
+        keeper,
+        "tilt",
+        (tilt, Judgement.nothing()),
+        lambda: (
+            fit_tilt(
+                backbone, tilt, train, val, settings.tilt, key=keys["learn"], listen=listen,
+                keeper=keeper,
+            )[:2],
+            None,
+        ),
+    )  # fmt: skip
+    tilt_ended = found["ended"]
     model = TiltedModel(backbone, tilt)
-    tilt_done = time.monotonic()
 
-    draws = fresh_chains(model, settings.sampling, keys["chains"], listen)
+    def hear(phase: str, event: str, **fields: Any) -> None:
+        listen(phase, event, **fields)
+        keeper.listen()
+
+    draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
     mixed = mixing(draws)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = from_values(f_backbone, draws.summaries["f"])
@@ -117,7 +130,7 @@ def fit(
         log_z = log_normalizer(model, key=ladder_key, draws=np.asarray(draws.positions))
     scores = score(model, test, keys["score"])
     found = likelihood(scores, log_z)
-    sampling_done = time.monotonic()
+    sampling_ended = keeper.clock()
 
     fitted = FittedModel(
         model, spec, log_z, data.integers, float(draws.step_size), settings.sampling.leapfrogs
@@ -144,15 +157,30 @@ def fit(
         "verdict": mixed.verdict(_checks(log_z, judgement, found.gain)),
         "seed": seed,
         "seconds": {
-            "backbone": round(backbone_done - started, 2),
-            "tilt": round(tilt_done - backbone_done, 2),
-            "sampling": round(sampling_done - tilt_done, 2),
-            "total": round(time.monotonic() - started, 2),
+            "backbone": round(backbone_ended, 2),
+            "tilt": round(tilt_ended - backbone_ended, 2),
+            "sampling": round(sampling_ended - tilt_ended, 2),
+            "total": round(keeper.clock(), 2),
         },
     }
     metrics["backbone"]["nll_val"] = nll_val
     metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
     return Result(fitted, metrics, evidence)
+
+
+def _stage(
+    keeper: Keeper, name: str, like: Any, run: Callable[[], tuple[Any, float | None]]
+) -> tuple[Any, dict[str, Any]]:
+    """The result of a stage, as it was found or as `run` makes it: a pytree, and a number.
+
+    Beside the pytree are `value`, the number, and `ended`, the keeper's clock at the end.
+    """
+    if (found := keeper.finished(name, like)) is not None:
+        return found
+    tree, value = run()
+    plain = {"value": value, "ended": keeper.clock()}
+    keeper.finish(name, tree, plain)
+    return tree, plain
 
 
 def _likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:

@@ -3,36 +3,22 @@
 Of the latter the tilt reads z: chains then have as few dimensions as z (`backbones/prior.py`).
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import Backbone, Prior, fit_units
+from tiltflow.backbones import Backbone, CouplingFlow, Generator, Prior, fit_units
 from tiltflow.backbones.scale import fit_scale
 from tiltflow.backbones.units import Units
 from tiltflow.learning import Rows, fit_backbone
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.fit_vae import fit_vae
+from tiltflow.learning.keeping import Keeper
 from tiltflow.settings import ModelSettings, Settings
 from tiltflow.spec import ModelSpec, specify
 from tiltflow.spec_vae import VAESpec, specify_vae
 
-_OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
-
-
-class Fitted(NamedTuple):
-    """A backbone, and what the whole model will be made of.
-
-    Attributes:
-        spec: of the tilted model.
-        backbone: that the tilt is learned on.
-        nll_val: its negative log-likelihood on validation rows, or the bound of it.
-    """
-
-    spec: ModelSpec | VAESpec
-    backbone: Backbone
-    nll_val: float
+_OF_FLOWS = ("blocks", "flow_width", "flow_dropout")
+_OF_TILTS = ("tilt_width", "tilt_depth", "tilt_dropout")
 
 
 def units_for(
@@ -45,40 +31,45 @@ def units_for(
 
 
 def make_backbone(
-    settings: Settings,
-    units: Units,
-    train: Rows,
-    val: Rows,
-    *,
-    make_key: PRNGKeyArray,
-    learn_key: PRNGKeyArray,
-    listen: Listener,
-) -> Fitted:
-    """Make the backbone that the settings ask for, and learn it.
+    settings: Settings, units: Units, key: PRNGKeyArray
+) -> tuple[ModelSpec | VAESpec, CouplingFlow | Generator]:
+    """What the settings ask for, before it is learned: the whole model's specification with it.
 
     Raises:
-        InputError: settings that cannot work, or a likelihood that was never finite.
+        InputError: settings that cannot work.
     """
     model = settings.model
     if model.backbone == "vae":
-        tilt = {n: getattr(model, n) for n in ("tilt_width", "tilt_depth", "tilt_dropout")}
+        tilt = {name: getattr(model, name) for name in _OF_TILTS}
         spec = specify_vae(units, model.vae, **tilt)
-        generator, nll = fit_vae(
-            spec.generator(units, key=make_key),
-            train,
-            val,
-            settings.vae,
-            key=learn_key,
-            listen=listen,
-        )
-        return Fitted(spec, Prior(generator), nll)
-    spec = specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
-    flow, nll = fit_backbone(
-        spec.flow(units, key=make_key),
-        train,
-        val,
-        settings.backbone,
-        key=learn_key,
-        listen=listen,
+        return spec, spec.generator(units, key=key)
+    spec = specify(units, **{name: getattr(model, name) for name in (*_OF_FLOWS, *_OF_TILTS)})
+    return spec, spec.flow(units, key=key)
+
+
+def learn_backbone(
+    backbone: CouplingFlow | Generator,
+    train: Rows,
+    val: Rows,
+    settings: Settings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+    keeper: Keeper,
+) -> tuple[CouplingFlow | Generator, float]:
+    """The learned backbone, and its negative log-likelihood on `val`, or the bound of it.
+
+    Raises:
+        InputError: a likelihood that was never finite.
+        Interrupted: the keeper was asked to stop.
+    """
+    if isinstance(backbone, Generator):
+        return fit_vae(backbone, train, val, settings.vae, key=key, listen=listen, keeper=keeper)
+    return fit_backbone(
+        backbone, train, val, settings.backbone, key=key, listen=listen, keeper=keeper
     )
-    return Fitted(spec, flow, nll)
+
+
+def as_tilted(backbone: CouplingFlow | Generator) -> Backbone:
+    """The backbone as the tilt sees it: of a generator, its prior."""
+    return Prior(backbone) if isinstance(backbone, Generator) else backbone

@@ -32,8 +32,8 @@ def lagging():
     particles = eqx.tree_at(lambda p: p.f, particles, f)
     zero = jnp.asarray(0)
     state = LearnerState(tilt, tilt, None, particles, f, *[jnp.zeros(())] * 2, zero, zero)
-    judge = Judge.gather(backbone, rows, rows, 20_000, tilt, key=jr.key(4))
-    return judge, tilt, state, float(log_mean_exp(jax.vmap(tilt)(judge.anchor.y)))
+    judge = Judge.gather(backbone, rows, rows, 20_000, tilt, 4_096, key=jr.key(4))
+    return judge, tilt, state, float(log_mean_exp(jax.vmap(tilt)(judge.bank)))
 
 
 def check_log_z(judgement, truth):
@@ -71,7 +71,7 @@ def gains_along_the_way(moving: bool) -> np.ndarray:
     """log Z as judged at |a| = 1, 2, ..., 9, from 2,048 exact witnesses at each."""
     normal = Pushforward(identity((2,)), lambda u: u, (2,))
     rows = Rows(jnp.zeros((4, 2)), normal.units, False)
-    judge = Judge.gather(normal, rows, rows, 20_000, along(0.0), key=jr.key(6))
+    judge = Judge.gather(normal, rows, rows, 20_000, along(0.0), 2_048, key=jr.key(6))
     found = []
     for length in range(1, 10):
         tilt = along(float(length))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ def fail(store, error):
     with store:
         store.write_config({"seed": 2})
         raise error
+
+
+def interrupt(store, seed):
+    """A run that is interrupted after its first event."""
+    store.write_config({"seed": seed})
+    store.log.write("tilt", "stage", gain=0.5)
+    store.abandon()
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
@@ -63,9 +71,41 @@ def test_a_run_in_the_making_can_be_read(tmp_path):
     with RunStore.create(tmp_path / "run") as store:
         store.write_config({"seed": 1})
         store.log.write("tilt", "stage")
-        assert not (tmp_path / "run").exists()
-        assert store.folder.name.startswith(".run.partial-")
-        assert len(RunStore.open(store.folder).events()) == 1
+        assert store.folder == tmp_path / "run"
+        assert "run is unfinished: go on with" in refusal(RunStore.open, store.folder)
+        assert len(RunStore.open(store.folder, whole=False).events()) == 1
+    assert len(RunStore.open(tmp_path / "run").events()) == 1
+
+
+def test_an_unfinished_run_is_gone_on_with(tmp_path):
+    interrupt(RunStore.create(tmp_path / "run"), seed=1)
+    assert "holds an unfinished run" in refusal(RunStore.create, tmp_path / "run")
+    with RunStore.create(tmp_path / "run", resume=True) as store:
+        assert store.resumed
+        assert not store.finished
+        store.log.write("tilt", "stage", gain=0.6)
+    assert [event["gain"] for event in RunStore.open(tmp_path / "run").events()] == [0.5, 0.6]
+    assert os.listdir(tmp_path) == ["run"]
+    assert "is finished: there is nothing to go on with" in refusal(
+        RunStore.create, tmp_path / "run", resume=True
+    )
+
+
+def test_a_run_that_replaces_another_is_gone_on_with(tmp_path):
+    make_run(tmp_path / "run", seed=1)
+    interrupt(RunStore.create(tmp_path / "run", overwrite=True), seed=2)
+    assert RunStore.open(tmp_path / "run").config()["seed"] == 1
+    with RunStore.create(tmp_path / "run", overwrite=True, resume=True) as store:
+        assert store.resumed
+    assert RunStore.open(tmp_path / "run").config() == {"seed": 2}
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_with_nothing_to_go_on_with_a_run_is_begun(tmp_path):
+    with RunStore.create(tmp_path / "run", resume=True) as store:
+        assert not store.resumed
+        store.write_config({"seed": 1})
+    assert RunStore.open(tmp_path / "run").config() == {"seed": 1}
 
 
 def test_finishing_twice_and_finishing_what_was_opened_do_nothing(tmp_path):
@@ -110,9 +150,17 @@ def test_a_failed_run_stays_readable_if_anything_happened(tmp_path):
     store.log.write("tilt", "stage")
     with pytest.raises(KeyboardInterrupt):
         fail(store, KeyboardInterrupt())
-    assert not (tmp_path / "run").exists()
-    assert len(RunStore.open(store.folder).events()) == 1
-    assert f"beside it are {store.folder.name}" in refusal(RunStore.open, tmp_path / "run")
+    assert len(RunStore.open(store.folder, whole=False).events()) == 1
+
+
+def test_what_was_to_replace_a_run_that_is_gone_is_named(tmp_path):
+    make_run(tmp_path / "run")
+    store = RunStore.create(tmp_path / "run", overwrite=True)
+    store.log.write("tilt", "stage")
+    with pytest.raises(KeyboardInterrupt):
+        fail(store, KeyboardInterrupt())
+    shutil.rmtree(tmp_path / "run")
+    assert "beside it are .run.partial" in refusal(RunStore.open, tmp_path / "run")
 
 
 def test_a_failed_first_run_leaves_nothing(tmp_path):
@@ -142,7 +190,7 @@ def test_a_disk_that_refuses_the_move_loses_neither_run(tmp_path, monkeypatch, f
     monkeypatch.setattr(os, "rename", failing_rename(failing_call, error))
     assert "run cannot be written (Input/output error)" in refusal(store.finish)
     assert RunStore.open(tmp_path / "run").config()["seed"] == 1
-    assert RunStore.open(store.folder).config()["seed"] == 2
+    assert RunStore.open(store.folder, whole=False).config()["seed"] == 2
 
 
 def test_a_machine_that_stops_between_the_moves_loses_neither_run(tmp_path, monkeypatch):
@@ -153,18 +201,17 @@ def test_a_machine_that_stops_between_the_moves_loses_neither_run(tmp_path, monk
     with pytest.raises(SystemExit):
         store.finish()
     partial, previous = sorted(os.listdir(tmp_path))
-    assert RunStore.open(tmp_path / partial).config()["seed"] == 2
+    assert RunStore.open(tmp_path / partial, whole=False).config()["seed"] == 2
     assert RunStore.open(tmp_path / previous).config()["seed"] == 1
     assert f"{partial}, {previous}" in refusal(RunStore.open, tmp_path / "run")
 
 
-def test_of_two_runs_for_one_path_the_first_to_finish_has_it(tmp_path):
-    slow = RunStore.create(tmp_path / "run")
-    slow.write_config({"seed": 2})
-    make_run(tmp_path / "run", seed=1)
-    assert "is not empty" in refusal(slow.finish)
-    assert RunStore.open(tmp_path / "run").config()["seed"] == 1
-    assert RunStore.open(slow.folder).config()["seed"] == 2
+def test_of_two_runs_for_one_path_the_first_to_begin_has_it(tmp_path):
+    first = RunStore.create(tmp_path / "run")
+    first.write_config({"seed": 2})
+    assert "holds an unfinished run" in refusal(RunStore.create, tmp_path / "run")
+    first.finish()
+    assert RunStore.open(tmp_path / "run").config()["seed"] == 2
 
 
 # What is refused ---------------------------------------------------------------------------------

@@ -3,13 +3,16 @@
 import math
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from tiltflow.cli.options import Json, Overwrite, Seed
+from tiltflow.cli.options import Json, Overwrite, Seed, seconds_of
+from tiltflow.errors import InputError
 
 UNCONVERGED = 3
 
@@ -57,21 +60,40 @@ def fit(
     ] = None,
     chains: Annotated[int | None, Parameter(help="Final chains.")] = None,
     draws: Annotated[int | None, Parameter(help="Draws kept of each final chain.")] = None,
+    resume: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Go on with an unfinished run from its newest checkpoint; begin one if there is "
+            "none. The numbers are those of a run that was never interrupted.",
+        ),
+    ] = False,
+    time_limit: Annotated[
+        str | None,
+        Parameter(help="Stop after this time, as in 90s, 2h, with everything saved."),
+    ] = None,
+    checkpoint_every: Annotated[
+        str, Parameter(help="Time between two checkpoints, or steps, as in 500steps.")
+    ] = "60s",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> int:
     """Learn a tilted flow from DATA, sample it, and report how far to trust it.
 
     Writes a folder with the model, metrics.json, events.jsonl, figures and report.html. Exits
-    with status 3 if the chains have not converged.
+    with status 3 if the chains have not converged. Ctrl-C, SIGTERM and the end of the time limit
+    save what there is and exit with 130; the same command with --resume goes on.
     """
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import show_metrics
     from tiltflow.data import load, split
     from tiltflow.experiment import fit as run_experiment
     from tiltflow.learning import TiltSettings
+    from tiltflow.mcmc.interrupts import Interrupts
     from tiltflow.report.page import write_report
     from tiltflow.runs import RunStore
+    from tiltflow.runs.checkpoint import Checkpoints
+    from tiltflow.runs.sameness import check_same_fit
     from tiltflow.settings import Settings, suited, suited_vae
 
     dataset = load(data, key=key)
@@ -93,32 +115,44 @@ def fit(
         sampling=_with(settings.sampling, chains=chains, draws=draws),
     )
     settings.check(seed)
-    store = RunStore.create(out, overwrite=overwrite)
-    with store, Progress(quiet=json) as progress:
-        store.write_config(
-            {
-                "command": shlex.join(["tiltflow", *sys.argv[1:]]),
-                "data": {
-                    "source": data,
-                    "key": key,
-                    "name": dataset.name,
-                    "fingerprint": dataset.fingerprint,
-                },
-                "seed": seed,
-                **asdict(settings),
-            }
+    seconds, steps = _every(checkpoint_every)
+    limit = None if time_limit is None else seconds_of(time_limit, "--time-limit")
+    config = {
+        "command": shlex.join(["tiltflow", *sys.argv[1:]]),
+        "data": {
+            "source": data,
+            "key": key,
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+        },
+        "seed": seed,
+        **asdict(settings),
+    }
+    store = RunStore.create(out, overwrite=overwrite, resume=resume)
+    with store, Progress(quiet=json) as progress, Interrupts(active=True) as interrupts:
+        if store.resumed:
+            check_same_fit(store.config(), config, str(out))
+        else:
+            store.write_config(config)
+        checkpoints = Checkpoints(
+            store.folder / "checkpoints",
+            store.log,
+            every=seconds,
+            every_steps=steps,
+            stop=_stop(interrupts, limit, out),
         )
 
         def listen(phase: str, event: str, **fields: object) -> None:
             store.log.write(phase, event, **fields)
             progress.tell(phase, event, **fields)
 
-        result = run_experiment(dataset, settings, seed=seed, listen=listen)
+        result = run_experiment(dataset, settings, seed=seed, listen=listen, keeper=checkpoints)
         result.model.save(store.folder / "model")
         store.write_metrics(result.metrics)
         store.write_arrays("evidence", result.evidence)
         listen("report", "started")
         write_report(store.folder, name=store.path.name)
+        checkpoints.remove()
     show_metrics(result.metrics, store.path, json=json)
     return 0 if result.converged else UNCONVERGED
 
@@ -126,3 +160,32 @@ def fit(
 def _with(settings: Any, **changes: object) -> Any:
     """The settings, a dataclass, with those changes that are not None."""
     return replace(settings, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _every(text: str) -> tuple[float, int | None]:
+    """Seconds and steps between two checkpoints."""
+    number = text.removesuffix("steps")
+    if number == text:
+        return seconds_of(text, "--checkpoint-every"), None
+    if not number.isdecimal() or int(number) < 1:
+        raise InputError(
+            f"--checkpoint-every is {text!r}; expected a time such as 60s, or steps such as "
+            f"500steps"
+        )
+    return math.inf, int(number)
+
+
+def _stop(interrupts: Any, limit: float | None, out: Path) -> Callable[[], str | None]:
+    """Why the fit is to stop, asked between two chunks."""
+    began = time.monotonic()
+
+    def why() -> str | None:
+        over = limit is not None and time.monotonic() - began >= limit
+        if not (interrupts.heard or over):
+            return None
+        return (
+            f"{'interrupted' if interrupts.heard else 'the time limit is reached'}; everything so "
+            f"far is in {out}: go on with the same command and --resume"
+        )
+
+    return why

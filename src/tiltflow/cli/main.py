@@ -15,9 +15,10 @@ from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info
 from tiltflow.cli.likelihood import likelihood
+from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
-from tiltflow.errors import InputError, UnsoundModel
+from tiltflow.errors import InputError, Interrupted, UnsoundModel
 
 MISTAKE, UNSOUND, INTERRUPTED = 2, 3, 130
 
@@ -35,6 +36,7 @@ app.command(fit)
 app.command(sample)
 app.command(diagnose)
 app.command(likelihood)
+app.command(quality)
 app.command(report)
 app.command(info)
 
@@ -57,6 +59,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"tiltflow: {error}", file=sys.stderr)
         return UNSOUND if isinstance(error, UnsoundModel) else MISTAKE
+    except Interrupted as stop:
+        print(f"tiltflow: {stop}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("tiltflow: interrupted; nothing that was on disk has changed.", file=sys.stderr)
         return INTERRUPTED

@@ -19,7 +19,7 @@ def report(
     from tiltflow.report.page import write_report
     from tiltflow.runs import RunStore
 
-    page = write_report(RunStore.open(run).folder)
+    page = write_report(RunStore.open(run, whole=False).folder)
     if json:
         show_json({"report": str(page)})
     else:

@@ -1,5 +1,6 @@
 """The backbone, by maximum likelihood with early stopping on validation data."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tiltflow.backbones import CouplingFlow
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
+from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.rows import Rows
 
 CHUNK = 250  # compiled steps between two looks at the validation data
@@ -60,14 +62,18 @@ def fit_backbone(
     *,
     key: PRNGKeyArray,
     listen: Listener,
+    keeper: Keeper | None = None,
 ) -> tuple[CouplingFlow, float]:
     """Fit `flow`; returns the average of its weights with the best validation score, and that.
 
-    The score is the mean negative log-likelihood in nats, data units.
+    The score is the mean negative log-likelihood in nats, data units. `keeper` is offered the
+    state after every chunk, as the stage `"backbone"`.
 
     Raises:
         InputError: the likelihood was never finite.
+        Interrupted: the keeper was asked to stop.
     """
+    keeper = keeper or KeepsNothing()
     validation_key, key = jr.split(key)
     y, log_det = val.every(validation_key, VALIDATION_DRAWS)
     y, log_det = y.reshape(-1, y.shape[-1]), log_det.ravel()
@@ -75,8 +81,11 @@ def fit_backbone(
     parameters, frozen = eqx.partition(flow, units_stay)
     state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
     traced = {n: jnp.asarray(getattr(settings, n)) for n in ("steps", "rate", "decay", "memory")}
-    best, best_nll, best_step = parameters, float("inf"), 0
-    for step in range(CHUNK, settings.steps + CHUNK, CHUNK):
+    best, best_nll, best_step, done = parameters, math.inf, 0, 0
+    if found := keeper.last("backbone", (state, best, key)):
+        (state, best, key), plain = found
+        best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
+    for step in range(done + CHUNK, settings.steps + CHUNK, CHUNK):
         key, chunk_key = jr.split(key)
         state, nll_train = _chunk(state, frozen, train, chunk_key, settings.batch, traced)
         nll = float(_nll(eqx.combine(state.average, frozen), y, log_det))
@@ -92,6 +101,8 @@ def fit_backbone(
         )
         if step - best_step >= CHUNK * settings.patience:
             break
+        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
+        keeper.offer("backbone", step, (state, best, key), kept)
     if best_step == 0:
         raise InputError(
             f"the backbone's likelihood was never finite at rate {settings.rate}: lower the "

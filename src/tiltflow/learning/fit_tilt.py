@@ -1,7 +1,7 @@
 """The loop that both learners share: a stage, a look at its health, a judgement, the best kept."""
 
-import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
+from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
@@ -38,19 +39,23 @@ def fit_tilt(
     *,
     key: PRNGKeyArray,
     listen: Listener,
+    keeper: Keeper | None = None,
     start: Start | None = None,
 ) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
-    What is kept is the average of the weights with the best held-out gain, as the witnesses
-    judge it, at the level where E_p f = 0. A tilt that is zero starts from exact draws, any other
-    from `start`, or else from a climb to it (`start.py`).
+    A tilt that is zero starts from exact draws, any other from `start`, or else from a climb to
+    it (`start.py`). What is kept is the average of the weights with the best held-out gain, as
+    the witnesses judge it, at the level where E_p f = 0. `keeper` is offered the state after
+    every stage of learning, as the stage `"tilt"`.
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
         InputError: settings that cannot work, or a first tilt that is out of reach.
+        Interrupted: the keeper was asked to stop.
     """
+    keeper = keeper or KeepsNothing()
     settings.check()
     train = train.through(backbone)
     stage = STAGES[settings.learner]
@@ -72,15 +77,26 @@ def fit_tilt(
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
-    judge = Judge.gather(backbone, train, val, settings.bank, tilt, key=judge_key)
+    judge = Judge.gather(backbone, train, val, settings.bank, tilt, particles.half, key=judge_key)
     if not is_zero(tilt, backbone):
         judge = judge.at(tilt, particles, start.log_z)
-    best, best_judgement, best_stage, best_step = tilt, judge.judge(tilt, state), 0, 0
-    monitor = Monitor()
+    best, best_judgement = tilt, judge.judge(tilt, state)
+    number = best_stage = best_step = 0
+    monitor, good, began = Monitor(), state, keeper.clock()
+    if found := keeper.last("tilt", (state, good, best, best_judgement, key, judge.anchor)):
+        (state, good, best, best_judgement, key, anchor), plain = found
+        judge = eqx.tree_at(lambda j: j.anchor, judge, anchor)
+        number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
+        monitor, began = Monitor(**plain["monitor"]), plain["started"]
     traced = settings.traced()
-    number, good, started = 0, state, time.monotonic()
     steps = 0 if settings.learner == "nce" else settings.steps
     while int(state.steps) < steps and not monitor.gave_up:
+        if number:
+            tree = (state, good, best, best_judgement, key, judge.anchor)
+            keeper.offer("tilt", int(state.steps), tree, {
+                "number": number, "best_stage": best_stage, "best_step": best_step,
+                "monitor": asdict(monitor), "started": began,
+            })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
         state, info = stage(state, backbone, train, traced, monitor.course(), stage_key)
@@ -102,7 +118,7 @@ def fit_tilt(
         if sound and float(judgement.gain_val) > float(best_judgement.gain_val):
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
-        seconds = time.monotonic() - started
+        seconds = keeper.clock() - began
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
         if bool(now.holds):
             state = anchored(state, now)

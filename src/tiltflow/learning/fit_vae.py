@@ -5,6 +5,7 @@ The KL term is warmed up: for the first share of the steps it counts for less (S
 user's own can be kept as it is: then its encoder and its noise alone are learned.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from tiltflow.backbones.generator import Generator
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import optimiser
 from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.rows import Rows
 
 CHUNK = 250  # compiled steps between two looks at the validation data
@@ -78,14 +80,18 @@ def fit_vae(
     *,
     key: PRNGKeyArray,
     listen: Listener,
+    keeper: Keeper | None = None,
 ) -> tuple[Generator, float]:
     """Learn `generator`; returns the average of its weights with the best validation score.
 
-    The score, returned too, is minus the evidence lower bound in nats, data units.
+    The score, returned too, is minus the evidence lower bound in nats, data units. `keeper` is
+    offered the state after every chunk, as the stage `"backbone"`.
 
     Raises:
         InputError: settings that cannot work, or a bound that was never finite.
+        Interrupted: the keeper was asked to stop.
     """
+    keeper = keeper or KeepsNothing()
     settings.check()
     validation_key, key = jr.split(key)
     val = val.through(generator)
@@ -95,8 +101,11 @@ def fit_vae(
         name: jnp.asarray(getattr(settings, name))
         for name in ("steps", "rate", "decay", "memory", "warmup")
     }
-    best, best_nll, best_step = parameters, float("inf"), 0
-    for step in range(CHUNK, settings.steps + CHUNK, CHUNK):
+    best, best_nll, best_step, done = parameters, math.inf, 0, 0
+    if found := keeper.last("backbone", (state, best, key)):
+        (state, best, key), plain = found
+        best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
+    for step in range(done + CHUNK, settings.steps + CHUNK, CHUNK):
         key, chunk_key = jr.split(key)
         state, nll_train = _chunk(state, frozen, train, chunk_key, settings.batch, traced)
         nll = float(negative_bound(eqx.combine(state.average, frozen), val, validation_key))
@@ -110,6 +119,8 @@ def fit_vae(
             nll_train=float(nll_train),
             nll_val=nll,
         )
+        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
+        keeper.offer("backbone", step, (state, best, key), kept)
         warm = step > settings.warmup * settings.steps
         if warm and step - best_step >= CHUNK * settings.patience:
             break

@@ -9,6 +9,8 @@ weights does drift, by a standard error more with every stage: it is anchored to
 every judgement that holds.
 """
 
+from dataclasses import fields
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -55,6 +57,12 @@ class Judgement(eqx.Module):
     learners: Array
     holds: Array
 
+    @classmethod
+    def nothing(cls) -> "Judgement":
+        """One that says nothing and does not hold."""
+        zeros = {field.name: jnp.zeros(()) for field in fields(cls)}
+        return cls(**(zeros | {"holds": jnp.asarray(False)}))
+
 
 class Anchor(eqx.Module):
     """Draws of a tilted model whose log Z is known.
@@ -63,6 +71,7 @@ class Anchor(eqx.Module):
         y: `[n, dim]`, their coordinates.
         f: `[n]`, the values of that model's tilt there.
         tilt, on: that tilt, and whether it counts: 0 for the backbone itself, where f = 0.
+            Then the bank takes the place of `y`.
         log_z: of it, in nats.
     """
 
@@ -74,8 +83,9 @@ class Anchor(eqx.Module):
 
 
 class Judge(eqx.Module):
-    """Held-out rows as coordinates, and the anchor."""
+    """Held-out rows and backbone draws as coordinates, and the anchor, once there is one."""
 
+    bank: Float[Array, "bank dim"]
     anchor: Anchor
     train: Float[Array, "rows dim"]
     val: Float[Array, "rows dim"]
@@ -88,17 +98,22 @@ class Judge(eqx.Module):
         val: Rows,
         bank: int,
         tilt: Tilt,
+        witnesses: int,
         *,
         key: PRNGKeyArray,
     ) -> "Judge":
-        """Draw the bank and dequantise the rows, once; `tilt` is any of the shape to be judged."""
+        """Draw the bank and dequantise the rows, once.
+
+        `tilt` is any of the shape to be judged, from so many `witnesses`.
+        """
         bank_key, train_key, val_key = jr.split(key, 3)
         u = jr.normal(bank_key, (bank, *backbone.latent_shape))
         y = push_in_parts(backbone, u)
         train, val = train.through(backbone), val.through(backbone)
         y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, DRAWS)[0]
         return cls(
-            Anchor(y, jnp.zeros(bank), tilt, jnp.zeros(()), jnp.zeros(())),
+            y,
+            _backbone(jnp.zeros((witnesses, y.shape[1])), tilt),
             y_train.reshape(-1, y_train.shape[-1]),
             y_val.reshape(-1, y_val.shape[-1]),
         )
@@ -110,7 +125,6 @@ class Judge(eqx.Module):
         anchor = Anchor(particles.y[here], f, tilt, jnp.ones(()), jnp.asarray(log_z))
         return eqx.tree_at(lambda j: j.anchor, self, anchor)
 
-    @eqx.filter_jit
     def judge(self, tilt: Tilt, state: LearnerState) -> Judgement:
         """The gains of `tilt`, with the witnesses of `state` reweighted to it.
 
@@ -119,38 +133,55 @@ class Judge(eqx.Module):
         than float32 can tell apart, and f's rise over the anchor's tilt, on average over the
         anchor and over the witnesses, has that of log Z in between, as Jensen's inequality has it.
         """
-        f = jax.vmap(tilt)
-        particles, anchor = state.particles, self.anchor
-        f_particles = f(particles.y)
-        reweighted = state.log_weights + f_particles - particles.f
-        f_witnesses = f_particles[particles.witnesses]
-        log_weights = reweighted[particles.witnesses]
-        f_before = anchor.on * jax.vmap(anchor.tilt)(particles.y[particles.witnesses])
-        f_bank, rise = f(anchor.y) - anchor.f, f_witnesses - f_before
-        log_rise, ess_bank, ess_witnesses = bridge_jax(f_bank, rise, log_weights)
-        log_z = anchor.log_z + log_rise
-        weights = jax.nn.softmax(log_weights)
-        level = jnp.sum(weights * f_witnesses)
-        error = 3 * jnp.std(rise) / jnp.sqrt(ess_witnesses) + 1e-3
-        holds = (
-            (jnp.minimum(ess_bank, ess_witnesses) >= FEWEST_DRAWS)
-            & (jnp.max(jnp.abs(rise - jnp.mean(f_bank))) < LARGEST_F)
-            & (jnp.mean(f_bank) <= log_rise + error)
-            & (log_rise <= jnp.sum(weights * rise) + error)
-        )
-        f_val = jnp.mean(f(self.val))
-        return Judgement(
-            gain_train=jnp.mean(f(self.train)) - log_z,
-            gain_val=f_val - log_z,
-            level=level,
-            log_z=log_z - level,
-            f_val=f_val - level,
-            ess_bank=ess_bank,
-            ess_witnesses=ess_witnesses,
-            running=state.log_z + log_mean_exp(log_weights) - level,
-            learners=state.log_z_learners + log_mean_exp(reweighted[particles.learners]) - level,
-            holds=holds,
-        )
+        anchor = self.anchor if bool(self.anchor.on) else _backbone(self.bank, tilt)
+        return _judgement(anchor, self.train, self.val, tilt, state)
+
+
+def _backbone(bank: Float[Array, "n dim"], tilt: Tilt) -> Anchor:
+    """The backbone as an anchor."""
+    return Anchor(bank, jnp.zeros(len(bank)), tilt, jnp.zeros(()), jnp.zeros(()))
+
+
+@eqx.filter_jit
+def _judgement(
+    anchor: Anchor,
+    train: Float[Array, "rows dim"],
+    val: Float[Array, "rows dim"],
+    tilt: Tilt,
+    state: LearnerState,
+) -> Judgement:
+    f = jax.vmap(tilt)
+    particles = state.particles
+    f_particles = f(particles.y)
+    reweighted = state.log_weights + f_particles - particles.f
+    f_witnesses = f_particles[particles.witnesses]
+    log_weights = reweighted[particles.witnesses]
+    f_before = anchor.on * jax.vmap(anchor.tilt)(particles.y[particles.witnesses])
+    f_bank, rise = f(anchor.y) - anchor.f, f_witnesses - f_before
+    log_rise, ess_bank, ess_witnesses = bridge_jax(f_bank, rise, log_weights)
+    log_z = anchor.log_z + log_rise
+    weights = jax.nn.softmax(log_weights)
+    level = jnp.sum(weights * f_witnesses)
+    error = 3 * jnp.std(rise) / jnp.sqrt(ess_witnesses) + 1e-3
+    holds = (
+        (jnp.minimum(ess_bank, ess_witnesses) >= FEWEST_DRAWS)
+        & (jnp.max(jnp.abs(rise - jnp.mean(f_bank))) < LARGEST_F)
+        & (jnp.mean(f_bank) <= log_rise + error)
+        & (log_rise <= jnp.sum(weights * rise) + error)
+    )
+    f_val = jnp.mean(f(val))
+    return Judgement(
+        gain_train=jnp.mean(f(train)) - log_z,
+        gain_val=f_val - log_z,
+        level=level,
+        log_z=log_z - level,
+        f_val=f_val - level,
+        ess_bank=ess_bank,
+        ess_witnesses=ess_witnesses,
+        running=state.log_z + log_mean_exp(log_weights) - level,
+        learners=state.log_z_learners + log_mean_exp(reweighted[particles.learners]) - level,
+        holds=holds,
+    )
 
 
 def moved_on(judge: Judge, state: LearnerState, judgement: Judgement) -> Judge:

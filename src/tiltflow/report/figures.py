@@ -83,15 +83,16 @@ class Picture:
     size: tuple[float, float] | None = None
 
 
-def render(picture: Picture) -> bytes:
-    """Draw a picture as a PNG of at most MAX_BYTES, as sharp as that allows."""
+def render(picture: Picture, limit: int | None = None) -> bytes:
+    """Draw a picture as a PNG of at most `limit` (MAX_BYTES) bytes, as sharp as that allows."""
+    limit = MAX_BYTES if limit is None else limit
     with style.context(STYLE, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(picture.size or SIZES[picture.span], layout="constrained")
         FigureCanvasAgg(figure)
         picture.draw(figure)
         dpi, png = DPI, _png(figure, DPI)
-        while len(png) > MAX_BYTES and dpi > 20:
+        while len(png) > limit and dpi > 20:
             dpi = int(0.8 * dpi)
             png = _png(figure, dpi)
     return png

@@ -69,7 +69,11 @@ def travelling_chains(run: Run) -> list[Picture]:
 
 def grey_range(run: Run) -> tuple[float, float]:
     """The values drawn as white and as ink: the range of the data, else of what there is."""
-    values = next(run.evidence[k] for k in (*_SHEETS, "travel") if k in run.evidence)
+    return range_of(next(run.evidence[k] for k in (*_SHEETS, "travel") if k in run.evidence))
+
+
+def range_of(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The values drawn as white and as ink where these are shown; never equal."""
     low, high = np.nanpercentile(values, [0.1, 99.9])
     if low == high:  # nearly all pixels alike
         low, high = np.nanmin(values), np.nanmax(values)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tiltflow.errors import InputError
 from tiltflow.runs.atomic import writing
 from tiltflow.runs.encode import to_json
 from tiltflow.runs.reading import json_object, read_bytes
@@ -29,8 +30,33 @@ class EventLog:
             self._stream = self.path.open("ab", buffering=0)
             self._stream.truncate(self.path.read_bytes().rfind(b"\n") + 1)
 
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._stream.seek(0, os.SEEK_END)
+
+    def cut(self, size: int, seconds: float) -> None:
+        """Forget the events after the first `size` bytes; `seconds` had gone by then.
+
+        Raises:
+            InputError: the log is shorter, so it is another one; or the disk refuses.
+        """
+        if self.size < size:
+            raise InputError(
+                f"{self.path} is shorter than when the last checkpoint was written: it is damaged; "
+                f"begin again with --overwrite"
+            )
+        with writing(self.path):
+            self._stream.truncate(size)
+        self._opened = time.monotonic() - seconds
+
+    def sync(self) -> None:
+        """Force the log to disk; raises InputError if the disk refuses."""
+        with writing(self.path):
+            os.fsync(self._stream.fileno())
+
     def write(self, phase: str, event: str, **fields: Any) -> None:
-        """Append one event, with `time`: seconds since the log was opened, to the millisecond.
+        """Append one event, with `time`: seconds since the run was begun, to the millisecond.
 
         Args:
             phase: the part of the run, such as `"backbone"`.

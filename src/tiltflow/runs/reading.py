@@ -31,11 +31,18 @@ def read_bytes(path: Path) -> bytes:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a TOML file."""
-    data = read_bytes(path)
     try:
-        return tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
+        return toml_table(read_bytes(path).decode(), str(path))
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is not TOML ({error}): correct it, or fit again") from None
+
+
+def toml_table(text: str, where: str) -> dict[str, Any]:
+    """The table in TOML text that came from `where`."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not TOML ({error}): correct it, or fit again") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,14 +1,15 @@
-"""The run directory: the new run is there whole, or the previous one still is.
+"""The run directory: a run grows where it will be found, and never costs the previous one.
 
 A reader finds at a run's path, at each moment:
 
-- while a run is being made: what was there before, a previous run or nothing. The new files grow
-  in the hidden sibling `.<name>.partial-<token>`, whose `events.jsonl` can be followed.
-- after `finish`: the new run. The previous one has been moved aside to `.<name>.previous-<token>`,
-  the new one moved in, and only then the previous one removed. Should the machine stop between
-  the two moves, both are whole under their hidden names, and `open` says so.
-- after a failure: what was there before. The partial folder stays if it has more to read than a
-  configuration.
+- while the first run there is being made: its files as far as they are, and `UNFINISHED` beside
+  them. Should it be interrupted, `create` with `resume` goes on with them.
+- while a run that replaces another is being made: the previous one. The new files grow in the
+  hidden sibling `.<name>.partial`. At the end the previous one is moved aside to
+  `.<name>.previous-<token>`, the new one moved in, and only then the previous one removed. Should
+  the machine stop between the two moves, both are whole under their hidden names, and `open` says
+  so.
+- after `finish`: the new run, without `UNFINISHED`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tiltflow.runs import atomic, reading
 from tiltflow.runs.events import EventLog, read_events
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.json"
+UNFINISHED = "UNFINISHED"
 
 
 class RunStore:
@@ -38,63 +40,97 @@ class RunStore:
 
     Attributes:
         path: where the finished run is found.
-        folder: where its files are now: the partial folder until `finish`, then `path`.
+        folder: where its files are now: `path`, or the partial folder until `finish`.
+        resumed: whether there was something to go on with.
         log: the run's events; only from `create`, and closed by `finish` and `abandon`.
     """
 
     log: EventLog
 
-    def __init__(self, path: Path, folder: Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, folder: Path, *, overwrite: bool = False, resumed: bool = False
+    ) -> None:
         """Not for callers: use `create` or `open`."""
         self.path = path
         self.folder = folder
+        self.resumed = resumed
         self._overwrite = overwrite
 
     @classmethod
-    def create(cls, path: str | Path, *, overwrite: bool = False) -> RunStore:
-        """Start a run that `finish` puts at `path`, making parent folders as needed.
+    def create(cls, path: str | Path, *, overwrite: bool = False, resume: bool = False) -> RunStore:
+        """Start a run at `path`, making parent folders as needed, or go on with one.
 
         Args:
             path: a new or an empty folder, or a run if `overwrite`.
             overwrite: whether `finish` may replace a previous run; never anything else.
+            resume: whether to go on with an unfinished run, if there is one.
 
         Raises:
-            InputError: `path` is a file, is taken, cannot be replaced, or cannot be written;
-                nothing on disk has changed.
+            InputError: `path` is a file, is taken, cannot be replaced, or cannot be written, or
+                the run there is finished; nothing on disk has changed.
         """
         target = Path(os.path.realpath(path))
         with atomic.writing(target):
-            _refuse_target(target, overwrite)
-            _refuse_parent(target)
-            store = cls(target, _sibling(target, "partial"), overwrite=overwrite)
-            store.folder.mkdir(parents=True)
-            store.log = EventLog(store.folder / EVENTS)
+            partial = target.parent / f".{target.name}.partial"
+            begun = next((f for f in (target, partial) if _is_unfinished(f)), None)
+            if resume and begun is not None and _is_run(begun):
+                folder, resumed = begun, True
+            else:
+                if resume and _is_run(target) and not overwrite:
+                    raise InputError(f"{target} is finished: there is nothing to go on with")
+                _refuse_target(target, overwrite)
+                _refuse_parent(target)
+                folder, resumed = (target if _is_free(target) else partial), False
+                _begin(folder)
+            store = cls(target, folder, overwrite=overwrite, resumed=resumed)
+            store.log = EventLog(folder / EVENTS)
         return store
 
     @classmethod
-    def open(cls, path: str | Path) -> RunStore:
-        """A run to read, finished or partial; raises InputError if `path` is none."""
+    def open(cls, path: str | Path, *, whole: bool = True) -> RunStore:
+        """A run to read.
+
+        Raises:
+            InputError: `path` is no run, or `whole` is asked for and it is unfinished.
+        """
         path = Path(path)
         if not _is_run(path):
             raise InputError(
                 f"{path} is not a run; expected a folder made by `tiltflow fit`, with {CONFIG} "
                 f"and {EVENTS} in it{_leftovers(path)}"
             )
+        if whole and _is_unfinished(path):
+            raise InputError(
+                f"{path} is unfinished: go on with `tiltflow fit ... --out {path} --resume`"
+            )
         return cls(path, path)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all of the run is there."""
+        return not _is_unfinished(self.folder)
+
     def finish(self) -> None:
-        """Move the run into place; does nothing if it is there already.
+        """Say that the run is whole, and move it into place; a finished run stays as it is.
 
         Raises:
             InputError: `path` has been taken meanwhile, or the disk refuses; the new run stays
                 whole in `folder`.
             RuntimeError: no configuration has been written.
         """
-        if self.folder == self.path:
+        if self.finished:
             return
         if not _is_run(self.folder):
             raise RuntimeError("a run cannot be finished before write_config")
         self.log.close()
+        if self.folder != self.path:
+            self._move()
+        with atomic.writing(self.path):
+            (self.folder / UNFINISHED).unlink()
+            atomic.sync_folder(self.folder)
+
+    def _move(self) -> None:
+        """The new run to `path`, and the previous one away."""
         previous = _sibling(self.path, "previous")
         with atomic.writing(self.path):
             _refuse_target(self.path, self._overwrite)
@@ -112,7 +148,7 @@ class RunStore:
 
     def abandon(self) -> None:
         """Give the run up; its folder stays if it has more to read than a configuration."""
-        if self.folder == self.path:
+        if self.finished:
             return
         self.log.close()
         written = {
@@ -170,13 +206,35 @@ def _is_run(folder: Path) -> bool:
     return all(os.path.isfile(folder / name) for name in (CONFIG, EVENTS))
 
 
+def _is_unfinished(folder: Path) -> bool:
+    return os.path.isfile(folder / UNFINISHED)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether there is nothing, or only what a run that was killed at once has left."""
+    if not os.path.lexists(folder):
+        return True
+    if not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    return not names or (UNFINISHED in names and names <= {UNFINISHED, EVENTS})
+
+
+def _begin(folder: Path) -> None:
+    """An empty unfinished run."""
+    if not _is_free(folder):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / UNFINISHED).touch()
+
+
 def _sibling(path: Path, role: str) -> Path:
     return path.with_name(f".{path.name}.{role}-{secrets.token_hex(4)}")
 
 
 def _leftovers(path: Path) -> str:
     """What a crash has left beside a missing run, for its message."""
-    roles = tuple(f".{path.name}.{role}-" for role in ("partial", "previous"))
+    roles = (f".{path.name}.partial", f".{path.name}.previous-")
     try:
         names = sorted(name for name in os.listdir(path.parent) if name.startswith(roles))
     except OSError:
@@ -195,8 +253,13 @@ def _refuse_target(path: Path, overwrite: bool) -> None:
             f"{path} is a mount point or holds the current folder and cannot be replaced: name a "
             f"folder inside it"
         )
-    if not any(path.iterdir()):
+    if _is_free(path):
         return
+    if not overwrite and _is_unfinished(path):
+        raise InputError(
+            f"{path} holds an unfinished run: go on with the same command and --resume, or pass "
+            f"--overwrite"
+        )
     if not overwrite:
         raise InputError(f"{path} is not empty: choose another folder, or pass --overwrite")
     if not _is_run(path):

@@ -1,0 +1,5 @@
+"""`python -m tiltflow` is `tiltflow`."""
+
+from tiltflow.cli.main import main
+
+main()

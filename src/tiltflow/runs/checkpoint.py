@@ -1,0 +1,204 @@
+"""Checkpoints of a fit: a folder of safetensors files, each whole or not there.
+
+`NAME-done.safetensors` is the result of a finished stage. `NAME-STEP.safetensors` is the state of
+the stage that goes on: the newest two are kept, and one that is damaged is passed over for the one
+before. A file holds the arrays of a pytree in the order of its leaves, and beside them, as text,
+plain numbers, the seconds gone and how long the event log was, so that a fit that is gone on with
+leaves the events of one that never stopped. A checksum over all of it is checked before anything
+is used. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jax.dtypes import prng_key
+
+from tiltflow.errors import InputError, Interrupted
+from tiltflow.runs import atomic
+from tiltflow.runs.events import EventLog
+
+FORMAT = "1"
+KEPT = 2  # states of the stage that goes on
+EVERY = 60.0  # seconds between two of them
+DONE = "done"
+
+
+class Checkpoints:
+    """A keeper (`learning/keeping.py`) that writes a folder.
+
+    Attributes:
+        folder: of the files; made when the first is written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        log: EventLog,
+        *,
+        every: float = EVERY,
+        every_steps: int | None = None,
+        stop: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Go on from what is in `folder`, if there is anything.
+
+        Args:
+            folder: of this fit alone.
+            log: its events; cut back to where they were at the newest checkpoint.
+            every: seconds between two states of a stage that are saved.
+            every_steps: steps between two states that are saved, whatever the time.
+            stop: asked between two chunks: why the fit is to stop, or None.
+        """
+        self.folder = folder
+        self._log = log
+        self._every, self._every_steps, self._stop = every, every_steps, stop
+        newest = self._newest()
+        self._before = newest["seconds"] if newest else 0.0
+        self._began = time.monotonic()
+        self._saved_at, self._saved_step = self._began, 0
+        log.cut(newest["events"] if newest else 0, self._before)
+
+    def clock(self) -> float:
+        """Seconds since the fit was begun, without those between an interruption and now."""
+        return self._before + time.monotonic() - self._began
+
+    def last(self, stage: str, like: Any) -> tuple[Any, dict[str, Any]] | None:
+        """The newest whole state of a stage; see `Keeper.last`."""
+        for path in self._states(stage):
+            if (found := _read(path)) is not None:
+                self._saved_step = _step(path)
+                return _restored(found, like, path)
+        return None
+
+    def offer(self, stage: str, step: int, tree: Any, plain: dict[str, Any]) -> None:
+        """Save a state if it is time; see `Keeper.offer`."""
+        why = self._stop()
+        now = time.monotonic()
+        due = now - self._saved_at >= self._every or (
+            self._every_steps is not None and step - self._saved_step >= self._every_steps
+        )
+        if due or why:
+            self._write(stage, f"{step:012d}", tree, plain)
+            self._saved_at, self._saved_step = now, step
+            for path in self._states(stage)[KEPT:]:
+                path.unlink(missing_ok=True)
+        if why:
+            raise Interrupted(why)
+
+    def finished(self, stage: str, like: Any) -> tuple[Any, dict[str, Any]] | None:
+        """The result of a finished stage; see `Keeper.finished`."""
+        path = self.folder / f"{stage}-{DONE}.safetensors"
+        found = _read(path)
+        return None if found is None else _restored(found, like, path)
+
+    def finish(self, stage: str, tree: Any, plain: dict[str, Any]) -> None:
+        """Save the result of a stage and drop its states; see `Keeper.finish`."""
+        self._write(stage, DONE, tree, plain)
+        for path in self._states(stage):
+            path.unlink(missing_ok=True)
+        self._saved_at, self._saved_step = time.monotonic(), 0
+        self.listen()
+
+    def listen(self) -> None:
+        """Raises Interrupted if the fit is to stop."""
+        if why := self._stop():
+            raise Interrupted(why)
+
+    def remove(self) -> None:
+        """Delete the folder: the fit is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, stage: str, mark: str, tree: Any, plain: dict[str, Any]) -> None:
+        leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+        arrays = {f"{i:04d}": np.asarray(_plain(leaf)) for i, leaf in enumerate(leaves)}
+        about = json.dumps(
+            {"plain": plain, "seconds": self.clock(), "events": self._log.size}, sort_keys=True
+        )
+        words = {"format": FORMAT, "about": about, "sha256": _checksum(arrays, about)}
+        with atomic.writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+        self._log.sync()
+        atomic.write_bytes(
+            self.folder / f"{stage}-{mark}.safetensors",
+            safetensors.numpy.save(arrays, metadata=words),
+        )
+
+    def _states(self, stage: str) -> list[Path]:
+        """The files of a stage that goes on, the newest first."""
+        found = (p for p in self.folder.glob(f"{stage}-*.safetensors") if _step(p) is not None)
+        return sorted(found, reverse=True)
+
+    def _newest(self) -> dict[str, Any] | None:
+        """What the newest whole file says of itself."""
+        abouts = [found[1] for p in self.folder.glob("*.safetensors") if (found := _read(p))]
+        return max(abouts, key=lambda about: about["seconds"], default=None)
+
+
+def _step(path: Path) -> Any:
+    """The step in the name of a state's file; None for a finished stage."""
+    found = re.fullmatch(r".+-(\d{12})\.safetensors", path.name)
+    return int(found[1]) if found else None
+
+
+def _plain(leaf: Any) -> Any:
+    """A leaf that NumPy can hold: the data of a random key, or the leaf itself."""
+    return jr.key_data(leaf) if jnp.issubdtype(leaf.dtype, prng_key) else leaf
+
+
+def _checksum(arrays: dict[str, np.ndarray], about: str) -> str:
+    """Over names, types, shapes and values of the arrays, and the text."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """The arrays and the text of a file; None if it is missing or not whole."""
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            words = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if words.get("format") != FORMAT or words["sha256"] != _checksum(arrays, words["about"]):
+            return None
+        return [arrays[name] for name in sorted(arrays)], json.loads(words["about"])
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError):
+        return None
+
+
+def _restored(
+    found: tuple[list[np.ndarray], dict[str, Any]], like: Any, path: Path
+) -> tuple[Any, dict[str, Any]]:
+    """`like` with the arrays found."""
+    arrays, rest = eqx.partition(like, eqx.is_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    values, about = found
+    expected = [(_plain(leaf).shape, _plain(leaf).dtype) for leaf in leaves]
+    if [(value.shape, value.dtype) for value in values] != expected:
+        raise InputError(
+            f"{path} holds arrays of other shapes than this fit has: it comes from another "
+            f"version of tiltflow; begin again with --overwrite"
+        )
+    new = [
+        jr.wrap_key_data(jnp.asarray(value), impl=jr.key_impl(leaf))
+        if jnp.issubdtype(leaf.dtype, prng_key)
+        else jnp.asarray(value)
+        for value, leaf in zip(values, leaves, strict=True)
+    ]
+    return eqx.combine(jax.tree.unflatten(structure, new), rest), about["plain"]
