@@ -6,7 +6,8 @@ from dataclasses import asdict
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser, persistent, population
@@ -17,6 +18,7 @@ from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
+from tiltflow.learning.swings import Swings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
@@ -41,13 +43,15 @@ def fit_tilt(
     listen: Listener,
     keeper: Keeper | None = None,
     start: Start | None = None,
+    classes: tuple[int, Callable[[Array], np.ndarray]] | None = None,
 ) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
     A tilt that is zero starts from exact draws, any other from `start`, or else from a climb to
     it (`start.py`). What is kept is the average of the weights with the best held-out gain, as
     the witnesses judge it, at the level where E_p f = 0. `keeper` is offered the state after
-    every stage of learning, as the stage `"tilt"`.
+    every stage of learning, as the stage `"tilt"`. `classes`, a number and a function of
+    coordinates `[n, dim]` to labels below it, has the witnesses' shares watched (`swings.py`).
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
@@ -89,6 +93,7 @@ def fit_tilt(
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
         monitor, began = Monitor(**plain["monitor"]), plain["started"]
     traced = settings.traced()
+    swings = Swings(classes[0]) if classes else None
     steps = 0 if settings.learner == "nce" else settings.steps
     while int(state.steps) < steps and not monitor.gave_up:
         if number:
@@ -120,6 +125,10 @@ def fit_tilt(
             best_stage, best_step = number, int(state.steps)
         seconds = keeper.clock() - began
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
+        if classes and swings:
+            shown = classes[1](state.particles.y[state.particles.witnesses])
+            if why := swings.look(shown, float(now.gain_val)):
+                listen("tilt", "health", stage=number, action="none", why=why)
         if bool(now.holds):
             state = anchored(state, now)
             judge = moved_on(judge, state, now)
