@@ -118,8 +118,10 @@ def _digits() -> Found:
     """Images `[1797, 8, 8]` and labels `[1797]`."""
     import sklearn.datasets
 
-    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
-    return Found("digits", "digits", pixels.reshape(-1, 8, 8), labels=labels)
+    found = sklearn.datasets.load_digits()
+    return Found(
+        "digits", "digits", np.asarray(found["images"]), labels=np.asarray(found["target"])
+    )
 
 
 def _read_file(path: Path, key: str | None) -> Found:
