@@ -25,7 +25,7 @@ from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
-from tiltflow.recipes import as_tilted, learn_backbone, make_backbone, units_for
+from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited
 from tiltflow.tilted import TiltedModel
 
@@ -76,31 +76,33 @@ def fit(
         Interrupted: the keeper was asked to stop.
     """
     keeper = keeper or KeepsNothing()
-    parts = split(data.rows, name=data.name)
+    parts = split(data)
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
     settings.check(seed)
     keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
     ladder_key = jr.fold_in(jr.key(seed), 1)
     units = units_for(
         settings.model,
-        data.values[parts.train],
+        data.take(parts.train).values,
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
     )
     train, val, test = (
-        Rows(in_little_memory(data.values[index], integers=data.integers), units, data.integers)
+        Rows(
+            in_little_memory(data.take(index).values, integers=data.integers), units, data.integers
+        )
         for index in (parts.train, parts.val, parts.test)
     )
-    spec, made = make_backbone(settings, units, keys["flow"])
-    learned, found = _stage(
+    spec = specification(settings.model, units)
+    backbone = begin_backbone(spec, units, key=keys["flow"])
+    backbone, found = _stage(
         keeper,
         "backbone",
-        made,
+        backbone,
         lambda: learn_backbone(
-            made, train, val, settings, key=keys["backbone"], listen=listen, keeper=keeper
+            backbone, train, val, settings, key=keys["backbone"], listen=listen, keeper=keeper
         ),
     )
-    backbone = as_tilted(learned)
     nll_val, backbone_ended = found["value"], found["ended"]
     tilt = spec.tilt(key=keys["tilt"])
     (tilt, judgement), found = _stage(

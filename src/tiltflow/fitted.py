@@ -6,7 +6,6 @@ stranger is safe to open.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,8 @@ from tiltflow.tilted import TiltedModel
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 PART = 4096  # examples at a time
+LONGEST_HEADER = 2**20  # bytes that say where each array is
+MOST_LEAPFROGS = 10_000  # of one transition
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,8 @@ def load_model(folder: str | Path) -> FittedModel:
         UnsoundModel: weights that are not finite.
     """
     folder = Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        reading.refuse_outside(folder / name, folder)
     config = reading.read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise InputError(
@@ -240,17 +243,23 @@ def load_model(folder: str | Path) -> FittedModel:
             f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
         )
     spec = _spec(config.get("model"))
-    model = _filled(spec.skeleton(), folder / WEIGHTS)
+    model = _filled(eqx.filter_eval_shape(spec.skeleton), folder / WEIGHTS)
     try:
         sampler = config["sampler"]
-        step_size, leapfrogs = float(sampler["step_size"]), int(sampler["leapfrogs"])
+        step_size, leapfrogs = sampler["step_size"], sampler["leapfrogs"]
+        if type(step_size) not in (int, float) or not 0 < step_size < math.inf:
+            raise ValueError(f"step_size is {step_size!r:.50}, expected a positive number")
+        if type(leapfrogs) is not int or not 1 <= leapfrogs <= MOST_LEAPFROGS:
+            raise ValueError(f"leapfrogs is {leapfrogs!r:.50}, expected 1 to {MOST_LEAPFROGS:,}")
         log_z = LogZ.from_dict(config["log_z"])
-        integers = bool(config["integers"])
-    except (KeyError, TypeError, ValueError) as error:
+        integers = config["integers"]
+        if type(integers) is not bool:
+            raise ValueError(f"integers is {integers!r:.50}, expected true or false")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
-    return FittedModel(model, spec, log_z, integers, step_size, leapfrogs)
+    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs)
 
 
 def _spec(values: Any) -> ModelSpec | VAESpec:
@@ -265,11 +274,16 @@ def _spec(values: Any) -> ModelSpec | VAESpec:
 
 
 def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
-    """The skeleton with the arrays in the file at `path`."""
+    """The skeleton, of shapes and dtypes only, with the arrays in the file at `path`."""
     expected = named_arrays(skeleton)
+    most = LONGEST_HEADER + sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in expected.values()
+    )
     try:
-        arrays = safetensors.numpy.load(reading.read_bytes(path))
-    except (safetensors.SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
+        arrays = safetensors.numpy.load(reading.read_bytes(path, most))
+    except InputError:
+        raise
+    except (safetensors.SafetensorError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path} is damaged ({error}): fit the model again") from None
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))[0]
@@ -285,8 +299,17 @@ def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
             )
         if not np.all(np.isfinite(found)):
             raise UnsoundModel(f"{path}: array {name!r} is not finite: fit the model again")
+        if name.endswith(".order") and not _are_permutations(found):
+            raise InputError(f"{path}: array {name!r} holds no permutations: fit the model again")
     filled = iter([jnp.asarray(arrays[name]) for name in expected])
-    return jax.tree.map(lambda x: next(filled) if isinstance(x, jax.Array) else x, skeleton)
+    return jax.tree.map(
+        lambda x: next(filled) if isinstance(x, jax.ShapeDtypeStruct) else x, skeleton
+    )
+
+
+def _are_permutations(rows: np.ndarray) -> bool:
+    """Whether each row holds every index once: else g would be no bijection."""
+    return bool(np.all(np.sort(rows, axis=-1) == np.arange(rows.shape[-1])))
 
 
 def _room(number: int) -> int:

@@ -98,7 +98,7 @@ def fit(
 
     dataset = load(data, key=key)
     out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
-    parts = split(dataset.rows, name=dataset.name)
+    parts = split(dataset)
     rows = len(parts.train)
     settings = (
         suited_vae(rows, dataset.shape)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from tiltflow._version import __version__
+from tiltflow.cli.data import app as data
 from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info
@@ -39,6 +40,7 @@ app.command(likelihood)
 app.command(quality)
 app.command(report)
 app.command(info)
+app.command(data)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

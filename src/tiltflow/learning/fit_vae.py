@@ -124,6 +124,8 @@ def fit_vae(
         warm = step > settings.warmup * settings.steps
         if warm and step - best_step >= CHUNK * settings.patience:
             break
+        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
+        keeper.offer("backbone", step, (state, best, key), kept)
     if best_step == 0:
         raise InputError(
             f"the generator's bound was never finite at rate {settings.rate}: lower the rate, or "
