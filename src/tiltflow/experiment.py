@@ -25,7 +25,7 @@ from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
-from tiltflow.recipes import as_tilted, learn_backbone, make_backbone, units_for
+from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited
 from tiltflow.tilted import TiltedModel
 
@@ -95,16 +95,16 @@ def fit(
         )
         for index in (parts.train, parts.val, parts.test)
     )
-    spec, made = make_backbone(settings, units, keys["flow"])
-    learned, found = _stage(
+    spec = specification(settings.model, units)
+    backbone = begin_backbone(spec, units, key=keys["flow"])
+    backbone, found = _stage(
         keeper,
         "backbone",
-        made,
+        backbone,
         lambda: learn_backbone(
-            made, train, val, settings, key=keys["backbone"], listen=listen, keeper=keeper
+            backbone, train, val, settings, key=keys["backbone"], listen=listen, keeper=keeper
         ),
     )
-    backbone = as_tilted(learned)
     nll_val, backbone_ended = found["value"], found["ended"]
     tilt = spec.tilt(key=keys["tilt"])
     (tilt, judgement), found = _stage(

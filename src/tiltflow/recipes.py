@@ -3,10 +3,12 @@
 Of the latter the tilt reads z: chains then have as few dimensions as z (`backbones/prior.py`).
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import Backbone, CouplingFlow, Generator, Prior, fit_units
+from tiltflow.backbones import Backbone, Prior, fit_units
 from tiltflow.backbones.scale import fit_scale
 from tiltflow.backbones.units import Units
 from tiltflow.learning import Rows, fit_backbone
@@ -17,8 +19,7 @@ from tiltflow.settings import ModelSettings, Settings
 from tiltflow.spec import ModelSpec, specify
 from tiltflow.spec_vae import VAESpec, specify_vae
 
-_OF_FLOWS = ("blocks", "flow_width", "flow_dropout")
-_OF_TILTS = ("tilt_width", "tilt_depth", "tilt_dropout")
+_OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
 
 
 def units_for(
@@ -30,25 +31,23 @@ def units_for(
     return fit_units(model.units, x, integers=integers, limits=limits)
 
 
-def make_backbone(
-    settings: Settings, units: Units, key: PRNGKeyArray
-) -> tuple[ModelSpec | VAESpec, CouplingFlow | Generator]:
-    """What the settings ask for, before it is learned: the whole model's specification with it.
-
-    Raises:
-        InputError: settings that cannot work.
-    """
-    model = settings.model
+def specification(model: ModelSettings, units: Units) -> ModelSpec | VAESpec:
+    """What the whole model will be made of."""
     if model.backbone == "vae":
-        tilt = {name: getattr(model, name) for name in _OF_TILTS}
-        spec = specify_vae(units, model.vae, **tilt)
-        return spec, spec.generator(units, key=key)
-    spec = specify(units, **{name: getattr(model, name) for name in (*_OF_FLOWS, *_OF_TILTS)})
-    return spec, spec.flow(units, key=key)
+        tilt = {n: getattr(model, n) for n in ("tilt_width", "tilt_depth", "tilt_dropout")}
+        return specify_vae(units, model.vae, **tilt)
+    return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
+
+
+def begin_backbone(spec: ModelSpec | VAESpec, units: Units, *, key: PRNGKeyArray) -> Backbone:
+    """The backbone before it is learned."""
+    if isinstance(spec, VAESpec):
+        return Prior(spec.generator(units, key=key))
+    return spec.flow(units, key=key)
 
 
 def learn_backbone(
-    backbone: CouplingFlow | Generator,
+    backbone: Any,
     train: Rows,
     val: Rows,
     settings: Settings,
@@ -56,20 +55,17 @@ def learn_backbone(
     key: PRNGKeyArray,
     listen: Listener,
     keeper: Keeper,
-) -> tuple[CouplingFlow | Generator, float]:
-    """The learned backbone, and its negative log-likelihood on `val`, or the bound of it.
+) -> tuple[Backbone, float]:
+    """Learn what `begin_backbone` has made.
+
+    Returns it, and its negative log-likelihood on validation rows, or the bound of it.
 
     Raises:
-        InputError: a likelihood that was never finite.
+        InputError: settings that cannot work, or a likelihood that was never finite.
         Interrupted: the keeper was asked to stop.
     """
-    if isinstance(backbone, Generator):
-        return fit_vae(backbone, train, val, settings.vae, key=key, listen=listen, keeper=keeper)
-    return fit_backbone(
-        backbone, train, val, settings.backbone, key=key, listen=listen, keeper=keeper
-    )
-
-
-def as_tilted(backbone: CouplingFlow | Generator) -> Backbone:
-    """The backbone as the tilt sees it: of a generator, its prior."""
-    return Prior(backbone) if isinstance(backbone, Generator) else backbone
+    how = {"key": key, "listen": listen, "keeper": keeper}
+    if isinstance(backbone, Prior):
+        generator, nll = fit_vae(backbone.generator, train, val, settings.vae, **how)
+        return Prior(generator), nll
+    return fit_backbone(backbone, train, val, settings.backbone, **how)
