@@ -150,29 +150,29 @@ class RunStore:
         if not self.part(CONFIG).is_file():
             raise RuntimeError("a run cannot be finished before write_config")
         self.log.close()
-        if self.folder != self.path:
-            self._move()
         with atomic.writing(self.path):
+            previous = None if self.folder == self.path else self._move()
             (self.folder / UNFINISHED).unlink()
             atomic.sync_folder(self.folder)
+            atomic.sync_folder(self.path.parent)
+        if previous is not None:
+            shutil.rmtree(previous, ignore_errors=True)
         self._release()
 
-    def _move(self) -> None:
-        """The new run to `path`, and the previous one away."""
+    def _move(self) -> Path:
+        """The new run to `path`, and the previous one, if there is one, to the path returned."""
         previous = _sibling(self.path, "previous")
-        with atomic.writing(self.path):
-            _refuse_target(self.path, self._overwrite)
-            if replaces := self.path.exists():
-                os.rename(self.path, previous)
-            try:
-                os.rename(self.folder, self.path)
-            except OSError:
-                if replaces:
-                    os.rename(previous, self.path)
-                raise
-            self.folder = self.path
-            atomic.sync_folder(self.path.parent)
-        shutil.rmtree(previous, ignore_errors=True)
+        _refuse_target(self.path, self._overwrite)
+        if replaces := self.path.exists():
+            os.rename(self.path, previous)
+        try:
+            os.rename(self.folder, self.path)
+        except OSError:
+            if replaces:
+                os.rename(previous, self.path)
+            raise
+        self.folder = self.path
+        return previous
 
     def abandon(self, why: str = "") -> None:
         """Give the run up; its folder stays if it has more to read than a configuration.
