@@ -7,6 +7,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from tiltflow.data.checks import FEWEST_ROWS, checked
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.found import Found
@@ -118,10 +120,9 @@ def _digits() -> Found:
     """Images `[1797, 8, 8]` and labels `[1797]`."""
     import sklearn.datasets
 
-    found = sklearn.datasets.load_digits()
-    return Found(
-        "digits", "digits", np.asarray(found["images"]), labels=np.asarray(found["target"])
-    )
+    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
+    images = np.asarray(pixels).reshape(-1, 8, 8)
+    return Found("digits", "digits", images, labels=np.asarray(labels))
 
 
 def _read_file(path: Path, key: str | None) -> Found:
