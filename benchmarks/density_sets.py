@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiltflow.data import load, split
+from tiltflow.data import Dataset, load, split
 
 TABLES = ("protein", "elevators", "pol")
 SETS = ("digits", *TABLES)
@@ -83,7 +83,7 @@ def gather(name: str, folder: Path, *, quick: bool = False, seed: int = 0) -> Sh
         x = np.unique(load(path).values, axis=0).astype(np.float64)
         x = x[rng.permutation(len(x))[: QUICK_ROWS if quick else None]]
         width, offset = np.array([resolution(column) for column in x.T]), 0.0
-    parts = split(len(x), name=name)
+    parts = split(Dataset(name, x, integers=False))
     if name != "digits":
         kept = informative(x[parts.train])
         x, width = x[:, kept], width[kept]

@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     data = load("digits")
-    parts = split(data.rows, name=data.name)
+    parts = split(data)
     units = fit_units("auto", data.values[parts.train], integers=True)
     train, val = (
         Rows(jnp.asarray(data.values[index]), units, True) for index in (parts.train, parts.val)

@@ -15,7 +15,7 @@ command, the data's name and fingerprint) is known here. A path is meant from th
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -99,8 +99,17 @@ def layered(settings: Settings, *layers: Layer) -> Settings:
         settings = replace(settings, tilt=TiltSettings.default(learner))
     return replace(
         settings,
-        **{name: replace(getattr(settings, name), **values) for name, values in parts.items()},
+        **{name: _changed(getattr(settings, name), values) for name, values in parts.items()},
     )
+
+
+def _changed(settings: Any, values: Mapping[str, Any]) -> Any:
+    """The settings with `values`; a table changes the settings that are inside."""
+    changes = {
+        name: _changed(getattr(settings, name), value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+    return replace(settings, **changes)
 
 
 def _names(kind: type) -> dict[str, Any]:
@@ -117,7 +126,10 @@ def _check_table(path: Path, table: str, values: Any, known: Mapping[str, Any]) 
             close = _nearest(name, known)
             words = f"did you mean {close}?" if close else f"expected one of {', '.join(known)}"
             raise InputError(f"{path}: unknown setting {name!r:.80} in [{table}]: {words}")
-        _check(path, f"{table}.{name}", value, known[name])
+        if is_dataclass(kind := known[name]) and isinstance(kind, type):
+            _check_table(path, f"{table}.{name}", value, _names(kind))
+        else:
+            _check(path, f"{table}.{name}", value, kind)
 
 
 def _check(path: Path, name: str, value: Any, kind: Any) -> None:

@@ -8,8 +8,9 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        """Fold `message` into one line."""
-        super().__init__(" ".join(message.split()))
+        """Fold `message` into one line, without what a terminal would obey."""
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else "\ufffd" for c in line))
 
 
 class UnsoundModel(InputError):

@@ -17,6 +17,7 @@ from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
 LARGEST = 100_000_000  # parameters; a folder that asks for more is refused
+MOST_LAYERS = 256  # blocks of a flow, or layers of a tilt: each is compiled
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,13 @@ class ModelSpec:
             "tilt_depth": 1,
         }
         check_numbers(self, counts, ("flow_dropout", "tilt_dropout"))
+        for name in ("blocks", "tilt_depth"):
+            if getattr(self, name) > MOST_LAYERS:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r:.100}; expected at most {MOST_LAYERS}"
+                )
+        if self.units in ("gaussianise", "histogram") and not self.levels:
+            raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")
         wide = max(self.tilt_width, self.dim)
         size = (
             4 * self.dim * self.levels
@@ -189,11 +197,11 @@ def specify(units: Units, **sizes: Any) -> ModelSpec:
     return ModelSpec(kind, units.data_shape, levels, **sizes)
 
 
-def named_arrays(model: TiltedModel) -> dict[str, jax.Array]:
-    """Every array of a model by its path, such as `"tilt.layers.0.weight"`."""
+def named_arrays(model: TiltedModel) -> dict[str, Any]:
+    """Every array of a model, or of a skeleton, by its path, such as `"tilt.layers.0.weight"`."""
     leaves = jax.tree_util.tree_leaves_with_path(model)
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
         for path, leaf in leaves
-        if isinstance(leaf, jax.Array)
+        if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
     }

@@ -190,7 +190,11 @@ REFUSED = {
     "complex": ("x.npy", npy(REALS + 1j), "dtype complex128 convert"),
     "strings": ("x.npy", npy(REALS.astype("U8")), "dtype <U8 convert"),
     "dates": ("x.npy", npy(REALS.astype("M8[s]")), "dtype datetime64[s] convert"),
-    "truncated .npy": ("x.npy", npy(REALS)[:-1], "truncated 720 bytes 719 are there numpy.save"),
+    "truncated .npy": (
+        "x.npy",
+        npy(REALS)[:-1],
+        "truncated 720 bytes 719 are there",
+    ),
     "truncated header": ("x.npy", npy(REALS)[:20], "not a whole .npy numpy.save"),
     "not a .npy": ("x.npy", b"hello", "not a whole .npy"),
     "huge header": ("x.npy", HUGE, "truncated 80,000,000,000,000 bytes 0 are there"),
@@ -242,7 +246,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, case):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("mnist", "unknown data set 'mnist' expected digits .npy"),
+        ("imagenet", "unknown data set 'imagenet' expected digits mnist .npy"),
         ("missing.npy", "missing.npy does not exist"),
         ("folder", "folder is a folder"),
         ("folder.npy", "folder.npy is a folder"),

@@ -92,4 +92,4 @@ def _rows(store: "RunStore", data: Path | None, key: str | None) -> "Dataset":
         dataset = run_data(store)
     except InputError as error:
         raise InputError(f"the data of {store.path}: {error}; or pass rows with --data") from None
-    return dataset.take(split(dataset.rows, name=dataset.name).test)
+    return dataset.take(split(dataset).test)

@@ -124,7 +124,7 @@ def _real(store: "RunStore", data: Path | None, key: str | None) -> Real:
             ) from None
         known = None
     if known is not None and (reference is None or reference.shape == known.shape):
-        parts = split(known.rows, name=known.name)
+        parts = split(known)
         reference = reference or known.take(parts.test)
         kind = "test rows" if data is None else "rows"
         words = {"name": reference.name, "reference": kind, "floor": "training rows"}

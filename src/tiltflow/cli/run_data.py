@@ -17,8 +17,18 @@ def run_data(store: "RunStore") -> "Dataset":
     """
     from tiltflow.data import load
 
-    config = store.config().get("data", {})
-    dataset = load(config.get("source", ""), key=config.get("key"))
+    config = store.config().get("data")
+    if not isinstance(config, dict) or not isinstance(config.get("source"), str):
+        raise InputError(
+            f"{store.path / 'config.toml'} does not say where its data are; expected source = "
+            f"'...' under [data]: correct it, or fit again"
+        )
+    dataset = load(
+        config["source"],
+        key=config.get("key"),
+        image_size=config.get("image_size"),
+        channels=config.get("channels"),
+    )
     if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
         raise InputError(
             f"{config['source']} is not what {store.path} was fitted to: its test rows would not "

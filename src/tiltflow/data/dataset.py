@@ -1,4 +1,4 @@
-"""A data set in memory: checked values and what is known about them."""
+"""A data set: checked values and what is known about them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tiltflow.data.limits import blocks
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -14,11 +16,15 @@ class Dataset:
 
     Attributes:
         name: `"digits"`, or the file's name with its extension.
-        values: float32, `[rows, *event_shape]`, with one to three event axes, in data units.
+        values: float32, `[rows, *event_shape]`, with one to three event axes, in data units. Of
+            a large `.npy` file a read-only `numpy.memmap` with the file's own type: rows are
+            read when they are looked at, and `take` gives float32.
         integers: True if every value is an integer, so that the data are to be dequantised with
             uniform noise (bins of width 1); False if they are continuous.
         labels: integers, `[rows]`, or None.
-        columns: the header of a CSV file, one name a column, or None.
+        columns: the names of columns, as in the header of a CSV file, or None.
+        test_rows: how many rows at the end are the set's own test rows, which a split keeps.
+        note: what a reader of numbers must know, such as that images were stored with loss.
     """
 
     name: str
@@ -26,6 +32,8 @@ class Dataset:
     integers: bool
     labels: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
+    test_rows: int = 0
+    note: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,11 +48,13 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of shape and values: the same for the same data, wherever they lie."""
-        content = np.ascontiguousarray(self.values)
-        kind = f"{content.dtype}{content.shape}".encode()
-        return hashlib.sha256(kind + content.tobytes()).hexdigest()
+        digest = hashlib.sha256(f"float32{self.values.shape}".encode())
+        for _, block in blocks(self.values):
+            digest.update(np.ascontiguousarray(block, np.float32).data)
+        return digest.hexdigest()
 
     def take(self, index: np.ndarray) -> Dataset:
-        """The rows at `index` (integers, `[n]`), in that order, labels with them."""
+        """The rows at `index` (integers, `[n]`), in that order, in memory, labels with them."""
         labels = None if self.labels is None else self.labels[index]
-        return replace(self, values=self.values[index], labels=labels)
+        values = np.asarray(self.values[index], np.float32)
+        return replace(self, values=values, labels=labels, test_rows=0)

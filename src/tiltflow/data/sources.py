@@ -1,78 +1,153 @@
-"""Where data come from: the embedded digits, or one .npy, .npz or .csv file."""
+"""Where data come from: a known set by its name, a file in a known format, a folder of images."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from tiltflow.data.arrays import read_npy, read_npz
-from tiltflow.data.checks import checked
+from tiltflow.data.checks import FEWEST_ROWS, checked
 from tiltflow.data.dataset import Dataset
-from tiltflow.data.tables import read_csv
+from tiltflow.data.found import Found
+from tiltflow.data.idx import ENDING, read_idx
+from tiltflow.data.image_checks import refuse_no_images, refuse_odd_images
+from tiltflow.data.image_folder import read_image_folder
+from tiltflow.data.npy import read_npy
+from tiltflow.data.npz import read_npz
+from tiltflow.data.parquet import read_parquet
+from tiltflow.data.pixels import Channels
+from tiltflow.data.public import SETS, read_public
+from tiltflow.data.scan import scan
+from tiltflow.data.tables import read_table
 from tiltflow.errors import InputError
 
-KNOWN = (".npy", ".npz", ".csv", ".csv.gz")
-ENDINGS = ", ".join(KNOWN)
+_READERS: dict[str, Callable[[Path], Found]] = {
+    ".npy": lambda path: Found(path.name, str(path), read_npy(path)),
+    ".csv": read_table,
+    ".csv.gz": read_table,
+    ".tsv": read_table,
+    ".tsv.gz": read_table,
+    ".parquet": read_parquet,
+}
+ENDINGS = f".npz, {', '.join(_READERS)}, .idx or .idx.gz"
+NAMES = ("digits", *SETS)
 
 
-def load(source: str | Path, *, key: str | None = None, integers: bool | None = None) -> Dataset:
+def load(
+    source: str | Path,
+    *,
+    key: str | None = None,
+    integers: bool | None = None,
+    images: bool = False,
+    image_size: int | None = None,
+    channels: Channels | None = None,
+) -> Dataset:
     """Read and check a data set.
 
     Args:
-        source: `"digits"` (scikit-learn's 8x8 digits: 1,797 rows, values 0..16, with labels), or
-            the path of a file: `.npy` and `.npz` hold `[rows, *event_shape]` with 2 to 4 axes,
-            `.csv` and `.csv.gz` hold numbers separated by commas under an optional header. A file
-            that is called `digits` is reached as `./digits.npy`.
+        source: the name of a known set, `"digits"` (scikit-learn's 8x8 digits: 1,797 rows,
+            values 0..16, with labels), `"mnist"`, `"fashion-mnist"` or `"cifar10"`
+            (`data/public.py`); the path of a file, `.npy`, `.npz` and idx with
+            `[rows, *event_shape]` in 2 to 4 axes, `.csv`, `.tsv` (or `.gz` of them) and
+            `.parquet` with one example a row; or the path of a folder of images. What is called
+            as a known set is reached as `./digits`.
         key: the name of the array in an `.npz`; not needed if there is only one.
         integers: whether the values are integers to be dequantised. By default they are if the
             array's type is boolean or integer, or if they are floats that happen to be integers
             with at most 256 distinct values; in either case only up to a magnitude of 65,536.
+        images: whether the rows must be images of 8 bits; if they are not, they are refused.
+        image_size: pictures of a folder are scaled and cut to squares of so many pixels a side.
+        channels: `"grey"` or `"rgb"`: what pictures of a folder are converted to.
 
     Raises:
         InputError: whatever is wrong with the source or with its content.
     """
-    if str(source) == "digits":
-        _refuse_key(key, "digits")
-        images, labels = _digits()
-        values, integers = checked(images, "digits", integers=integers)
-        return Dataset("digits", values, integers, labels=labels)
+    found = read(source, key=key, image_size=image_size, channels=channels)
+    if images and len(found.array) >= FEWEST_ROWS:
+        refuse_no_images(found.array, scan(found.array), found.where)
+    values, integers = checked(
+        found.array,
+        found.where,
+        columns=found.columns,
+        integers=True if images and integers is None else integers,
+    )
+    return Dataset(
+        found.name,
+        values,
+        integers,
+        labels=found.labels,
+        columns=found.columns,
+        test_rows=found.test_rows,
+        note=found.note,
+    )
+
+
+def read(
+    source: str | Path,
+    *,
+    key: str | None = None,
+    image_size: int | None = None,
+    channels: Channels | None = None,
+) -> Found:
+    """Read a source as `load` does, but ask nothing of its values.
+
+    Raises:
+        InputError: whatever is wrong with the source.
+    """
     path = Path(source)
-    array, columns = _read(path, key)
-    values, integers = checked(array, str(path), columns=columns, integers=integers)
-    return Dataset(path.name, values, integers, columns=columns)
+    folder = os.path.isdir(path) and str(source) not in NAMES
+    for option, value in (("image size", image_size), ("channels", channels)):
+        if value is not None and not folder:
+            raise InputError(
+                f"{source} is no folder of images; leave out the {option} {value}, or name a folder"
+            )
+    if str(source) in NAMES:
+        _refuse_key(key, str(source))
+        return _digits() if str(source) == "digits" else read_public(str(source))
+    if folder:
+        _refuse_key(key, str(path))
+        found = read_image_folder(path, image_size=image_size, channels=channels)
+    else:
+        found = _read_file(path, key)
+    refuse_odd_images(found.array, found.where)
+    return found
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray]:
+def _digits() -> Found:
     """Images `[1797, 8, 8]` and labels `[1797]`."""
     import sklearn.datasets
 
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
-    return pixels.reshape(-1, 8, 8), labels
+    images = np.asarray(pixels).reshape(-1, 8, 8)
+    return Found("digits", "digits", images, labels=np.asarray(labels))
 
 
-def _read(path: Path, key: str | None) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """The array in a file, and the names of its columns if it has them."""
-    kind = _kind(path)
+def _read_file(path: Path, key: str | None) -> Found:
+    reader = _reader(path)
     _refuse_unreadable(path)
-    if kind == ".npz":
-        return read_npz(path, key), None
+    if reader is None:
+        return read_npz(path, key)
     _refuse_key(key, str(path))
-    return (read_npy(path), None) if kind == ".npy" else read_csv(path)
+    return reader(path)
 
 
-def _kind(path: Path) -> str:
-    """Which of `KNOWN` the path ends in."""
-    for kind in KNOWN:
-        if path.name.lower().endswith(kind):
-            return kind
-    if os.path.isdir(path):
-        raise InputError(f"{path} is a folder; expected a file ending in {ENDINGS}")
+def _reader(path: Path) -> Callable[[Path], Found] | None:
+    """What reads the file, by its name's ending; None for `.npz`, whose reader needs a key."""
+    name = path.name.lower()
+    if name.endswith(".npz"):
+        return None
+    if ENDING.search(name):
+        return read_idx
+    for ending, reader in _READERS.items():
+        if name.endswith(ending):
+            return reader
     if len(path.parts) == 1 and not path.suffix:
         raise InputError(
-            f"unknown data set '{path}'; expected digits, or a file ending in {ENDINGS}"
+            f"unknown data set '{path}'; expected {', '.join(NAMES)}, a file ending in {ENDINGS}, "
+            f"or a folder of images"
         )
     raise InputError(
         f"{path} has the unknown extension '{path.suffix}'; expected {ENDINGS}: convert the file"
@@ -88,8 +163,7 @@ def _refuse_unreadable(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); check the path") from None
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise InputError(f"{path} is {kind}; expected a file ending in {ENDINGS}")
+        raise InputError(f"{path} is not a regular file; expected a file ending in {ENDINGS}")
     if status.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); write it again")
 

@@ -1,4 +1,4 @@
-"""Training, validation and test rows: a seeded permutation, cut twice."""
+"""Training, validation and test rows: the set's own, or a seeded permutation, cut twice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tiltflow.data.checks import FEWEST_ROWS
+from tiltflow.data.dataset import Dataset
 from tiltflow.errors import InputError
 
 
@@ -19,22 +20,28 @@ class Splits:
     test: np.ndarray
 
 
-def split(rows: int, *, name: str, seed: int = 0) -> Splits:
-    """Split `rows` rows of the data set `name`.
+def split(data: Dataset, *, seed: int = 0) -> Splits:
+    """Split the rows of `data`.
 
     The 1,797 digits always have their published split, whatever the seed: seed 0, 1,300 / 200 /
-    297 rows. Any other data keep 20% for test and 10% for validation, at least 5 rows each.
+    297 rows. A set that comes with test rows keeps them, and gives 10% of the others to
+    validation. Any other data keep 20% for test and 10% for validation, at least 5 rows each.
 
     Raises:
         InputError: fewer than 20 rows, or a negative seed.
     """
-    if rows < FEWEST_ROWS:
+    rows, known = data.rows, data.rows - data.test_rows
+    if known < FEWEST_ROWS:
         raise InputError(
-            f"{rows} rows are too few to split; expected at least {FEWEST_ROWS}: bring more data"
+            f"{known} rows are too few to split; expected at least {FEWEST_ROWS}: bring more data"
         )
     if seed < 0:
         raise InputError(f"the split's seed is {seed}; expected 0 or more")
-    if (name, rows) == ("digits", 1797):
+    if data.test_rows:
+        order = np.random.default_rng(seed).permutation(known)
+        train = known - max(1, round(0.1 * known))
+        return Splits(order[:train], order[train:], np.arange(known, rows))
+    if (data.name, rows) == ("digits", 1797):
         seed, val, test = 0, 200, 297
     else:
         val, test = max(5, round(0.1 * rows)), max(5, round(0.2 * rows))

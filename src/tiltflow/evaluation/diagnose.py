@@ -172,7 +172,7 @@ def _labelled(
     x = fitted.push(np.asarray(positions))
     if data is None:
         return by_kmeans(x, settings.modes, None, seed=seed)
-    parts = split(data.rows, name=data.name)
+    parts = split(data)
     if settings.labels != "kmeans" and data.labels is not None:
         return by_data(x, data.take(parts.train), data.take(parts.test))
     return by_kmeans(x, settings.modes, data.take(parts.train), seed=seed)
@@ -206,7 +206,7 @@ def _coverage(
     elif settings.reference_draws:
         notes.append("No data-space reference was made: the latent chains have failed already.")
     if data is not None:
-        test = data.take(split(data.rows, name=data.name).test)
+        test = data.take(split(data).test)
         found["held_out"] = against_held_out(fitted, positions, f, test, row_key)
     return (
         {name: part.block for name, part in found.items()},

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
@@ -17,6 +20,7 @@ from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
+from tiltflow.learning.swings import Swings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
@@ -28,6 +32,7 @@ STAGES: dict[str, Stage] = {
     "nce": population.stage,
     "nce+mle": population.stage,
 }
+SETTLED = 0.6  # acceptance from which moves are taken to have brought particles to f
 
 
 def fit_tilt(
@@ -41,6 +46,7 @@ def fit_tilt(
     listen: Listener,
     start: Start | None = None,
     keeper: Keeper | None = None,
+    classes: tuple[int, Callable[[Array], np.ndarray]] | None = None,
 ) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
@@ -48,15 +54,19 @@ def fit_tilt(
     judge it, at the level where E_p f = 0. A tilt that is zero starts from exact draws, any other
     from `start`, or else from a climb to it (`start.py`). `keeper` is offered the state after
     every stage of learning, as the stage `"tilt"`, and the result of the contrast as `"nce"`.
+    `classes`, a number and a function of coordinates `[n, dim]` to labels below it, has the
+    witnesses' shares watched (`swings.py`).
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
-        InputError: settings that cannot work, or a first tilt that is out of reach.
+        InputError: settings that cannot work, a tilt that is no `Tilt` or has no gradient, or a
+            first tilt that is out of reach.
         Interrupted: the keeper was asked to stop.
     """
     keeper = keeper or KeepsNothing()
     settings.check()
+    _checked(tilt, backbone)
     train = train.through(backbone)
     stage = STAGES[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
@@ -81,27 +91,26 @@ def fit_tilt(
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
-    judge = Judge.gather(backbone, train, val, settings.bank, tilt, key=judge_key)
-    near = judge.at(tilt, particles, start.log_z)
-    judge = judge if is_zero(tilt, backbone) else near
+    judge = Judge.gather(backbone, train, val, settings.bank, tilt, particles, key=judge_key)
+    if not is_zero(tilt, backbone):
+        judge = judge.at(tilt, particles, start.log_z)
     best, best_judgement = tilt, judge.judge(tilt, state)
     number = best_stage = best_step = 0
     monitor, good, started = Monitor(), state, keeper.clock()
-    moved = False
-    if found := keeper.last("tilt", (state, good, best, best_judgement, near.anchor, key)):
+    if found := keeper.last("tilt", (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
-        monitor, started, moved = Monitor(**plain["monitor"]), plain["started"], plain["moved"]
-        judge = replace(judge, anchor=anchor) if moved else judge
+        monitor, started = Monitor(**plain["monitor"]), plain["started"]
+        judge = replace(judge, anchor=anchor)
     traced = settings.traced()
+    swings = Swings(classes[0]) if classes else None
     steps = 0 if settings.learner == "nce" else settings.steps
     while int(state.steps) < steps and not monitor.gave_up:
         if number:
-            anchor = judge.anchor if moved else near.anchor
-            tree = (state, good, best, best_judgement, anchor, key)
+            tree = (state, good, best, best_judgement, judge.anchor, key)
             keeper.offer("tilt", int(state.steps), tree, {
                 "number": number, "best_stage": best_stage, "best_step": best_step,
-                "monitor": asdict(monitor), "started": started, "moved": moved,
+                "monitor": asdict(monitor), "started": started,
             })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
@@ -126,10 +135,14 @@ def fit_tilt(
             best_stage, best_step = number, int(state.steps)
         seconds = keeper.clock() - started
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
+        if classes and swings:
+            shown = classes[1](state.particles.y[state.particles.witnesses])
+            if why := swings.look(shown, float(now.gain_val)):
+                listen("tilt", "health", stage=number, action="none", why=why)
         if bool(now.holds):
-            state, former = anchored(state, now), judge
-            judge = moved_on(judge, state, now)
-            moved |= judge is not former
+            state = anchored(state, now)
+            if action is None and _settled(info, settings):
+                judge = moved_on(judge, state, now)
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -144,6 +157,26 @@ def fit_tilt(
     return best, best_judgement, state
 
 
+def _checked(tilt: Tilt, backbone: Backbone) -> None:
+    """Raises InputError for what cannot be learned as a tilt."""
+    if not isinstance(tilt, Tilt):
+        raise InputError(
+            f"the tilt is a {type(tilt).__name__}; expected a tiltflow.tilts.Tilt: wrap a network "
+            f"of your own in tiltflow.tilts.NetworkTilt"
+        )
+    c = jr.normal(jr.key(0), (8, backbone.dim))
+    parameters, frozen = freeze(tilt)
+    f, pull_back = jax.vjp(lambda p: jax.vmap(eqx.combine(p, frozen))(c), parameters)
+    if f.shape != (8,):
+        raise InputError(f"the tilt of one example has shape {f.shape[1:]}; expected a scalar")
+    gradient = jax.tree.leaves(pull_back(jr.normal(jr.key(1), (8,))))
+    if not any(jnp.any(leaf != 0) for leaf in gradient):
+        raise InputError(
+            "the tilt has no gradient in its parameters, so that it would stay as it is; expected "
+            "one: a network that is zero by itself goes into NetworkTilt with gate=1"
+        )
+
+
 def _health(
     monitor: Monitor, state: LearnerState, info: StageInfo, settings: TiltSettings
 ) -> tuple[str, str] | None:
@@ -156,6 +189,12 @@ def _health(
         acceptance=float(info.acceptance),
         finite=bool(finite),
     )
+
+
+def _settled(info: StageInfo, settings: TiltSettings) -> bool:
+    """Whether the witnesses are where f is, so that others may be judged by them."""
+    apart = max(abs(float(info.agreement)), abs(float(info.lag)))
+    return apart <= settings.agree_within and float(info.acceptance) >= SETTLED
 
 
 def _told(

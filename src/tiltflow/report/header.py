@@ -5,7 +5,7 @@ from typing import Any
 
 from .markup import Markup, element, join
 from .numbers import MISSING, finite, interval, nats, readable, seconds, shape, signed_nats
-from .run_folder import Run
+from .run_folder import Run, column
 from .tables import check_mark
 
 VERDICTS = {
@@ -104,6 +104,8 @@ def _progress(run: Run) -> list[str]:
 
 
 def _headline(run: Run) -> Markup:
+    if not run.judged:
+        return _so_far(run)
     unit = f"nats per {observation(run)}"
     tilted = interval(run.metric("tilted", "nll_low"), run.metric("tilted", "nll_high"))
     low, high = run.metric("gain_nats", "low"), run.metric("gain_nats", "high")
@@ -127,6 +129,25 @@ def _headline(run: Run) -> Markup:
     return join(numbers, element("p", note, class_="note"))
 
 
+def _so_far(run: Run) -> Markup:
+    """What learning itself says, on validation data, before chains started afresh have judged."""
+    flow = column(run.happened("backbone", "progress"), "nll_val")
+    gain = column(run.happened("tilt", "stage"), "gain_val")
+    told = "nats on validation data, so far"
+    numbers = element(
+        "dl",
+        _number("Backbone", "backbone", nats(flow.min()) if flow.size else MISSING, told),
+        _number("Tilted model", "tilted", MISSING, ""),
+        _number(
+            "Gain", "gain", signed_nats(gain[-1, 0]) if gain.size else MISSING,
+            f"{told}, by witnesses",
+        ),
+        class_="headline",
+    )  # fmt: skip
+    note = "What learning says of itself is not a result: chains started afresh will judge it."
+    return join(numbers, element("p", note, class_="note"))
+
+
 def _number(label: str, class_: str, value: str, below: str) -> Markup:
     missing = value == MISSING
     return element(
@@ -143,7 +164,7 @@ def _missing(run: Run) -> Markup | None:
         return None
     return element(
         "aside",
-        element("h2", "Missing or unreadable"),
+        element("h2", "Missing or unreadable" if run.judged else "Not there yet, or unreadable"),
         element("ul", *(element("li", problem) for problem in run.problems)),
         class_="missing-parts",
     )

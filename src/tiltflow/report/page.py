@@ -41,7 +41,9 @@ def write_report(run_dir: Path, *, name: str | None = None) -> Path:
         pictures.mkdir(exist_ok=True)
     body = sections(run, lambda picture: _figure(picture, pictures))
     target = run_dir / "report.html"
-    page = offline_page(f"{title(run)} – tiltflow report", header(run), contents(), *body)
+    page = offline_page(
+        f"{title(run)} – tiltflow report", header(run), contents(body), *body.values()
+    )
     atomic.write_bytes(target, page)
     return target
 

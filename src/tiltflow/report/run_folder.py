@@ -72,9 +72,9 @@ class Run:
     @property
     def last_event(self) -> str | None:
         """How far the run has come, as in 'tilt, stage 12, after 41 s'."""
-        if not self.events:
+        last = next((e for e in reversed(self.events) if e.get("phase") != "run"), None)
+        if last is None:
             return None
-        last = self.events[-1]
         words = [readable(last["phase"])] if "phase" in last else []
         words += [f"{k} {readable(last[k])}" for k in ("stage", "step") if k in last][:1]
         return ", ".join([*words, f"after {seconds(last.get('time'))}"])

@@ -32,8 +32,8 @@ class EventLog:
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
-        return self._stream.seek(0, os.SEEK_END)
+        """Bytes written so far; 0 of a log that is closed."""
+        return 0 if self._stream.closed else self._stream.seek(0, os.SEEK_END)
 
     def cut(self, size: int, seconds: float) -> None:
         """Forget the events after the first `size` bytes; `seconds` had gone by then.

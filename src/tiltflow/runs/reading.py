@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import tomllib
 import zipfile
 import zlib
@@ -15,24 +17,69 @@ from numpy.lib import format as npy
 
 from tiltflow.errors import InputError
 
+LARGEST_TEXT = 2**24
+"""Bytes of a configuration or of metrics."""
+LARGEST_ARRAYS = 2**32
+"""Bytes of all arrays in an archive."""
+
 # What a broken .npz lets through; archive.read has checked the CRC before a header is parsed.
-_CORRUPT = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
+_CORRUPT = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    NotImplementedError,
+)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole file."""
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """The whole file, of at most `most` bytes.
+
+    Raises:
+        InputError: it cannot be read, is larger, or is a pipe, a device or the like.
+    """
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
+        # Not to wait for ever where a pipe has been put in place of the file.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{path} is not a regular file: fit again")
+            if most is not None and status.st_size > most:
+                raise InputError(
+                    f"{path} has {status.st_size:,} bytes; expected at most {most:,}: it is "
+                    f"damaged, fit again"
+                )
+            return stream.read()
+    except (OSError, ValueError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        words = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({words}): is the run complete?") from None
+
+
+def refuse_outside(path: Path, folder: Path) -> None:
+    """Raises InputError if `path` is a link to something outside `folder`."""
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} cannot be followed ({error}): fit again") from None
+    if not inside:
         raise InputError(
-            f"{path} cannot be read ({error.strerror or error}): is the run complete?"
-        ) from None
+            f"{path} is a link to a file outside {folder}; expected the file itself: copy it there"
+        )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a TOML file."""
     try:
-        return toml_table(read_bytes(path).decode(), str(path))
+        return toml_table(read_bytes(path, LARGEST_TEXT).decode(), str(path))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not TOML ({error}): correct it, or fit again") from None
 
@@ -47,7 +94,7 @@ def toml_table(text: str, where: str) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file."""
-    return json_object(read_bytes(path), str(path))
+    return json_object(read_bytes(path, LARGEST_TEXT), str(path))
 
 
 def json_object(text: bytes, where: str) -> dict[str, Any]:
@@ -66,6 +113,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     data = BytesIO(read_bytes(path))
     try:
         with zipfile.ZipFile(data) as archive:
+            if sum(info.file_size for info in archive.infolist()) > LARGEST_ARRAYS:
+                raise ValueError(f"its arrays claim more than {LARGEST_ARRAYS:,} bytes")
             return {
                 name.removesuffix(".npy"): npy.read_array(BytesIO(archive.read(name)))
                 for name in archive.namelist()

@@ -162,29 +162,28 @@ class RunStore:
         if not self.part(CONFIG).is_file():
             raise RuntimeError("a run cannot be finished before write_config")
         self.log.close()
-        if self.folder != self.path:
-            self._move()
         with atomic.writing(self.path):
+            if self.folder != self.path:
+                self._move()
             (self.folder / UNFINISHED).unlink()
             atomic.sync_folder(self.folder)
+            atomic.sync_folder(self.path.parent)
         _tidy(self.path, previous=self._overwrite or self.resumed)
         self._release()
 
     def _move(self) -> None:
-        """The new run to `path`, and the previous one away."""
+        """The new run to `path`, and the previous one, if there is one, aside."""
         previous = _sibling(self.path, "previous")
-        with atomic.writing(self.path):
-            _refuse_target(self.path, self._overwrite)
-            if replaces := self.path.exists():
-                os.rename(self.path, previous)
-            try:
-                os.rename(self.folder, self.path)
-            except OSError:
-                if replaces:
-                    os.rename(previous, self.path)
-                raise
-            self.folder = self.path
-            atomic.sync_folder(self.path.parent)
+        _refuse_target(self.path, self._overwrite)
+        if replaces := self.path.exists():
+            os.rename(self.path, previous)
+        try:
+            os.rename(self.folder, self.path)
+        except OSError:
+            if replaces:
+                os.rename(previous, self.path)
+            raise
+        self.folder = self.path
 
     def abandon(self, why: str = "") -> None:
         """Give the run up; its folder stays if it has more to read than a configuration.

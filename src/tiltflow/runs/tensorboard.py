@@ -9,7 +9,9 @@ that a disk that is full is told at once.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -57,22 +59,22 @@ class TensorBoard:
         self.folder = Path(folder)
         self._event: Any = import_module("tensorboardX.proto.event_pb2").Event
         self._summary: Any = import_module("tensorboardX.proto.summary_pb2").Summary
+        self._checksum: Any = import_module("tensorboardX.crc32c").crc32c
         with writing(self.folder):
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True)
-            files = import_module("tensorboardX.event_file_writer")
-            self._writer = files.EventsWriter(str(self.folder / "events"))
+            name = f"events.out.tfevents.{int(time.time())}.tiltflow"
+            self._stream = (self.folder / name).open("xb", buffering=0)
+        self._record(self._event(wall_time=time.time(), file_version="brain.Event:2"))
         former = list(events)
         began = time.time() - max((float(event.get("time", 0)) for event in former), default=0.0)
         for event in former:
             self._tell(event, began + float(event.get("time", 0)))
-        self._flush()
 
     def tell(self, phase: str, event: str, **fields: Any) -> None:
         """An event of the run, as `EventLog.write` takes it; raises InputError as that does."""
         self._tell({"phase": phase, "event": event, **fields}, time.time())
-        self._flush()
 
     def show(self, pictures: Path) -> None:
         """Every PNG in the folder `pictures`, by its name."""
@@ -85,14 +87,10 @@ class TensorBoard:
             )
             value = self._summary.Value(tag=f"report/{path.stem}", image=picture)
             self._write([value], 0, time.time())
-        self._flush()
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with writing(self.folder):
-                writer.close()
+        self._stream.close()
 
     def __enter__(self) -> TensorBoard:
         """The writer itself."""
@@ -120,15 +118,22 @@ class TensorBoard:
             self._write(values, step, when)
 
     def _write(self, values: list[Any], step: int, when: float) -> None:
-        event = self._event(wall_time=when, step=step, summary=self._summary(value=values))
-        if self._writer is not None:
-            with writing(self.folder):
-                self._writer.write_event(event)
+        self._record(self._event(wall_time=when, step=step, summary=self._summary(value=values)))
 
-    def _flush(self) -> None:
-        if self._writer is not None:
-            with writing(self.folder):
-                self._writer.flush()
+    def _record(self, event: Any) -> None:
+        """Append an event: its length and its bytes, each with a checksum (TFRecord)."""
+        data = event.SerializeToString()
+        length = len(data).to_bytes(8, "little")
+        record = length + self._masked(length) + data + self._masked(data)
+        with writing(self.folder):
+            if self._stream.write(record) != len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _masked(self, data: bytes) -> bytes:
+        """The checksum of a record, rotated and shifted as the format asks."""
+        crc = self._checksum(data)
+        masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+        return masked.to_bytes(4, "little")
 
 
 def _is_number(value: Any) -> bool:

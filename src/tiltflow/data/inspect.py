@@ -1,0 +1,271 @@
+"""What an array looks like before anything is learned from it, and what to do about it.
+
+Range, kinds and places are of all rows, in one pass. Repeated values and dependences are judged
+on at most `LOOKED_AT` rows, evenly spread.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tiltflow.data.checks import FEWEST_ROWS, column, judged, place
+from tiltflow.data.dataset import Dataset
+from tiltflow.data.found import Found
+from tiltflow.data.limits import blocks
+from tiltflow.data.repeats import grid_of, repeated_rows
+from tiltflow.data.scan import Scan, scan
+from tiltflow.errors import InputError
+
+LOOKED_AT = 20_000
+MOST_COLUMNS = 64
+"""Tables of more columns get no line for each, and are not searched for dependences."""
+COMMON = 0.01
+"""Share of rows with one value from which on a continuous column is said to repeat itself."""
+DEPENDENT = 1e-6
+"""Smallest eigenvalue of the correlations, below which columns depend on each other."""
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was seen.
+
+    Attributes:
+        facts: plain values for JSON, by name.
+        advice: what to know or to do, one sentence or two each, the weightiest first.
+        refusal: why `tiltflow fit` would refuse the data, or "".
+    """
+
+    facts: dict[str, Any]
+    advice: tuple[str, ...]
+    refusal: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        fit = {"accepts": not self.refusal, "refusal": self.refusal or None}
+        return {**self.facts, "advice": list(self.advice), "fit": fit}
+
+
+def inspect(found: Found) -> Inspection:
+    """Look at what a reader has found; nothing is refused."""
+    with np.errstate(over="ignore", invalid="ignore"):  # as values that are refused may do
+        return _inspected(found, scan(found.array))
+
+
+def _inspected(found: Found, seen: Scan) -> Inspection:
+    integers, refusal = _judged(found, seen)
+    rows = len(found.array)
+    looked_at = _spread(found.array)
+    again = repeated_rows(found.array)
+    facts: dict[str, Any] = {
+        "name": found.name,
+        "rows": rows,
+        "shape": list(found.array.shape[1:]),
+        "dtype": str(found.array.dtype),
+        "bytes": int(found.array.nbytes),
+        "mapped": isinstance(found.array, np.memmap),
+        "kind": _kind(found.array),
+        "values": "integers" if integers else "continuous",
+        "low": _number(seen.low.min()),
+        "high": _number(seen.high.max()),
+        "levels": seen.levels or None,
+        "not_finite": {
+            "rows": seen.bad_rows,
+            "columns": int(np.count_nonzero(seen.bad_columns)),
+            "first": None if seen.bad is None else place(seen.bad, found.columns),
+        },
+        "constant_columns": int(np.count_nonzero(seen.constant)),
+        "repeated_rows": {"rows": again.rows, "most": again.most},
+        "labels": _labels(found.labels),
+        "test_rows": found.test_rows,
+        "note": found.note or None,
+        "looked_at": len(looked_at),
+    }
+    advice = [found.note.capitalize() + "."] if found.note else []
+    if found.array.ndim == 2 and found.array.shape[1] <= MOST_COLUMNS:
+        facts["columns"] = _columns(found, seen, looked_at)
+        facts["dependent"] = _dependent(looked_at, found.columns) if not refusal else []
+    advice += _on_values(found, seen, facts, integers=integers)
+    advice += _on_rows(facts)
+    return Inspection(facts, tuple(advice), refusal)
+
+
+def kept(found: Found, integers: bool) -> Dataset:
+    """The rows that are looked at closely, as a data set."""
+    return Dataset(found.name, _spread(found.array).astype(np.float32), integers)
+
+
+def _judged(found: Found, seen: Scan) -> tuple[bool, str]:
+    """Whether the values are integers, and why they would be refused."""
+    if len(found.array) < FEWEST_ROWS:
+        refusal = f"{len(found.array)} rows are too few; expected at least {FEWEST_ROWS}"
+        return seen.fractional is None, refusal
+    try:
+        rows, dtype = len(found.array), found.array.dtype
+        return judged(seen, rows, dtype, found.where, columns=found.columns), ""
+    except InputError as error:
+        return False, str(error)
+
+
+def _spread(array: np.ndarray) -> np.ndarray:
+    step = max(1, -(-len(array) // LOOKED_AT))
+    return np.asarray(array[::step])
+
+
+def _kind(array: np.ndarray) -> str:
+    if array.ndim == 4:
+        return f"images with {array.shape[3]} channels"
+    return {2: "a table", 3: "grey images or other grids"}[array.ndim]
+
+
+def _labels(labels: np.ndarray | None) -> dict[str, Any] | None:
+    if labels is None:
+        return None
+    counts = np.unique(labels, return_counts=True)[1]
+    return {"classes": len(counts), "smallest": int(counts.min()), "largest": int(counts.max())}
+
+
+def _columns(found: Found, seen: Scan, looked_at: np.ndarray) -> list[dict[str, Any]]:
+    """One entry a column of a table; mean and deviation of all rows, distinct values of some."""
+    total, square = np.zeros(found.array.shape[1]), np.zeros(found.array.shape[1])
+    middle = np.where(np.isfinite(seen.low), seen.low, 0).astype(np.float64)
+    for _, block in blocks(found.array):
+        finite = np.isfinite(block.astype(np.float32))
+        shifted = np.where(finite, block.astype(np.float64) - middle, 0)
+        total += shifted.sum(axis=0)
+        square += (shifted**2).sum(axis=0)
+    number = np.maximum(len(found.array) - seen.bad_columns, 1)
+    deviation = np.sqrt(np.maximum(square / number - (total / number) ** 2, 0))
+    entries = []
+    for i, values in enumerate(looked_at.T):
+        counts = np.unique(values[np.isfinite(values)], return_counts=True)[1]
+        entries.append(
+            {
+                "name": found.columns[i] if found.columns else str(i),
+                "low": _number(seen.low[i]),
+                "high": _number(seen.high[i]),
+                "mean": _number(middle[i] + total[i] / number[i]),
+                "deviation": _number(deviation[i]),
+                "distinct": len(counts),
+                "most_common": float(counts.max() / len(values)) if len(counts) else 0.0,
+                "not_finite": int(seen.bad_columns[i]),
+            }
+        )
+    return entries
+
+
+def _dependent(values: np.ndarray, names: tuple[str, ...] | None) -> list[str]:
+    """The columns that take part in a linear dependence, the strongest first."""
+    values = values.astype(np.float64)
+    deviation = values.std(axis=0)
+    varying = np.flatnonzero(deviation > 0)
+    if len(varying) < 2 or len(values) <= len(varying):
+        return []
+    correlation = np.corrcoef(values[:, varying].T)
+    eigenvalues, vectors = np.linalg.eigh(correlation)
+    if eigenvalues[0] > DEPENDENT:
+        return []
+    weights = np.abs(vectors[:, 0])
+    order = np.argsort(-weights)
+    return [
+        names[varying[i]] if names else str(varying[i])
+        for i in order
+        if weights[i] > 0.05 * weights[order[0]]
+    ]
+
+
+def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: bool) -> list[str]:
+    """Advice on what stands in the columns."""
+    words = []
+    if seen.bad is not None:
+        words.append(
+            f"NaN or infinite values in {seen.bad_rows:,} of {len(found.array):,} rows, first at "
+            f"{place(seen.bad, found.columns)}: fill them in or drop the rows."
+        )
+    if facts["constant_columns"]:
+        first = tuple(int(i) for i in np.argwhere(seen.constant)[0])
+        words.append(
+            f"{facts['constant_columns']} of {seen.low.size} columns are constant, first "
+            f"{column(first, found.columns)}: "
+            + (
+                "as integers they keep the noise of their bin, which costs nothing but time."
+                if integers
+                else "drop them, a density needs columns that vary."
+            )
+        )
+    if integers:
+        words.append(
+            f"Integers with {seen.levels:,} levels: they are dequantised (uniform noise in bins of "
+            f"width 1), so the density is finite and bounds their probability from below."
+        )
+    elif "columns" in facts:
+        words += _on_repeats(found, facts)
+    if facts.get("dependent"):
+        names = ", ".join(facts["dependent"][:NAMED])
+        words.append(
+            f"Columns depend on each other linearly ({names}): the density is infinite on that "
+            f"plane; drop one of them."
+        )
+    return words
+
+
+def _on_repeats(found: Found, facts: dict[str, Any]) -> list[str]:
+    """Advice where values of continuous columns come back."""
+    repeating = [
+        entry for entry in facts["columns"]
+        if entry["most_common"] > COMMON and entry["distinct"] > 1
+    ]  # fmt: skip
+    if not repeating:
+        return []
+    repeating.sort(key=lambda entry: -entry["most_common"])
+    worst = repeating[0]
+    listed = ", ".join(f"'{entry['name']}'" for entry in repeating[:NAMED])
+    more = ", ..." if len(repeating) > NAMED else ""
+    words = (
+        f"Values come back in {len(repeating)} of {len(facts['columns'])} continuous columns "
+        f"({listed}{more}); in '{worst['name']}' {worst['most_common']:.0%} of the rows hold the "
+        f"same one. A density on repeated values is infinite, and likelihoods mean nothing: "
+    )
+    grids = [grid_of(_spread(found.array)[:, i]) for i in range(found.array.shape[1])]
+    steps = {step for step in grids if step is not None}
+    if len(steps) == 1 and None not in grids:
+        (step,) = steps
+        return [
+            words + f"all values are multiples of {step:g}, so divide by {step:g} and round; "
+            f"integers are dequantised."
+        ]
+    return [
+        words + "add noise as wide as the values' rounding, or scale rounded columns to integers; "
+        "a column of few values is better left out, or each of its values fitted on its own."
+    ]
+
+
+def _on_rows(facts: dict[str, Any]) -> list[str]:
+    """Advice on rows as wholes."""
+    words = []
+    again = facts["repeated_rows"]
+    if again["rows"]:
+        words.append(
+            f"{again['rows']:,} of {facts['rows']:,} rows stand there more than once, one of them "
+            f"{again['most']:,} times: copies of training rows among the test rows flatter a "
+            f"likelihood; drop them, unless they are draws of their own."
+        )
+    if facts["test_rows"]:
+        words.append(
+            f"The set's own {facts['test_rows']:,} test rows are kept for testing; 10% of the "
+            f"others are for validation."
+        )
+    if facts["mapped"]:
+        words.append(
+            "The file is mapped: rows are read when they are looked at. Learning holds its rows in "
+            "memory: take as many as fit (Dataset.take)."
+        )
+    return words
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,58 @@
+"""Rows that stand there more than once, and values that lie on a grid."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tiltflow.data.limits import blocks
+
+MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.uint64(33))
+STEPS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.01, 0.001, 1e-4)
+NEAR = 1e-3
+"""How far from a multiple, in steps, a value may lie by rounding."""
+
+
+class Repeats(NamedTuple):
+    """How many rows are not the only ones of their kind, and the size of the largest kind."""
+
+    rows: int
+    most: int
+
+
+def repeated_rows(array: np.ndarray) -> Repeats:
+    """Count equal rows of `[rows, ...]`, as float32, by 64-bit hashes of 8 bytes a row."""
+    width = array[:1].size
+    factors = np.random.default_rng(0).integers(1, 2**64, width, dtype=np.uint64) | np.uint64(1)
+    hashes = np.empty(len(array), np.uint64)
+    for start, block in blocks(array):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = block.reshape(len(block), width).astype(np.float32) + np.float32(0)
+        words = _mixed(values.view(np.uint32).astype(np.uint64) + factors)
+        hashes[start : start + len(block)] = (words * factors).sum(axis=1, dtype=np.uint64)
+    counts = np.unique(hashes, return_counts=True)[1]
+    repeated = counts[counts > 1]
+    return Repeats(int(repeated.sum()), int(repeated.max(initial=0)))
+
+
+def _mixed(words: np.ndarray) -> np.ndarray:
+    """64-bit words with every bit spread over all others (the finaliser of MurmurHash3)."""
+    first, second, shift = MIX
+    words ^= words >> shift
+    words *= first
+    words ^= words >> shift
+    words *= second
+    words ^= words >> shift
+    return words
+
+
+def grid_of(values: np.ndarray) -> float | None:
+    """The coarsest usual step of which all values are multiples, or None."""
+    most = 1e4 if values.dtype.itemsize <= 4 else 1e9  # beyond, rounding alone would make a grid
+    values = values[np.isfinite(values)].astype(np.float64)
+    for step in STEPS:
+        scaled = values[np.abs(values) < most * step] / step
+        if len(scaled) == len(values) and np.all(np.abs(scaled - np.rint(scaled)) < NEAR):
+            return step
+    return None
