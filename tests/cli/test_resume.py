@@ -16,26 +16,33 @@ import pytest
 from tiltflow.cli.main import run
 
 SMALL = (
-    "--backbone-steps", "500", "--tilt-steps", "100", "--particles", "128", "--chains", "4",
+    "--backbone-steps", "500", "--tilt-steps", "1200", "--particles", "256", "--chains", "4",
     "--draws", "20", "--checkpoint-every", "1steps", "--json",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Three columns, one of them bent."""
-    z = np.random.default_rng(0).normal(size=(400, 3))
-    z[:, 2] += z[:, 0] ** 2
-    path = tmp_path_factory.mktemp("data") / "bent.npy"
-    np.save(path, z)
+    """A ring, where a tilt learns something in a few stages."""
+    chance = np.random.default_rng(0)
+    angle = chance.uniform(0, 2 * np.pi, 1500)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    path = tmp_path_factory.mktemp("data") / "ring.npy"
+    np.save(path, ring + 0.1 * chance.normal(size=ring.shape))
     return path
 
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """The run that was never interrupted."""
+    """The run that was never interrupted, and in which there is something to lose."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert fit(data, out) in (0, 3)
+    metrics, events = numbers(out)
+    kept = [event for event in events if event["event"] == "kept"]
+    assert [event["phase"] for event in kept] == ["backbone", "tilt"]
+    assert kept[0]["step"] == 500
+    assert kept[1]["stage"] >= 4
+    assert metrics["gain_nats"]["mean"] > 0
     return out
 
 
@@ -75,7 +82,15 @@ class HeardAt:
         return self.left < 0
 
 
-@pytest.mark.parametrize("asked", [0, 2, 4, 5])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(0, id="in the backbone"),
+        pytest.param(3, id="after a stage of the tilt"),
+        pytest.param(5, id="after three stages"),
+        pytest.param(8, id="in the chains"),
+    ],
+)
 def test_interrupted_anywhere_it_goes_on_to_the_same_numbers(
     asked, data, whole, tmp_path, monkeypatch, capsys
 ):
@@ -150,6 +165,7 @@ def test_struck_at_random_moments_it_ends_in_the_same_numbers(
         status, words = fit_struck(number, chance.uniform(0, longest), data, out)
         if status == -signal.SIGKILL or (number == signal.SIGTERM and status == 130):
             struck[last_event(out)["phase"]] += 1
+            print(f"struck {struck.total()} times: {dict(struck)}", flush=True)
         else:
             assert status in (0, 3), words
             longest = max(1.0, 0.9 * longest)  # what is compiled already is faster
@@ -158,7 +174,6 @@ def test_struck_at_random_moments_it_ends_in_the_same_numbers(
         if (out / "metrics.json").exists() and not (out / "UNFINISHED").exists():
             assert numbers(out) == numbers(whole)
             shutil.rmtree(out)
-    print(f"struck in {dict(struck)}")
     assert fit(data, out, "--resume") in (0, 3)
     assert numbers(out) == numbers(whole)
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}

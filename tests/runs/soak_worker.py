@@ -1,8 +1,8 @@
 """A process that works for as long as it is told, and weighs itself meanwhile.
 
 `python soak_worker.py learn|stream|leak FOLDER SECONDS` learns a tilt with a checkpoint after every
-stage, or streams draws of chains, or learns and forgets to let go of what it read. It prints one
-JSON list: the resident memory in MiB, once a second from the first chunk on.
+stage, or streams draws of chains, or learns and lets nothing go. It prints one JSON list: the
+resident memory in MiB, once a second from the first chunk on, when all is compiled.
 """
 
 import json
@@ -39,18 +39,22 @@ class Scale:
     """Notes the resident memory once a second."""
 
     def __init__(self):
-        self.mib, self._page, self._last = [], os.sysconf("SC_PAGE_SIZE"), -1.0
+        self.mib, self._page, self._first, self._last = [], os.sysconf("SC_PAGE_SIZE"), None, -1.0
+
+    def seconds(self):
+        """Since the first time."""
+        return 0.0 if self._first is None else time.monotonic() - self._first
 
     def step_on(self):
         if time.monotonic() - self._last >= 1:
             self._last = time.monotonic()
+            self._first = self._first or self._last
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self.mib.append(pages * self._page / 2**20)
 
 
 def learn(folder, seconds, scale, kept):
     """Learn for `seconds`; `kept` takes what should be let go of, if it is a list."""
-    end = time.monotonic() + seconds
     rows = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
     data = Dataset("normal", rows, integers=False)
     with EventLog(folder / "events.jsonl") as log, Progress(quiet=True) as progress:
@@ -67,7 +71,7 @@ def learn(folder, seconds, scale, kept):
             folder / "checkpoints",
             log,
             every_steps=1,
-            stop=lambda: "the time is over" if time.monotonic() >= end else None,
+            stop=lambda: "the time is over" if scale.seconds() >= seconds else None,
         )
         try:
             fit(data, SMALL, listen=listen, keeper=checkpoints)

@@ -45,4 +45,4 @@ def test_memory_is_flat(task, tmp_path):
 
 def test_a_leak_is_seen(tmp_path):
     """The power twin: a quarter of a MiB is kept of every stage."""
-    assert growth(weigh("leak", tmp_path / "leak", max(60, SECONDS / 20))) > FLAT
+    assert growth(weigh("leak", tmp_path / "leak", max(30, SECONDS / 20))) > FLAT
