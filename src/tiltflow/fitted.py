@@ -243,7 +243,7 @@ def load_model(folder: str | Path) -> FittedModel:
             f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
         )
     spec = _spec(config.get("model"))
-    model = _filled(eqx.filter_eval_shape(spec.skeleton), folder / WEIGHTS)
+    model = _filled(spec.skeleton(), folder / WEIGHTS)
     try:
         sampler = config["sampler"]
         step_size, leapfrogs = sampler["step_size"], sampler["leapfrogs"]
@@ -274,7 +274,7 @@ def _spec(values: Any) -> ModelSpec | VAESpec:
 
 
 def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
-    """The skeleton, of shapes and dtypes only, with the arrays in the file at `path`."""
+    """The skeleton, of arrays or of their shapes only, with the arrays in the file at `path`."""
     expected = named_arrays(skeleton)
     most = LONGEST_HEADER + sum(
         math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in expected.values()
@@ -303,7 +303,8 @@ def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
             raise InputError(f"{path}: array {name!r} holds no permutations: fit the model again")
     filled = iter([jnp.asarray(arrays[name]) for name in expected])
     return jax.tree.map(
-        lambda x: next(filled) if isinstance(x, jax.ShapeDtypeStruct) else x, skeleton
+        lambda x: next(filled) if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else x,
+        skeleton,
     )
 
 
