@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/digits
 
-.PHONY: run test check format clean
+.PHONY: run test check format docs figures dist clean
 
 run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/report.html
 	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
@@ -15,10 +15,20 @@ check: .venv/ready  ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(MAKE) docs
+
+docs: .venv/ready  ## build/docs/index.html, without a warning
+	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
+
+figures: .venv/ready  ## the figures of docs/idea.md, some minutes
+	$(BIN)/python docs/figures/idea.py
 
 format: .venv/ready  ## put the code into its house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: .venv/ready  ## wheel and sdist, installed into empty environments, their command run
+	.ci/dist $(BIN)/python
 
 clean:
 	rm -rf .venv build dist

@@ -1,24 +1,83 @@
 """The examples run as they stand."""
 
+import re
+import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import jax
+import jax.random as jr
+import numpy as np
 import pytest
+import safetensors.numpy
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+import tiltflow
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parent / "examples"
+SAVED = HERE / "saved_models" / "v1" / "standardise"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_example(example, tmp_path):
+def printed(name, tmp_path, *arguments):
+    """The lines that an example prints."""
     done = subprocess.run(
-        [sys.executable, str(example), "--quick"],
+        [sys.executable, str(EXAMPLES / name), *arguments, "--quick"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    first, *_, before, after = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def test_quickstart(tmp_path):
+    first, *_, before, after = lines = printed("quickstart.py", tmp_path)
     assert "mean" in first
-    assert before == after or before in done.stdout  # what was saved is what is loaded
+    assert before == after or before in lines  # what was saved is what is loaded
+
+
+@pytest.mark.slow
+def test_outliers(tmp_path):
+    head, row = printed("outliers.py", tmp_path)
+    assert "isolation forest" in head
+    _, *areas = map(float, row.split())
+    assert len(areas) == 3
+    assert all(0.8 < area <= 1 for area in areas)  # zeros are easily told from the others
+
+
+def sharpen(weights):
+    """Make f six times as large: then p differs from q by more than chance."""
+    arrays = safetensors.numpy.load(weights.read_bytes())
+    arrays["tilt.layers.2.weight"] *= 6
+    weights.write_bytes(safetensors.numpy.save(arrays))
+
+
+def agree(found):
+    """Whether means, each with its standard error, are all within 5 joint ones of each other."""
+    return all(
+        abs(a - b) < 5 * np.hypot(error_a, error_b)
+        for (a, error_a), (b, error_b) in pairwise(found)
+    )
+
+
+def test_other_samplers_agree_with_ours(tmp_path):
+    folder = shutil.copytree(SAVED, tmp_path / "run" / "model")
+    sharpen(folder / "weights.safetensors")
+    lines = printed("other_samplers.py", tmp_path, "run")
+    told = [re.search(r"mean f +(\S+) ± (\S+)", line) for line in lines]
+    found = [(float(one[1]), float(one[2])) for one in told if one]
+    left_out = sum("not installed" in line for line in lines)
+    assert len(found) >= 3
+    assert len(lines) == 5
+    assert len(found) + left_out >= 4
+    assert agree(found)
+
+    # A sampler that left f out would draw from the backbone.
+    model = tiltflow.load_model(folder).model
+    u = jr.normal(jr.key(0), (16, 50, 3))
+    f = np.asarray(jax.vmap(jax.vmap(lambda u: model.tilt(model.backbone.coordinates(u))))(u))
+    error = f.mean(axis=1).std(ddof=1) / 4
+    assert not agree([found[0], (f.mean(), error)])

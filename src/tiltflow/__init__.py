@@ -10,6 +10,7 @@ from tiltflow._version import __version__
 from tiltflow.errors import InputError
 
 if TYPE_CHECKING:
+    from tiltflow.arviz import to_arviz
     from tiltflow.data import Dataset
     from tiltflow.data import load as load_data
     from tiltflow.experiment import Result, fit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tiltflow.normalizer.log_normalizer import log_normalizer
     from tiltflow.runs.draws import load_draws
     from tiltflow.settings import Settings
+    from tiltflow.sklearn import TiltedDensity, TiltedOutlierDetector
     from tiltflow.tilted import TiltedModel
 
 _HOMES = {
@@ -24,12 +26,15 @@ _HOMES = {
     "FittedModel": ("tiltflow.fitted", "FittedModel"),
     "Result": ("tiltflow.experiment", "Result"),
     "Settings": ("tiltflow.settings", "Settings"),
+    "TiltedDensity": ("tiltflow.sklearn", "TiltedDensity"),
     "TiltedModel": ("tiltflow.tilted", "TiltedModel"),
+    "TiltedOutlierDetector": ("tiltflow.sklearn", "TiltedOutlierDetector"),
     "fit": ("tiltflow.experiment", "fit"),
     "load_data": ("tiltflow.data", "load"),
     "load_draws": ("tiltflow.runs.draws", "load_draws"),
     "load_model": ("tiltflow.fitted", "load_model"),
     "log_normalizer": ("tiltflow.normalizer.log_normalizer", "log_normalizer"),
+    "to_arviz": ("tiltflow.arviz", "to_arviz"),
 }
 
 __all__ = [
@@ -38,13 +43,16 @@ __all__ = [
     "InputError",
     "Result",
     "Settings",
+    "TiltedDensity",
     "TiltedModel",
+    "TiltedOutlierDetector",
     "__version__",
     "fit",
     "load_data",
     "load_draws",
     "load_model",
     "log_normalizer",
+    "to_arviz",
 ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax.random as jr
 import numpy as np
 
-from tiltflow.data import Dataset, split
+from tiltflow.data import Dataset, Splits, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.evidence import gather_evidence
@@ -58,15 +58,17 @@ def fit(
     settings: Settings | None = None,
     *,
     seed: int = 0,
+    parts: Splits | None = None,
     listen: Callable[..., Any] = lambda phase, event, **fields: None,
     keeper: Keeper | None = None,
 ) -> Result:
     """Fit a tilted flow to `data` and say how far to trust it.
 
     Args:
-        data: from `tiltflow.load_data`; split by `tiltflow.data.split`.
+        data: from `tiltflow.load_data`.
         settings: those that suit the size of the data, if None (`settings.suited`).
         seed: of everything random but the split.
+        parts: training, validation and test rows; None: as `tiltflow.data.split` has them.
         listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
         keeper: of the states of backbone and tilt, and asked for them first; chains, which
             follow from the tilt, are begun again.
@@ -76,7 +78,7 @@ def fit(
         Interrupted: the keeper was asked to stop.
     """
     keeper = keeper or KeepsNothing()
-    parts = split(data)
+    parts = split(data) if parts is None else parts
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
     settings.check(seed)
     keys = dict(zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))

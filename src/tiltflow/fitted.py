@@ -39,6 +39,7 @@ CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 PART = 4096  # examples at a time
 LONGEST_HEADER = 2**20  # bytes that say where each array is
 MOST_LEAPFROGS = 10_000  # of one transition
+FEWEST_SCORED = 256  # rows a program scores: fewer are filled up, so that one program does for all
 
 
 @dataclass(frozen=True)
@@ -188,10 +189,13 @@ class FittedModel:
         x = self.check_rows(x)
         vary = self.integers or self.model.backbone.embeds_at_random
         keys = jr.split(jr.key(seed), draws if vary else 1)
+        rows = np.zeros((max(_room(len(x)), FEWEST_SCORED), *x.shape[1:]), np.float32)
+        rows[: len(x)] = x
         total = np.zeros(len(x))
         for key in keys:
-            noisy = dequantise(key, jnp.asarray(x)) if self.integers else jnp.asarray(x)
-            total += np.asarray(_log_prob(self.model, noisy, key, tilted), np.float64)
+            noisy = dequantise(key, jnp.asarray(rows)) if self.integers else jnp.asarray(rows)
+            scores = np.asarray(_log_prob(self.model, noisy, key, tilted), np.float64)
+            total += scores[: len(x)]
         return total / len(keys)
 
     def save(self, folder: str | Path) -> None:
@@ -200,27 +204,33 @@ class FittedModel:
         Raises:
             InputError: the disk refuses, or the backbone is a function of the user's own.
         """
+        config, arrays = self.to_plain()
+        folder = Path(folder)
+        with atomic.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
+        atomic.write_json(folder / CONFIG, config)
+
+    def to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The model as plain values and named arrays, for `from_plain`: what a folder holds.
+
+        Raises:
+            InputError: the backbone is a function of the user's own.
+        """
         if self.spec is None:
             raise InputError(
                 "a model with a function of your own in it cannot be saved: a folder holds numbers "
                 "only; keep the function, and save the tilt's arrays"
             )
-        folder = Path(folder)
-        with atomic.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(self.model).items()}
-        atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
-        atomic.write_json(
-            folder / CONFIG,
-            {
-                "format": FORMAT,
-                "tiltflow": __version__,
-                "model": self.spec.to_dict(),
-                "integers": self.integers,
-                "log_z": self.log_z.to_dict(),
-                "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
-            },
-        )
+        config = {
+            "format": FORMAT,
+            "tiltflow": __version__,
+            "model": self.spec.to_dict(),
+            "integers": self.integers,
+            "log_z": self.log_z.to_dict(),
+            "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
+        }
+        return config, {name: np.asarray(leaf) for name, leaf in named_arrays(self.model).items()}
 
 
 def load_model(folder: str | Path) -> FittedModel:
@@ -237,13 +247,22 @@ def load_model(folder: str | Path) -> FittedModel:
     for name in (CONFIG, WEIGHTS):
         reading.refuse_outside(folder / name, folder)
     config = reading.read_json(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise InputError(
-            f"{folder / CONFIG} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
-            f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
-        )
+    _check_format(config, folder / CONFIG)
+    arrays = _weights(folder / WEIGHTS, _spec(config.get("model")))
+    return from_plain(config, arrays, folder)
+
+
+def from_plain(
+    config: dict[str, Any], arrays: dict[str, np.ndarray], where: Path = Path()
+) -> FittedModel:
+    """The model that `FittedModel.to_plain` has taken apart; `where` is named in messages.
+
+    Raises:
+        InputError, UnsoundModel: as `load_model`.
+    """
+    _check_format(config, where / CONFIG)
     spec = _spec(config.get("model"))
-    model = _filled(spec.skeleton(), folder / WEIGHTS)
+    model = _filled(spec.skeleton(), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
         step_size, leapfrogs = sampler["step_size"], sampler["leapfrogs"]
@@ -257,9 +276,18 @@ def load_model(folder: str | Path) -> FittedModel:
             raise ValueError(f"integers is {integers!r:.50}, expected true or false")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
+            f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
     return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs)
+
+
+def _check_format(config: dict[str, Any], path: Path) -> None:
+    """Raises InputError for a format that this version cannot read."""
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
+            f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
+        )
 
 
 def _spec(values: Any) -> ModelSpec | VAESpec:
@@ -273,18 +301,23 @@ def _spec(values: Any) -> ModelSpec | VAESpec:
     return ModelSpec.from_dict(values)
 
 
-def _filled(skeleton: TiltedModel, path: Path) -> TiltedModel:
-    """The skeleton, of arrays or of their shapes only, with the arrays in the file at `path`."""
-    expected = named_arrays(skeleton)
+def _weights(path: Path, spec: ModelSpec | VAESpec) -> dict[str, np.ndarray]:
+    """The arrays in a file that may be no larger than a model of `spec` needs."""
+    expected = named_arrays(spec.skeleton())
     most = LONGEST_HEADER + sum(
         math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in expected.values()
     )
     try:
-        arrays = safetensors.numpy.load(reading.read_bytes(path, most))
+        return safetensors.numpy.load(reading.read_bytes(path, most))
     except InputError:
         raise
     except (safetensors.SafetensorError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path} is damaged ({error}): fit the model again") from None
+
+
+def _filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> TiltedModel:
+    """The skeleton, of arrays or of shapes only, with `arrays`, which come from `path`."""
+    expected = named_arrays(skeleton)
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))[0]
         raise InputError(
@@ -314,7 +347,7 @@ def _are_permutations(rows: np.ndarray) -> bool:
 
 
 def _room(number: int) -> int:
-    """Rows to push for so many, of few different sizes, so that few programs are compiled."""
+    """Rows to push or score for so many: few different sizes, so few programs."""
     return min(2 ** max(number - 1, 0).bit_length(), -(-number // PART) * PART or 1)
 
 

@@ -32,8 +32,8 @@ def lagging():
     particles = eqx.tree_at(lambda p: p.f, particles, f)
     zero = jnp.asarray(0)
     state = LearnerState(tilt, tilt, None, particles, f, *[jnp.zeros(())] * 2, zero, zero)
-    judge = Judge.gather(backbone, rows, rows, 20_000, tilt, key=jr.key(4))
-    return judge, tilt, state, float(log_mean_exp(jax.vmap(tilt)(judge.anchor.y)))
+    judge = Judge.gather(backbone, rows, rows, 20_000, tilt, particles, key=jr.key(4))
+    return judge, tilt, state, float(log_mean_exp(jax.vmap(tilt)(judge.bank)))
 
 
 def check_log_z(judgement, truth):
@@ -67,21 +67,27 @@ def along(length):
     return eqx.tree_at(lambda t: t.layers[-1].weight, tilt, weight[None])
 
 
+def state_at(length: float) -> LearnerState:
+    """A learner whose 4,096 particles are exact draws of its tilted normal distribution."""
+    normal = Pushforward(identity((2,)), lambda u: u, (2,))
+    tilt = along(length)
+    u = jr.normal(jr.key(int(length)), (4_096, 2)) + jnp.asarray([length, 0.0])
+    particles = as_particles(Start(u, jnp.zeros(()), jnp.asarray(0.5)), normal, tilt)
+    zero = jnp.asarray(0)
+    log_weights = jnp.zeros(len(u))
+    return LearnerState(tilt, tilt, None, particles, log_weights, zero, zero, zero, zero)
+
+
 def gains_along_the_way(moving: bool) -> np.ndarray:
     """log Z as judged at |a| = 1, 2, ..., 9, from 2,048 exact witnesses at each."""
     normal = Pushforward(identity((2,)), lambda u: u, (2,))
     rows = Rows(jnp.zeros((4, 2)), normal.units, False)
-    judge = Judge.gather(normal, rows, rows, 20_000, along(0.0), key=jr.key(6))
+    first = state_at(0.0).particles
+    judge = Judge.gather(normal, rows, rows, 20_000, along(0.0), first, key=jr.key(6))
     found = []
     for length in range(1, 10):
-        tilt = along(float(length))
-        u = jr.normal(jr.key(length), (4_096, 2)) + jnp.asarray([length, 0.0])
-        start = Start(u, jnp.zeros(()), jnp.asarray(0.5))
-        particles = as_particles(start, normal, tilt)
-        zero = jnp.asarray(0)
-        log_weights = jnp.zeros(len(u))
-        state = LearnerState(tilt, tilt, None, particles, log_weights, zero, zero, zero, zero)
-        judgement = judge.judge(tilt, state)
+        state = state_at(float(length))
+        judgement = judge.judge(state.tilt, state)
         found.append(float(judgement.log_z + judgement.level))
         judge = moved_on(judge, state, judgement) if moving else judge
     return np.asarray(found)
@@ -92,3 +98,15 @@ def test_gains_of_many_nats_are_followed_by_anchors_that_move():
     truth = 0.5 * np.arange(1, 10) ** 2
     np.testing.assert_allclose(gains_along_the_way(moving=True), truth, atol=0.4)
     assert np.max(np.abs(gains_along_the_way(moving=False) - truth)) > 0.5  # power
+
+
+def test_an_anchor_that_tells_log_z_wrong_is_found_out_by_the_bank():
+    """At |a| = 6 the bank is out of reach, and E_q f = 0 still bounds log Z = 18 from below."""
+    normal = Pushforward(identity((2,)), lambda u: u, (2,))
+    rows = Rows(jnp.zeros((4, 2)), normal.units, False)
+    near, here = state_at(5.0), state_at(6.0)
+    judge = Judge.gather(normal, rows, rows, 20_000, here.tilt, here.particles, key=jr.key(6))
+    right = judge.at(near.tilt, near.particles, jnp.asarray(12.5))
+    wrong = judge.at(near.tilt, near.particles, jnp.asarray(12.5 - 26.0))
+    assert bool(right.judge(here.tilt, here).holds)
+    assert not bool(wrong.judge(here.tilt, here).holds)

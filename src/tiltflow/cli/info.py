@@ -7,6 +7,18 @@ from cyclopts import Parameter
 
 from tiltflow.cli.options import Json
 
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "blackjax",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+)
+
 
 def info(
     run: Annotated[
@@ -17,35 +29,49 @@ def info(
     json: Json = False,
 ) -> int:
     """Say what is in RUN, or, without RUN, what tiltflow runs on here."""
-    from tiltflow.cli.show import flat, show_json, show_metrics, shown
+    from tiltflow.cli.show import show_metrics
     from tiltflow.runs import RunStore
 
     if run is not None:
         store = RunStore.open(run)
         show_metrics(store.metrics(), store.path, json=json)
         return 0
+    show_machine(json=json)
+    return 0
+
+
+def show_machine(*, json: bool) -> None:
+    """Print versions and devices: what a report of a bug should hold."""
+    from tiltflow.cli.show import flat, show_json, shown
+
     values = _machine()
     if json:
         show_json(values)
-    else:
-        for key, value in flat(values):
-            print(f"{key:<20} {shown(value)}")
-    return 0
+        return
+    for key, value in flat(values):
+        print(f"{key:<20} {shown(value)}")
 
 
 def _machine() -> dict[str, object]:
     import platform
     from importlib.metadata import version
 
-    import jax
-
     from tiltflow._version import __version__
 
-    packages = ("jax", "jaxlib", "equinox", "optax", "blackjax", "numpy")
     return {
         "tiltflow": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "devices": ", ".join(str(device) for device in jax.devices()),
-        **{name: version(name) for name in packages},
+        "devices": _devices(),
+        **{name: version(name) for name in PACKAGES},
     }
+
+
+def _devices() -> str:
+    """What JAX would run on, or why it cannot."""
+    import jax
+
+    try:
+        return ", ".join(str(device) for device in jax.devices())
+    except RuntimeError as error:
+        return f"none: {error}"

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import cyclopts
 
 from tiltflow._version import __version__
+from tiltflow.cli.compiled import keep_compiled
 from tiltflow.cli.data import app as data
 from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
-from tiltflow.cli.info import info
+from tiltflow.cli.info import info, show_machine
 from tiltflow.cli.likelihood import likelihood
 from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
@@ -45,11 +46,16 @@ app.command(data)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    keep_compiled()
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if sorted(words) == ["--json", "--version"]:
+        show_machine(json=True)
+        return 0
     try:
         status = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"

@@ -18,6 +18,7 @@ def checked(
     *,
     columns: tuple[str, ...] | None = None,
     integers: bool | None = None,
+    fewest: int = FEWEST_ROWS,
 ) -> tuple[np.ndarray, bool]:
     """The values as float32, and whether they are integers.
 
@@ -28,15 +29,16 @@ def checked(
         where: the source, for messages.
         columns: names for messages, one a column; only for an event shape with one axis.
         integers: the user's word; None to judge by dtype and values.
+        fewest: rows there must be.
 
     Raises:
-        InputError: fewer than 20 rows; NaN, infinite or too large values; a constant column in
+        InputError: fewer rows; NaN, infinite or too large values; a constant column in
             continuous data; `integers=True` for values that are not integers of magnitude at
             most 65,536.
     """
-    if len(array) < FEWEST_ROWS:
+    if len(array) < fewest:
         raise InputError(
-            f"{where} has {len(array)} rows; expected at least {FEWEST_ROWS}, so that training, "
+            f"{where} has {len(array)} rows; expected at least {fewest}, so that training, "
             f"validation and test data can be split off: bring more data"
         )
     if isinstance(array, np.memmap):

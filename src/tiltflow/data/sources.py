@@ -7,6 +7,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from tiltflow.data.checks import FEWEST_ROWS, checked
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.found import Found
@@ -119,7 +121,8 @@ def _digits() -> Found:
     import sklearn.datasets
 
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
-    return Found("digits", "digits", pixels.reshape(-1, 8, 8), labels=labels)
+    images = np.asarray(pixels).reshape(-1, 8, 8)
+    return Found("digits", "digits", images, labels=np.asarray(labels))
 
 
 def _read_file(path: Path, key: str | None) -> Found:

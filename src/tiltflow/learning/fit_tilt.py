@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.fit_backbone import Listener
 from tiltflow.learning.health import Monitor
@@ -28,6 +30,7 @@ STAGES: dict[str, Stage] = {
     "nce": population.stage,
     "nce+mle": population.stage,
 }
+SETTLED = 0.6  # acceptance from which moves are taken to have brought particles to f
 
 
 def fit_tilt(
@@ -52,11 +55,13 @@ def fit_tilt(
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
     Raises:
-        InputError: settings that cannot work, or a first tilt that is out of reach.
+        InputError: settings that cannot work, a tilt that is no `Tilt` or has no gradient, or a
+            first tilt that is out of reach.
         Interrupted: the keeper was asked to stop.
     """
     keeper = keeper or KeepsNothing()
     settings.check()
+    _checked(tilt, backbone)
     train = train.through(backbone)
     stage = STAGES[settings.learner]
     particles_key, judge_key, key = jr.split(key, 3)
@@ -81,27 +86,25 @@ def fit_tilt(
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
-    judge = Judge.gather(backbone, train, val, settings.bank, tilt, key=judge_key)
-    near = judge.at(tilt, particles, start.log_z)
-    judge = judge if is_zero(tilt, backbone) else near
+    judge = Judge.gather(backbone, train, val, settings.bank, tilt, particles, key=judge_key)
+    if not is_zero(tilt, backbone):
+        judge = judge.at(tilt, particles, start.log_z)
     best, best_judgement = tilt, judge.judge(tilt, state)
     number = best_stage = best_step = 0
     monitor, good, started = Monitor(), state, keeper.clock()
-    moved = False
-    if found := keeper.last("tilt", (state, good, best, best_judgement, near.anchor, key)):
+    if found := keeper.last("tilt", (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
-        monitor, started, moved = Monitor(**plain["monitor"]), plain["started"], plain["moved"]
-        judge = replace(judge, anchor=anchor) if moved else judge
+        monitor, started = Monitor(**plain["monitor"]), plain["started"]
+        judge = replace(judge, anchor=anchor)
     traced = settings.traced()
     steps = 0 if settings.learner == "nce" else settings.steps
     while int(state.steps) < steps and not monitor.gave_up:
         if number:
-            anchor = judge.anchor if moved else near.anchor
-            tree = (state, good, best, best_judgement, anchor, key)
+            tree = (state, good, best, best_judgement, judge.anchor, key)
             keeper.offer("tilt", int(state.steps), tree, {
                 "number": number, "best_stage": best_stage, "best_step": best_step,
-                "monitor": asdict(monitor), "started": started, "moved": moved,
+                "monitor": asdict(monitor), "started": started,
             })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
@@ -127,9 +130,9 @@ def fit_tilt(
         seconds = keeper.clock() - started
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
         if bool(now.holds):
-            state, former = anchored(state, now), judge
-            judge = moved_on(judge, state, now)
-            moved |= judge is not former
+            state = anchored(state, now)
+            if action is None and _settled(info, settings):
+                judge = moved_on(judge, state, now)
         if number - best_stage >= settings.patience * settings.judge_every:
             listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -144,6 +147,26 @@ def fit_tilt(
     return best, best_judgement, state
 
 
+def _checked(tilt: Tilt, backbone: Backbone) -> None:
+    """Raises InputError for what cannot be learned as a tilt."""
+    if not isinstance(tilt, Tilt):
+        raise InputError(
+            f"the tilt is a {type(tilt).__name__}; expected a tiltflow.tilts.Tilt: wrap a network "
+            f"of your own in tiltflow.tilts.NetworkTilt"
+        )
+    c = jr.normal(jr.key(0), (8, backbone.dim))
+    parameters, frozen = freeze(tilt)
+    f, pull_back = jax.vjp(lambda p: jax.vmap(eqx.combine(p, frozen))(c), parameters)
+    if f.shape != (8,):
+        raise InputError(f"the tilt of one example has shape {f.shape[1:]}; expected a scalar")
+    gradient = jax.tree.leaves(pull_back(jr.normal(jr.key(1), (8,))))
+    if not any(jnp.any(leaf != 0) for leaf in gradient):
+        raise InputError(
+            "the tilt has no gradient in its parameters, so that it would stay as it is; expected "
+            "one: a network that is zero by itself goes into NetworkTilt with gate=1"
+        )
+
+
 def _health(
     monitor: Monitor, state: LearnerState, info: StageInfo, settings: TiltSettings
 ) -> tuple[str, str] | None:
@@ -156,6 +179,12 @@ def _health(
         acceptance=float(info.acceptance),
         finite=bool(finite),
     )
+
+
+def _settled(info: StageInfo, settings: TiltSettings) -> bool:
+    """Whether the witnesses are where f is, so that others may be judged by them."""
+    apart = max(abs(float(info.agreement)), abs(float(info.lag)))
+    return apart <= settings.agree_within and float(info.acceptance) >= SETTLED
 
 
 def _told(

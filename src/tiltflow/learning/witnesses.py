@@ -1,21 +1,22 @@
 """What the witnesses say: the gain on held-out data, judged while learning goes on.
 
-log Z is bridged between an anchor and the witnesses, reweighted to the tilt that is judged. The
-anchor is a bank of exact backbone draws, whose coordinates are computed once, for as long as the
-bridge from there rests on enough of them; then it is where the witnesses stood at the last
-judgement that held, with its tilt and its log Z, so that gains of tens of nats can be followed.
-It drifts little, and costs one pass of f over the anchor. The running log Z of the annealing
-weights does drift, by a standard error more with every stage: it is anchored to the bridge at
-every judgement that holds.
+log Z is bridged between a bank of exact backbone draws, whose coordinates are computed once, and
+the witnesses, reweighted to the tilt that is judged. Where the bridge rests on few draws of the
+bank, it starts from an anchor instead: where the witnesses stood at a judgement that held, with
+its tilt and its log Z, so that gains of tens of nats can be followed. The bank still has its say:
+E_q f is below log Z whatever the tilt, and a log Z that an anchor has told wrong is found out by
+it. The running log Z of the annealing weights drifts, by a standard error more with every stage:
+it is anchored to the bridge at every judgement that holds.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning.particles import Particles, log_mean_exp, push_in_parts
@@ -70,20 +71,22 @@ class Anchor(eqx.Module):
     Attributes:
         y: `[n, dim]`, their coordinates.
         f: `[n]`, the values of that model's tilt there.
-        tilt, on: that tilt, and whether it counts: 0 for the backbone itself, where f = 0.
+        tilt: that tilt.
         log_z: of it, in nats.
+        set: whether there is one; else the bank stands alone.
     """
 
     y: Float[Array, "n dim"]
     f: Float[Array, " n"]
     tilt: Tilt
-    on: Float[Array, ""]
     log_z: Float[Array, ""]
+    set: Bool[Array, ""]
 
 
 class Judge(eqx.Module):
-    """Held-out rows as coordinates, and the anchor."""
+    """Held-out rows and the bank, as coordinates, and the anchor."""
 
+    bank: Float[Array, "bank dim"]
     anchor: Anchor
     train: Float[Array, "rows dim"]
     val: Float[Array, "rows dim"]
@@ -96,27 +99,31 @@ class Judge(eqx.Module):
         val: Rows,
         bank: int,
         tilt: Tilt,
+        particles: Particles,
         *,
         key: PRNGKeyArray,
     ) -> "Judge":
-        """Draw the bank and dequantise the rows, once; `tilt` is any of the shape to be judged."""
+        """Draw the bank and dequantise the rows, once; no anchor is set.
+
+        `tilt` is any of the shape to be judged, and `particles` are as many as there will be.
+        """
         bank_key, train_key, val_key = jr.split(key, 3)
         u = jr.normal(bank_key, (bank, *backbone.latent_shape))
-        y = push_in_parts(backbone, u)
         train, val = train.through(backbone), val.through(backbone)
         y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, DRAWS)[0]
+        y = particles.y[particles.witnesses]
         return cls(
-            Anchor(y, jnp.zeros(bank), tilt, jnp.zeros(()), jnp.zeros(())),
+            push_in_parts(backbone, u),
+            Anchor(y, jnp.zeros(len(y)), tilt, jnp.zeros(()), jnp.asarray(False)),
             y_train.reshape(-1, y_train.shape[-1]),
             y_val.reshape(-1, y_val.shape[-1]),
         )
 
     def at(self, tilt: Tilt, particles: Particles, log_z: Array) -> "Judge":
         """The judge, anchored at witnesses that are draws of `tilt`, of known `log_z`."""
-        here = particles.witnesses
-        f = jax.vmap(tilt)(particles.y[here])
-        anchor = Anchor(particles.y[here], f, tilt, jnp.ones(()), jnp.asarray(log_z))
-        return eqx.tree_at(lambda j: j.anchor, self, anchor)
+        y = particles.y[particles.witnesses]
+        anchor = Anchor(y, jax.vmap(tilt)(y), tilt, jnp.asarray(log_z), jnp.asarray(True))
+        return replace(self, anchor=anchor)
 
     @eqx.filter_jit
     def judge(self, tilt: Tilt, state: LearnerState) -> Judgement:
@@ -124,27 +131,31 @@ class Judge(eqx.Module):
 
         A tilt that has run away leaves its witnesses behind, and they would vouch for any gain.
         So a judgement holds only if both sides of the bridge rest on some draws, f is not larger
-        than float32 can tell apart, and f's rise over the anchor's tilt, on average over the
-        anchor and over the witnesses, has that of log Z in between, as Jensen's inequality has it.
+        than float32 can tell apart, and Jensen's inequality has log Z between the means of f
+        under bank and witnesses, and its rise over the anchor between those of f's.
         """
         f = jax.vmap(tilt)
         particles, anchor = state.particles, self.anchor
-        f_particles = f(particles.y)
+        f_particles, f_bank = f(particles.y), f(self.bank)
         reweighted = state.log_weights + f_particles - particles.f
+        y_witnesses = particles.y[particles.witnesses]
         f_witnesses = f_particles[particles.witnesses]
         log_weights = reweighted[particles.witnesses]
-        f_before = anchor.on * jax.vmap(anchor.tilt)(particles.y[particles.witnesses])
-        f_bank, rise = f(anchor.y) - anchor.f, f_witnesses - f_before
-        log_rise, ess_bank, ess_witnesses = bridge_jax(f_bank, rise, log_weights)
-        log_z = anchor.log_z + log_rise
         weights = jax.nn.softmax(log_weights)
+
+        from_bank = _bridged(f_bank, f_witnesses, log_weights)
+        rise = f_witnesses - jax.vmap(anchor.tilt)(y_witnesses)
+        from_anchor = _bridged(f(anchor.y) - anchor.f, rise, log_weights)
+        nearer = anchor.set & (from_bank.fewest < SCARCE_DRAWS)
+        chosen = jax.tree.map(lambda a, b: jnp.where(nearer, a, b), from_anchor, from_bank)
+        log_z = chosen.log_z + jnp.where(nearer, anchor.log_z, 0.0)
         level = jnp.sum(weights * f_witnesses)
-        error = 3 * jnp.std(rise) / jnp.sqrt(ess_witnesses) + 1e-3
+        error = 3 * jnp.std(f_witnesses) / jnp.sqrt(chosen.witnesses) + 1e-3
         holds = (
-            (jnp.minimum(ess_bank, ess_witnesses) >= FEWEST_DRAWS)
-            & (jnp.max(jnp.abs(rise - jnp.mean(f_bank))) < LARGEST_F)
-            & (jnp.mean(f_bank) <= log_rise + error)
-            & (log_rise <= jnp.sum(weights * rise) + error)
+            chosen.holds
+            & (chosen.fewest >= FEWEST_DRAWS)
+            & (jnp.mean(f_bank) <= log_z + error)
+            & (log_z <= level + error)
         )
         f_val = jnp.mean(f(self.val))
         return Judgement(
@@ -153,12 +164,40 @@ class Judge(eqx.Module):
             level=level,
             log_z=log_z - level,
             f_val=f_val - level,
-            ess_bank=ess_bank,
-            ess_witnesses=ess_witnesses,
+            ess_bank=chosen.start,
+            ess_witnesses=chosen.witnesses,
             running=state.log_z + log_mean_exp(log_weights) - level,
             learners=state.log_z_learners + log_mean_exp(reweighted[particles.learners]) - level,
             holds=holds,
         )
+
+
+class _Bridge(NamedTuple):
+    """log Z over that of where the bridge starts, the effective draws on either side, and
+    whether it lies where Jensen's inequality has it."""
+
+    log_z: Array
+    start: Array
+    witnesses: Array
+    holds: Array
+
+    @property
+    def fewest(self) -> Array:
+        """Effective draws, on the side that has fewer."""
+        return jnp.minimum(self.start, self.witnesses)
+
+
+def _bridged(at_start: Array, at_witnesses: Array, log_weights: Array) -> _Bridge:
+    """The bridge from values of f's rise at draws of the start and at the witnesses."""
+    log_z, start, witnesses = bridge_jax(at_start, at_witnesses, log_weights)
+    mean = jnp.mean(at_start)
+    error = 3 * jnp.std(at_witnesses) / jnp.sqrt(witnesses) + 1e-3
+    holds = (
+        (jnp.max(jnp.abs(at_witnesses - mean)) < LARGEST_F)
+        & (mean <= log_z + error)
+        & (log_z <= jnp.sum(jax.nn.softmax(log_weights) * at_witnesses) + error)
+    )
+    return _Bridge(log_z, start, witnesses, holds)
 
 
 def moved_on(judge: Judge, state: LearnerState, judgement: Judgement) -> Judge:
