@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from tiltflow.cli.main import run
 from tiltflow.errors import InputError
 from tiltflow.report import figures, numbers
 from tiltflow.report.figures import MAX_BYTES, apart
@@ -199,10 +200,33 @@ def test_half_finished_run(tmp_path, stages):
     with (tmp_path / "events.jsonl").open("a") as stream:
         stream.write('[1, 2]\n{"time": 12,')
     page = report(tmp_path)
-    for text in ("No verdict", "not measured yet", "metrics.json is missing", "2 unreadable lines",
+    for text in ("Unfinished", "not measured yet", "metrics.json is missing", "2 unreadable lines",
                  "evidence.npz is missing", "Last event: tilt"):  # fmt: skip
         assert text in page.text, text
     assert len(page.images) == (8 if stages else 1)
+    assert "No samples" not in page.text
+    assert ("+3.01" in page.text) == (stages == 5)  # the last held-out gain so far
+
+
+def test_a_run_that_stopped_says_why_and_how_to_go_on(tmp_path):
+    write_events(tmp_path, stages=2)
+    (tmp_path / "config.toml").write_text("seed = 0\n")
+    assert "It stopped" not in report(tmp_path).text
+    with (tmp_path / "events.jsonl").open("a") as stream:
+        stream.write('{"time": 9, "phase": "run", "event": "stopped", "why": "no space left"}\n')
+    text = report(tmp_path).text
+    for words in ("It stopped: no space left.", "goes on with --resume", "Last event: tilt"):
+        assert words in text
+
+
+def test_the_command_reports_on_events_alone(tmp_path, capsys):
+    write_events(tmp_path, stages=0)
+    assert run(["report", str(tmp_path)]) == 0
+    assert "Unfinished" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    assert run(["report", str(tmp_path / "empty")]) == 2
+    assert "is not a run" in capsys.readouterr().err
 
 
 def test_empty_run(tmp_path):

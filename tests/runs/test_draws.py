@@ -1,5 +1,6 @@
 """Draws on disk: what was drawn is what is read, whole chunks only, resumed bit for bit."""
 
+import os
 import random
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from stream_worker import log_density, norm, stream
 from tiltflow.errors import InputError
 from tiltflow.mcmc import HMC, Until, sample
 from tiltflow.runs import atomic
-from tiltflow.runs.draws import DrawsFolder, load_draws
+from tiltflow.runs.draws import LOCK, DrawsFolder, load_draws
+from tiltflow.runs.lock import Lock
 
 WORKER = Path(__file__).with_name("stream_worker.py")
 
@@ -244,3 +246,15 @@ def test_memory_does_not_grow_with_the_draws_that_are_streamed(tmp_path):
     print(f"MiB: {few:.0f} for 1,000 draws, {many:.0f} for 100,000, {kept:.0f} in memory")
     assert many < 1.1 * few
     assert kept > 1.1 * few  # the twin: they do not fit into the margin
+
+
+def test_a_folder_that_another_writes_is_left_alone(tmp_path):
+    stream(tmp_path, 50, 20)
+    before = contents(tmp_path)
+    with Lock(tmp_path / LOCK, tmp_path, advice="wait"):
+        with pytest.raises(InputError, match=f"written by process {os.getpid()}: wait for it, or"):
+            stream(tmp_path, 130, 20)
+        assert contents(tmp_path) | before == contents(tmp_path)
+    assert contents(tmp_path) == before
+    stream(tmp_path, 130, 20)
+    assert contents(tmp_path) != before

@@ -150,7 +150,9 @@ def test_a_failed_run_stays_readable_if_anything_happened(tmp_path):
     store.log.write("tilt", "stage")
     with pytest.raises(KeyboardInterrupt):
         fail(store, KeyboardInterrupt())
-    assert len(RunStore.open(store.folder, whole=False).events()) == 1
+    events = RunStore.open(store.folder, whole=False).events()
+    assert [event["event"] for event in events] == ["stage", "stopped"]
+    assert events[1]["why"] == "KeyboardInterrupt"
 
 
 def test_what_was_to_replace_a_run_that_is_gone_is_named(tmp_path):
@@ -200,6 +202,8 @@ def test_a_machine_that_stops_between_the_moves_loses_neither_run(tmp_path, monk
     monkeypatch.setattr(os, "rename", failing_rename(2, SystemExit()))
     with pytest.raises(SystemExit):
         store.finish()
+    (lock,) = tmp_path.glob("*.lock")
+    lock.unlink()
     partial, previous = sorted(os.listdir(tmp_path))
     assert RunStore.open(tmp_path / partial, whole=False).config()["seed"] == 2
     assert RunStore.open(tmp_path / previous).config()["seed"] == 1
@@ -209,7 +213,9 @@ def test_a_machine_that_stops_between_the_moves_loses_neither_run(tmp_path, monk
 def test_of_two_runs_for_one_path_the_first_to_begin_has_it(tmp_path):
     first = RunStore.create(tmp_path / "run")
     first.write_config({"seed": 2})
-    assert "holds an unfinished run" in refusal(RunStore.create, tmp_path / "run")
+    for overwrite in (False, True):
+        words = refusal(RunStore.create, tmp_path / "run", overwrite=overwrite)
+        assert f"run is being written by process {os.getpid()}" in words
     first.finish()
     assert RunStore.open(tmp_path / "run").config()["seed"] == 2
 

@@ -1,17 +1,22 @@
-"""`tiltflow fit DATA --out RUN`."""
+"""`tiltflow fit DATA --out RUN`.
+
+Settings lie in layers: those that suit the size of the data, then the file of `--config`, then the
+command line.
+"""
 
 import math
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from tiltflow.cli.options import Json, Overwrite, Seed, seconds_of
+from tiltflow.cli.options import Json, Overwrite, seconds_of
 from tiltflow.errors import InputError
 
 UNCONVERGED = 3
@@ -19,27 +24,37 @@ UNCONVERGED = 3
 
 def fit(
     data: Annotated[
-        str,
+        str | None,
         Parameter(
             help="`digits` (8x8 images, built in), or a path to a .npy, .npz or .csv file with "
-            "one example a row."
+            "one example a row; by default what --config says."
         ),
-    ],
+    ] = None,
     /,
     *,
     out: Annotated[
         Path | None, Parameter(help="The run's folder; by default runs/NAME OF THE DATA.")
     ] = None,
-    seed: Seed = 0,
+    config: Annotated[
+        Path | None,
+        Parameter(
+            help="Settings in TOML, such as the config.toml of a run; the command line goes on top."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        Parameter(help="Of everything random: the same seed, the same numbers. 0 by default."),
+    ] = None,
     key: Annotated[
         str | None, Parameter(help="Which array of a .npz file, if it has several.")
     ] = None,
     backbone: Annotated[
-        Literal["coupling", "vae"],
+        Literal["coupling", "vae"] | None,
         Parameter(
-            help="What is tilted: a coupling flow, or a variational autoencoder, in its latent."
+            help="What is tilted: a coupling flow, which is the default, or a variational "
+            "autoencoder, in its latent."
         ),
-    ] = "coupling",
+    ] = None,
     learner: Annotated[
         Literal["population", "persistent", "nce", "nce+mle"] | None,
         Parameter(
@@ -48,9 +63,9 @@ def fit(
         ),
     ] = None,
     units: Annotated[
-        Literal["auto", "gaussianise", "logit", "histogram", "standardise", "whiten"],
-        Parameter(help="The bijection at the data's end; auto looks at the data."),
-    ] = "auto",
+        Literal["auto", "gaussianise", "logit", "histogram", "standardise", "whiten"] | None,
+        Parameter(help="The bijection at the data's end; auto, the default, looks at the data."),
+    ] = None,
     backbone_steps: Annotated[
         int | None, Parameter(help="Optimiser steps, at most, in chunks of 250.")
     ] = None,
@@ -75,6 +90,13 @@ def fit(
     checkpoint_every: Annotated[
         str, Parameter(help="Time between two checkpoints, or steps, as in 500steps.")
     ] = "60s",
+    tensorboard: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Write RUN/tensorboard, too: curves while it goes on, figures at the end.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> int:
@@ -86,41 +108,52 @@ def fit(
     """
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import show_metrics
+    from tiltflow.config import Config, layered, read_config
     from tiltflow.data import load, split
     from tiltflow.experiment import fit as run_experiment
-    from tiltflow.learning import TiltSettings
     from tiltflow.mcmc.interrupts import Interrupts
     from tiltflow.report.page import write_report
     from tiltflow.runs import RunStore
     from tiltflow.runs.checkpoint import Checkpoints
     from tiltflow.runs.sameness import check_same_fit
-    from tiltflow.settings import Settings, suited, suited_vae
+    from tiltflow.runs.tensorboard import FOLDER, TensorBoard, check_installed
+    from tiltflow.settings import suited, suited_vae
 
-    dataset = load(data, key=key)
+    file = Config() if config is None else read_config(config)
+    if tensorboard:
+        check_installed()
+    source, key = (data, key) if data is not None else (file.source, key or file.key)
+    if source is None:
+        raise InputError("no DATA; expected `digits`, a file, or --config with data.source in it")
+    dataset = load(source, key=key)
+    if data is None and file.fingerprint not in (None, dataset.fingerprint):
+        raise InputError(
+            f"{source} is not what {config} was written for: bring the data back, or name DATA"
+        )
+    seed = next(number for number in (seed, file.seed, 0) if number is not None)
     out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
-    parts = split(dataset)
-    rows = len(parts.train)
-    settings = (
+    rows = len(split(dataset).train)
+    backbone = backbone or file.settings.get("model", {}).get("backbone")
+    settings = layered(
         suited_vae(rows, dataset.shape)
         if backbone == "vae"
-        else suited(rows, math.prod(dataset.shape))
-    )
-    settings = Settings(
-        model=replace(settings.model, units=units),
-        backbone=_with(settings.backbone, steps=backbone_steps),
-        vae=_with(settings.vae, steps=backbone_steps),
-        tilt=_with(settings.tilt, steps=tilt_steps, particles=particles)
-        if learner in (None, settings.tilt.learner)
-        else TiltSettings.default(learner, steps=tilt_steps, particles=particles),
-        sampling=_with(settings.sampling, chains=chains, draws=draws),
+        else suited(rows, math.prod(dataset.shape)),
+        file.settings,
+        {
+            "model": {"units": units, "backbone": backbone},
+            "backbone": {"steps": backbone_steps},
+            "vae": {"steps": backbone_steps},
+            "tilt": {"learner": learner, "steps": tilt_steps, "particles": particles},
+            "sampling": {"chains": chains, "draws": draws},
+        },
     )
     settings.check(seed)
     seconds, steps = _every(checkpoint_every)
     limit = None if time_limit is None else seconds_of(time_limit, "--time-limit")
-    config = {
+    table = {
         "command": shlex.join(["tiltflow", *sys.argv[1:]]),
         "data": {
-            "source": data,
+            "source": source,
             "key": key,
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
@@ -129,11 +162,16 @@ def fit(
         **asdict(settings),
     }
     store = RunStore.create(out, overwrite=overwrite, resume=resume)
-    with store, Progress(quiet=json) as progress, Interrupts(active=True) as interrupts:
+    with (
+        store,
+        Progress(quiet=json) as progress,
+        Interrupts(active=True) as interrupts,
+        ExitStack() as stack,
+    ):
         if store.resumed:
-            check_same_fit(store.config(), config, str(out))
+            check_same_fit(store.config(), table, str(out))
         else:
-            store.write_config(config)
+            store.write_config(table)
         checkpoints = Checkpoints(
             store.folder / "checkpoints",
             store.log,
@@ -142,24 +180,27 @@ def fit(
             stop=_stop(interrupts, limit, out),
         )
 
+        board = None
+        if tensorboard:
+            board = stack.enter_context(TensorBoard(store.part(FOLDER), store.events()))
+
         def listen(phase: str, event: str, **fields: object) -> None:
             store.log.write(phase, event, **fields)
             progress.tell(phase, event, **fields)
+            if board is not None:
+                board.tell(phase, event, **fields)
 
         result = run_experiment(dataset, settings, seed=seed, listen=listen, keeper=checkpoints)
-        result.model.save(store.folder / "model")
+        result.model.save(store.part("model"))
         store.write_metrics(result.metrics)
         store.write_arrays("evidence", result.evidence)
         listen("report", "started")
         write_report(store.folder, name=store.path.name)
+        if board is not None:
+            board.show(store.folder / "figures")
         checkpoints.remove()
     show_metrics(result.metrics, store.path, json=json)
     return 0 if result.converged else UNCONVERGED
-
-
-def _with(settings: Any, **changes: object) -> Any:
-    """The settings, a dataclass, with those changes that are not None."""
-    return replace(settings, **{k: v for k, v in changes.items() if v is not None})
 
 
 def _every(text: str) -> tuple[float, int | None]:

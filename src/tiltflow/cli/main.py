@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from tiltflow._version import __version__
+from tiltflow.cli.compare import compare
 from tiltflow.cli.compiled import keep_compiled
 from tiltflow.cli.data import app as data
 from tiltflow.cli.diagnose import diagnose
@@ -40,6 +41,7 @@ app.command(diagnose)
 app.command(likelihood)
 app.command(quality)
 app.command(report)
+app.command(compare)
 app.command(info)
 app.command(data)
 

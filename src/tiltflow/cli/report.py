@@ -14,12 +14,19 @@ def report(
     *,
     json: Json = False,
 ) -> int:
-    """Write RUN/report.html again: one page that opens offline."""
+    """Write RUN/report.html again: one page that opens offline.
+
+    Of a run that is unfinished or has failed the page shows how far it has come, and why it
+    stopped.
+    """
     from tiltflow.cli.show import show_json
     from tiltflow.report.page import write_report
     from tiltflow.runs import RunStore
+    from tiltflow.runs.store import EVENTS
 
-    page = write_report(RunStore.open(run, whole=False).folder)
+    if not (run / EVENTS).is_file():
+        RunStore.open(run, whole=False)  # says what is missing, and what may be meant
+    page = write_report(run)
     if json:
         show_json({"report": str(page)})
     else:

@@ -7,7 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
@@ -19,6 +20,7 @@ from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
+from tiltflow.learning.swings import Swings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
@@ -44,6 +46,7 @@ def fit_tilt(
     listen: Listener,
     start: Start | None = None,
     keeper: Keeper | None = None,
+    classes: tuple[int, Callable[[Array], np.ndarray]] | None = None,
 ) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
@@ -51,6 +54,8 @@ def fit_tilt(
     judge it, at the level where E_p f = 0. A tilt that is zero starts from exact draws, any other
     from `start`, or else from a climb to it (`start.py`). `keeper` is offered the state after
     every stage of learning, as the stage `"tilt"`, and the result of the contrast as `"nce"`.
+    `classes`, a number and a function of coordinates `[n, dim]` to labels below it, has the
+    witnesses' shares watched (`swings.py`).
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
@@ -98,6 +103,7 @@ def fit_tilt(
         monitor, started = Monitor(**plain["monitor"]), plain["started"]
         judge = replace(judge, anchor=anchor)
     traced = settings.traced()
+    swings = Swings(classes[0]) if classes else None
     steps = 0 if settings.learner == "nce" else settings.steps
     while int(state.steps) < steps and not monitor.gave_up:
         if number:
@@ -129,6 +135,10 @@ def fit_tilt(
             best_stage, best_step = number, int(state.steps)
         seconds = keeper.clock() - started
         listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
+        if classes and swings:
+            shown = classes[1](state.particles.y[state.particles.witnesses])
+            if why := swings.look(shown, float(now.gain_val)):
+                listen("tilt", "health", stage=number, action="none", why=why)
         if bool(now.holds):
             state = anchored(state, now)
             if action is None and _settled(info, settings):

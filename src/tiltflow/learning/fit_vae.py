@@ -119,6 +119,8 @@ def fit_vae(
             nll_train=float(nll_train),
             nll_val=nll,
         )
+        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
+        keeper.offer("backbone", step, (state, best, key), kept)
         warm = step > settings.warmup * settings.steps
         if warm and step - best_step >= CHUNK * settings.patience:
             break

@@ -5,6 +5,7 @@ all draws made, a target reached, the time over, or a signal heard.
 """
 
 import math
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -112,29 +113,30 @@ def sample(
         key=key, kernel=kernel, log_density=log_density, position=position, keep=keep, thin=thin,
         num_warmup=num_warmup, step_size=float(step_size), length=float(length),
     )  # fmt: skip
-    if (saved := sink.open(same)) is not None:
-        carry, counts = restored(carry, saved.carry), saved.counts
-        if monitor is not None and counts.draws:
-            monitor.replay(sink.arrays(), schedule.chunk_ends(counts.transitions))
+    with closing(sink):
+        if (saved := sink.open(same)) is not None:
+            carry, counts = restored(carry, saved.carry), saved.counts
+            if monitor is not None and counts.draws:
+                monitor.replay(sink.arrays(), schedule.chunk_ends(counts.transitions))
 
-    with Interrupts(active=interruptible) as interrupts:
-        while not (stopped := _stopped(schedule, counts, until, monitor, clock, interrupts)):
-            plan = schedule.next(counts.transitions)
-            if not plan.adapting:
-                clock.mark_sampling()
-            carry, record, tally = program.advance(
-                kernel, log_density, summary, rule, key, carry, jax.tree.map(jnp.asarray, plan),
-                size=chunk, keep=keep,
-            )  # fmt: skip
-            former, counts = counts, _counted(counts, schedule, plan, tally)
-            new = counts.draws - former.draws
-            rows = {name: np.asarray(values)[:new] for name, values in record.items()}
-            sink.write(rows, carry, counts)
-            if monitor is not None and new:
-                monitor.watch(rows, counts.draws)
-            if on_chunk is not None:
-                on_chunk(_news(schedule, plan, counts, tally, monitor, clock))
-    return _draws(sink, carry, counts, schedule, rule, stopped, clock)
+        with Interrupts(active=interruptible) as interrupts:
+            while not (stopped := _stopped(schedule, counts, until, monitor, clock, interrupts)):
+                plan = schedule.next(counts.transitions)
+                if not plan.adapting:
+                    clock.mark_sampling()
+                carry, record, tally = program.advance(
+                    kernel, log_density, summary, rule, key, carry, jax.tree.map(jnp.asarray, plan),
+                    size=chunk, keep=keep,
+                )  # fmt: skip
+                former, counts = counts, _counted(counts, schedule, plan, tally)
+                new = counts.draws - former.draws
+                rows = {name: np.asarray(values)[:new] for name, values in record.items()}
+                sink.write(rows, carry, counts)
+                if monitor is not None and new:
+                    monitor.watch(rows, counts.draws)
+                if on_chunk is not None:
+                    on_chunk(_news(schedule, plan, counts, tally, monitor, clock))
+        return _draws(sink, carry, counts, schedule, rule, stopped, clock)
 
 
 def _kernel(kernel: Kernel | None, **settings: Any) -> Kernel:

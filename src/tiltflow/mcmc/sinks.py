@@ -65,6 +65,10 @@ class Sink(Protocol):
         """All draws by name, `[chains, draws, ...]`."""
         ...
 
+    def close(self) -> None:
+        """No more chunks come; what was written can still be read."""
+        ...
+
 
 class Memory:
     """Host arrays for at most `draws` draws of each chain."""
@@ -90,6 +94,9 @@ class Memory:
         """What was written; no copy."""
         return {name: array[:, : self.done] for name, array in self._arrays.items()}
 
+    def close(self) -> None:
+        """Nothing to let go."""
+
     def _empty(self, rows: np.ndarray) -> np.ndarray:
         return np.empty((rows.shape[1], self.draws, *rows.shape[2:]), rows.dtype)
 
@@ -111,6 +118,9 @@ class Nowhere:
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays of no draws."""
         return self._arrays
+
+    def close(self) -> None:
+        """Nothing to let go."""
 
 
 def restored(like: Any, leaves: list[np.ndarray]) -> Any:

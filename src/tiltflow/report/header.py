@@ -5,13 +5,14 @@ from typing import Any
 
 from .markup import Markup, element, join
 from .numbers import MISSING, finite, interval, nats, readable, seconds, shape, signed_nats
-from .run_folder import Run
+from .run_folder import Run, column
 from .tables import check_mark
 
 VERDICTS = {
     "ok": ("Converged", "✓"),
     "caution": ("Caution", "!"),
     "failed": ("Not converged", "✕"),
+    "unfinished": ("Unfinished", "…"),
 }
 """Title and sign of each status; anything else is no verdict."""
 
@@ -32,11 +33,7 @@ def header(run: Run) -> Markup:
 
 def title(run: Run) -> str:
     """The data's name, else the run folder's."""
-    for source in (run.metrics.get("data"), run.config.get("data")):
-        name = source.get("name") if isinstance(source, Mapping) else source
-        if isinstance(name, str) and name.strip():
-            return name
-    return run.name
+    return run.data_name or run.name
 
 
 def checks_of(run: Run) -> list[Mapping[str, Any]]:
@@ -69,12 +66,10 @@ def _facts(run: Run) -> list[Markup]:
 
 
 def _verdict(run: Run) -> Markup:
-    status = run.metric("verdict", "status")
-    known = isinstance(status, str) and status in VERDICTS
-    name, sign = VERDICTS[status] if known else ("No verdict", "?")
+    status = run.metric("verdict", "status") if run.judged else "unfinished"
+    name, sign = VERDICTS.get(status, ("No verdict", "?"))
     text = run.metric("verdict", "text")
-    if not isinstance(text, str) or not text.strip():
-        text = None if known else "This run has not been judged: what follows is work in progress."
+    words = [text] if isinstance(text, str) and text.strip() else []
     chips = [
         element(
             "li", check_mark(c.get("ok")), f" {readable(c.get('name'))} ",
@@ -88,26 +83,29 @@ def _verdict(run: Run) -> Markup:
         element(
             "div",
             element("h2", name),
-            element("p", text) if text else None,
-            None if known else _last_event(run),
+            *(element("p", sentence) for sentence in words or _progress(run)),
             element("ul", *chips, class_="chips") if chips else None,
         ),
-        class_=f"verdict {status if known else 'none'}",
+        class_=f"verdict {status if status in ('ok', 'caution', 'failed') else 'none'}",
         aria_label="Verdict",
     )
 
 
-def _last_event(run: Run) -> Markup | None:
-    """How far the run has come, from its last event."""
-    if not run.events:
-        return None
-    last = run.events[-1]
-    count = next((f"{k} {readable(last[k])}" for k in ("stage", "step") if k in last), None)
-    where = [readable(last[k]) for k in ("phase",) if k in last] + ([count] if count else [])
-    return element("p", f"Last event: {', '.join(where)}, after {seconds(last.get('time'))}.")
+def _progress(run: Run) -> list[str]:
+    """How far a run without a verdict has come, why it stopped, and how to go on."""
+    words = ["This run has not been judged: what follows is work in progress."]
+    if run.last_event is not None:
+        words.append(f"Last event: {run.last_event}.")
+    for stop in run.happened("run", "stopped")[-1:]:
+        words.append(f"It stopped: {readable(stop.get('why'))}.")
+    if not run.judged and run.config:
+        words.append("The command that began it goes on with --resume.")
+    return words
 
 
 def _headline(run: Run) -> Markup:
+    if not run.judged:
+        return _so_far(run)
     unit = f"nats per {observation(run)}"
     tilted = interval(run.metric("tilted", "nll_low"), run.metric("tilted", "nll_high"))
     low, high = run.metric("gain_nats", "low"), run.metric("gain_nats", "high")
@@ -131,6 +129,25 @@ def _headline(run: Run) -> Markup:
     return join(numbers, element("p", note, class_="note"))
 
 
+def _so_far(run: Run) -> Markup:
+    """What learning itself says, on validation data, before chains started afresh have judged."""
+    flow = column(run.happened("backbone", "progress"), "nll_val")
+    gain = column(run.happened("tilt", "stage"), "gain_val")
+    told = "nats on validation data, so far"
+    numbers = element(
+        "dl",
+        _number("Backbone", "backbone", nats(flow.min()) if flow.size else MISSING, told),
+        _number("Tilted model", "tilted", MISSING, ""),
+        _number(
+            "Gain", "gain", signed_nats(gain[-1, 0]) if gain.size else MISSING,
+            f"{told}, by witnesses",
+        ),
+        class_="headline",
+    )  # fmt: skip
+    note = "What learning says of itself is not a result: chains started afresh will judge it."
+    return join(numbers, element("p", note, class_="note"))
+
+
 def _number(label: str, class_: str, value: str, below: str) -> Markup:
     missing = value == MISSING
     return element(
@@ -147,7 +164,7 @@ def _missing(run: Run) -> Markup | None:
         return None
     return element(
         "aside",
-        element("h2", "Missing or unreadable"),
+        element("h2", "Missing or unreadable" if run.judged else "Not there yet, or unreadable"),
         element("ul", *(element("li", problem) for problem in run.problems)),
         class_="missing-parts",
     )

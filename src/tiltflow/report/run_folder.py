@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .numbers import finite
+from .numbers import finite, readable, seconds
 
 _SAMPLES = ("data", "backbone", "tilted")
 _DIMENSIONS: dict[str, tuple[int, ...]] = {
@@ -54,6 +54,30 @@ class Run:
     def happened(self, phase: str, event: str) -> list[Mapping[str, Any]]:
         """The events of one phase and kind, in the order in which they were written."""
         return [e for e in self.events if e.get("phase") == phase and e.get("event") == event]
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a verdict; a run that has none is unfinished."""
+        return isinstance(self.metric("verdict", "status"), str)
+
+    @property
+    def data_name(self) -> str | None:
+        """What the data are called."""
+        for source in (self.metrics.get("data"), self.config.get("data")):
+            name = source.get("name") if isinstance(source, Mapping) else source
+            if isinstance(name, str) and name.strip():
+                return name
+        return None
+
+    @property
+    def last_event(self) -> str | None:
+        """How far the run has come, as in 'tilt, stage 12, after 41 s'."""
+        last = next((e for e in reversed(self.events) if e.get("phase") != "run"), None)
+        if last is None:
+            return None
+        words = [readable(last["phase"])] if "phase" in last else []
+        words += [f"{k} {readable(last[k])}" for k in ("stage", "step") if k in last][:1]
+        return ", ".join([*words, f"after {seconds(last.get('time'))}"])
 
     @property
     def event_shape(self) -> tuple[int, ...] | None:

@@ -1,7 +1,7 @@
 """The body of the page: figures in five sections, then tables, each introduced."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from . import images, tabular
 from .energies import energy_pictures
@@ -17,18 +17,17 @@ Draw = Callable[[Picture], Markup]
 """Turns a picture into a finished <figure>."""
 
 
-def contents() -> Markup:
+def contents(names: Iterable[str]) -> Markup:
     """Links to the sections."""
-    names = ("samples", "chains", "mixing", "learning", "energies", "numbers")
     links = [element("li", element("a", name.capitalize(), href=f"#{name}")) for name in names]
     return element("nav", element("ul", *links), aria_label="Contents")
 
 
-def sections(run: Run, draw: Draw) -> list[Markup]:
-    """All sections in their order."""
+def sections(run: Run, draw: Draw) -> dict[str, Markup]:
+    """All sections by name, in their order; of an unfinished run those that show something."""
     kind = images if run.is_images else tabular
-    return [
-        _section(
+    parts = (
+        (
             "samples",
             "Samples",
             "What was observed, where learning started, and what was learned. The tilt has earned "
@@ -36,7 +35,7 @@ def sections(run: Run, draw: Draw) -> list[Markup]:
             [draw(p) for p in kind.sample_plots(run)],
             "No samples in evidence.npz.",
         ),
-        _section(
+        (
             "chains",
             "Chains travelling",
             "An energy-based model is only known through its chains. In the flow’s latent space "
@@ -44,7 +43,7 @@ def sections(run: Run, draw: Draw) -> list[Markup]:
             [draw(p) for p in kind.travelling_chains(run)],
             "No travelling chains in evidence.npz.",
         ),
-        _section(
+        (
             "mixing",
             "Mixing",
             "Whether the draws can stand for the model. f(x) is the hardest to mix and the first "
@@ -52,7 +51,7 @@ def sections(run: Run, draw: Draw) -> list[Markup]:
             [draw(p) for p in mixing_pictures(run)],
             "No traces or diagnostics in evidence.npz.",
         ),
-        _section(
+        (
             "learning",
             "Learning",
             "Whether the tilt learned at equilibrium. Particles that teach it are never the ones "
@@ -60,15 +59,20 @@ def sections(run: Run, draw: Draw) -> list[Markup]:
             [draw(p) for p in (*learning_pictures(run), *backbone_pictures(run))],
             "No events of learning in events.jsonl.",
         ),
-        _section(
+        (
             "energies",
             "Energies",
             "The tilt’s own opinion of data and samples, in nats.",
             [draw(p) for p in energy_pictures(run)],
             "No values of f in evidence.npz.",
         ),
-        _numbers(run),
-    ]
+    )
+    shown = {
+        name: _section(name, heading, lead, figures, without)
+        for name, heading, lead, figures, without in parts
+        if figures or run.judged
+    }
+    return {**shown, "numbers": _numbers(run)}
 
 
 def _section(

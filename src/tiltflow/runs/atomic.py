@@ -6,6 +6,7 @@ the target. Whatever happens in between, a reader finds the old content or the n
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import zipfile
@@ -19,6 +20,14 @@ from numpy.lib import format as npy
 
 from tiltflow.errors import InputError
 from tiltflow.runs.encode import to_json, to_toml
+
+_ADVICE = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that can be written",
+    errno.EPERM: "choose a folder that can be written",
+    errno.ENOENT: "its folder is not there, or not any more; choose another folder",
+}
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -72,9 +81,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "free some space or choose another folder")
         raise InputError(
-            f"{path} cannot be written ({error.strerror or error}): free some space or choose "
-            f"another folder"
+            f"{path} cannot be written ({error.strerror or error}): {advice}"
         ) from None
 
 

@@ -5,7 +5,7 @@ been forced to disk, so that a chunk is there whole or not at all. `NAME.raw` ho
 array, `[draws, chains, ...]` in C order; rows beyond those of the index, which a crash may leave,
 are not looked at and are cut off on resuming. `carry-TRANSITIONS.safetensors` holds where the
 chains are. Nothing is pickled, and nothing depends on the clock: a run that was interrupted and
-resumed leaves the bytes of one that was not.
+resumed leaves the bytes of one that was not. One process at a time may write (`runs/lock.py`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from tiltflow.errors import InputError
 from tiltflow.mcmc.identity import check_same
 from tiltflow.mcmc.sinks import Chunk, Counts, Saved
 from tiltflow.runs import atomic, reading
+from tiltflow.runs.lock import Lock
 
 FORMAT = 1
-INDEX = "index.json"
+INDEX, LOCK = "index.json", ".lock"
 
 Derive = Callable[[Chunk], Chunk]
 
@@ -58,20 +59,24 @@ class DrawsFolder:
         self.path = Path(path)
         self._resume = resume
         self._derive = derive
+        self._lock: Lock | None = None
         self._index: dict[str, Any] = {
             "format": FORMAT, "about": dict(about or {}), "identity": {}, "counts": {},
             "carry": None, "arrays": {},
         }  # fmt: skip
 
     def open(self, identity: dict[str, Any]) -> Saved | None:
-        """Begin the folder, or resume it.
+        """Begin the folder, or resume it; it is locked until `close`.
 
         Raises:
             InputError: it is not empty and is not to be resumed, is no folder of draws, is
-                damaged, or holds another run.
+                damaged, holds another run, or is being written by another process.
         """
         with atomic.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(
+            self.path / LOCK, self.path, advice="wait for it, or choose another folder"
+        )
         if not (self.path / INDEX).exists():
             self._refuse_strangers()
             self._index["identity"] = identity
@@ -119,6 +124,11 @@ class DrawsFolder:
             if not entry["derived"]
         }
 
+    def close(self) -> None:
+        """Let another process write."""
+        if self._lock is not None:
+            self._lock.release()
+
     def _cut(self) -> Saved:
         """Remove what a crash has left beyond the index; where the chains were."""
         counts = Counts(**self._index["counts"])
@@ -141,6 +151,8 @@ class DrawsFolder:
     def _refuse_strangers(self) -> None:
         """Raises InputError for files that a run killed before its first chunk cannot have left."""
         for entry in sorted(self.path.iterdir()):
+            if entry.name == LOCK:
+                continue
             ours = entry.suffix in (".raw", ".tmp") or entry.name.startswith("carry-")
             if not (self._resume and ours):
                 raise InputError(
@@ -222,7 +234,7 @@ def _append(path: Path, rows: np.ndarray, before: int) -> None:
     """Put `rows` after the first `before` ones of the file, and force them to disk."""
     data = np.ascontiguousarray(rows)
     row_bytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.itemsize
-    with open(path, "r+b" if path.exists() else "x+b") as stream:
+    with open(path, "r+b" if before or path.exists() else "x+b") as stream:
         stream.seek(before * row_bytes)
         stream.write(data.data)
         stream.truncate()

@@ -32,8 +32,8 @@ class EventLog:
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
-        return self._stream.seek(0, os.SEEK_END)
+        """Bytes written so far; 0 of a log that is closed."""
+        return 0 if self._stream.closed else self._stream.seek(0, os.SEEK_END)
 
     def cut(self, size: int, seconds: float) -> None:
         """Forget the events after the first `size` bytes; `seconds` had gone by then.
@@ -73,7 +73,11 @@ class EventLog:
         line = to_json({"time": seconds, "phase": phase, "event": event, **fields}) + "\n"
         data = line.encode()
         with writing(self.path):
+            if os.fstat(self._stream.fileno()).st_nlink == 0:  # the file has been deleted
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            size = self.size
             if self._stream.write(data) != len(data):
+                self._stream.truncate(size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:

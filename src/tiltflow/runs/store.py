@@ -10,6 +10,8 @@ A reader finds at a run's path, at each moment:
   the machine stop between the two moves, both are whole under their hidden names, and `open` says
   so.
 - after `finish`: the new run, without `UNFINISHED`.
+
+One process at a time may make a run: it has the lock on the hidden sibling `.<name>.lock`.
 """
 
 from __future__ import annotations
@@ -18,15 +20,17 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from tiltflow.errors import InputError
+from tiltflow.errors import InputError, Interrupted
 from tiltflow.runs import atomic, reading
 from tiltflow.runs.events import EventLog, read_events
+from tiltflow.runs.lock import Lock
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.json"
 UNFINISHED = "UNFINISHED"
@@ -48,13 +52,20 @@ class RunStore:
     log: EventLog
 
     def __init__(
-        self, path: Path, folder: Path, *, overwrite: bool = False, resumed: bool = False
+        self,
+        path: Path,
+        folder: Path,
+        *,
+        overwrite: bool = False,
+        resumed: bool = False,
+        lock: Lock | None = None,
     ) -> None:
         """Not for callers: use `create` or `open`."""
         self.path = path
         self.folder = folder
         self.resumed = resumed
         self._overwrite = overwrite
+        self._lock = lock
 
     @classmethod
     def create(cls, path: str | Path, *, overwrite: bool = False, resume: bool = False) -> RunStore:
@@ -67,23 +78,27 @@ class RunStore:
 
         Raises:
             InputError: `path` is a file, is taken, cannot be replaced, or cannot be written, or
-                the run there is finished; nothing on disk has changed.
+                the run there is finished, or another process is making it; nothing on disk has
+                changed.
         """
         target = Path(os.path.realpath(path))
         with atomic.writing(target):
-            partial = target.parent / f".{target.name}.partial"
-            begun = next((f for f in (target, partial) if _is_unfinished(f)), None)
-            if resume and begun is not None and _is_run(begun):
-                folder, resumed = begun, True
-            else:
-                if resume and _is_run(target) and not overwrite:
-                    raise InputError(f"{target} is finished: there is nothing to go on with")
-                _refuse_target(target, overwrite)
-                _refuse_parent(target)
-                folder, resumed = (target if _is_free(target) else partial), False
-                _begin(folder)
-            store = cls(target, folder, overwrite=overwrite, resumed=resumed)
-            store.log = EventLog(folder / EVENTS)
+            if not (resume and _is_run(target)):
+                _refuse_kind(target)
+            _refuse_parent(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock = Lock(
+                target.parent / f".{target.name}.lock",
+                target,
+                advice="wait for it, or choose another folder",
+            )
+            try:
+                folder, resumed = _place(target, overwrite=overwrite, resume=resume)
+                store = cls(target, folder, overwrite=overwrite, resumed=resumed, lock=lock)
+                store.log = EventLog(folder / EVENTS)
+            except BaseException:
+                lock.release()
+                raise
         return store
 
     @classmethod
@@ -108,54 +123,82 @@ class RunStore:
     @property
     def finished(self) -> bool:
         """Whether all of the run is there."""
-        return not _is_unfinished(self.folder)
+        return self._lock is None
+
+    def part(self, name: str) -> Path:
+        """The path of a part of the run that its owner writes.
+
+        Raises:
+            InputError: the run's folder has been removed or emptied under way.
+        """
+        if not (_is_unfinished(self.folder) and (self.folder / EVENTS).exists()):
+            raise InputError(
+                f"{self.folder} has been removed or emptied while the run was made: begin again"
+            )
+        return self.folder / name
 
     def finish(self) -> None:
         """Say that the run is whole, and move it into place; a finished run stays as it is.
 
         Raises:
-            InputError: `path` has been taken meanwhile, or the disk refuses; the new run stays
-                whole in `folder`.
+            InputError: `path` has been taken meanwhile, the folder has been removed, or the disk
+                refuses; the new run stays whole in `folder`.
             RuntimeError: no configuration has been written.
         """
-        if self.finished:
+        if self._lock is None:
             return
-        if not _is_run(self.folder):
+        if not self.part(CONFIG).is_file():
             raise RuntimeError("a run cannot be finished before write_config")
         self.log.close()
-        if self.folder != self.path:
-            self._move()
         with atomic.writing(self.path):
+            previous = None if self.folder == self.path else self._move()
             (self.folder / UNFINISHED).unlink()
             atomic.sync_folder(self.folder)
-
-    def _move(self) -> None:
-        """The new run to `path`, and the previous one away."""
-        previous = _sibling(self.path, "previous")
-        with atomic.writing(self.path):
-            _refuse_target(self.path, self._overwrite)
-            if replaces := self.path.exists():
-                os.rename(self.path, previous)
-            try:
-                os.rename(self.folder, self.path)
-            except OSError:
-                if replaces:
-                    os.rename(previous, self.path)
-                raise
-            self.folder = self.path
             atomic.sync_folder(self.path.parent)
-        shutil.rmtree(previous, ignore_errors=True)
+        if previous is not None:
+            shutil.rmtree(previous, ignore_errors=True)
+        self._release()
 
-    def abandon(self) -> None:
-        """Give the run up; its folder stays if it has more to read than a configuration."""
-        if self.finished:
+    def _move(self) -> Path:
+        """The new run to `path`, and the previous one, if there is one, to the path returned."""
+        previous = _sibling(self.path, "previous")
+        _refuse_target(self.path, self._overwrite)
+        if replaces := self.path.exists():
+            os.rename(self.path, previous)
+        try:
+            os.rename(self.folder, self.path)
+        except OSError:
+            if replaces:
+                os.rename(previous, self.path)
+            raise
+        self.folder = self.path
+        return previous
+
+    def abandon(self, why: str = "") -> None:
+        """Give the run up; its folder stays if it has more to read than a configuration.
+
+        `why` becomes its last event, where there are others. Nothing is raised: what made the
+        caller give up is what is to be told.
+        """
+        if self._lock is None:
             return
-        self.log.close()
-        written = {
-            entry.name for entry in self.folder.iterdir() if entry.is_dir() or entry.stat().st_size
-        }
-        if written <= {CONFIG}:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError, InputError):
+            if why and self.log.size:
+                self.log.write("run", "stopped", why=why)
+        with suppress(InputError):
+            self.log.close()
+        with suppress(OSError):
+            entries = list(self.folder.iterdir())
+            written = {e.name for e in entries if e.is_dir() or e.stat().st_size}
+            if written <= {CONFIG}:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        """Let another process make a run here."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def __enter__(self) -> RunStore:
         """The store itself."""
@@ -167,11 +210,15 @@ class RunStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the run, or abandon it if the block has raised."""
-        if error is None:
+        """Finish the run, or abandon it if the block has raised or it cannot be finished."""
+        if error is not None:
+            self.abandon(_words(error))
+            return
+        try:
             self.finish()
-        else:
-            self.abandon()
+        except InputError as refused:
+            self.abandon(_words(refused))
+            raise
 
     def write_config(self, table: Mapping[str, Any]) -> None:
         """Write the configuration; raises as `atomic.write_toml`."""
@@ -220,12 +267,29 @@ def _is_free(folder: Path) -> bool:
     return not names or (UNFINISHED in names and names <= {UNFINISHED, EVENTS})
 
 
-def _begin(folder: Path) -> None:
-    """An empty unfinished run."""
+def _place(target: Path, *, overwrite: bool, resume: bool) -> tuple[Path, bool]:
+    """Where a run for `target` grows, and whether there is something to go on with."""
+    partial = target.parent / f".{target.name}.partial"
+    begun = next((f for f in (target, partial) if _is_unfinished(f)), None)
+    if resume and begun is not None and _is_run(begun):
+        return begun, True
+    if resume and _is_run(target) and not overwrite:
+        raise InputError(f"{target} is finished: there is nothing to go on with")
+    _refuse_target(target, overwrite)
+    folder = target if _is_free(target) else partial
     if not _is_free(folder):
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     (folder / UNFINISHED).touch()
+    return folder, False
+
+
+def _words(error: BaseException) -> str:
+    """An error in a line."""
+    words = " ".join(str(error).split())
+    if isinstance(error, InputError | Interrupted):
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _sibling(path: Path, role: str) -> Path:
@@ -242,17 +306,20 @@ def _leftovers(path: Path) -> str:
     return f"; beside it are {', '.join(names)}: rename the one you want" if names else ""
 
 
-def _refuse_target(path: Path, overwrite: bool) -> None:
-    """Raises InputError unless a run may be moved to `path`."""
-    if not os.path.lexists(path):
-        return
-    if not path.is_dir():
+def _refuse_kind(path: Path) -> None:
+    """Raises InputError for what can never be a run's folder."""
+    if os.path.lexists(path) and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder: choose another name")
     if os.path.ismount(path) or Path.cwd().is_relative_to(path):
         raise InputError(
             f"{path} is a mount point or holds the current folder and cannot be replaced: name a "
             f"folder inside it"
         )
+
+
+def _refuse_target(path: Path, overwrite: bool) -> None:
+    """Raises InputError unless a run may be moved to `path`."""
+    _refuse_kind(path)
     if _is_free(path):
         return
     if not overwrite and _is_unfinished(path):
