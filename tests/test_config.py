@@ -24,7 +24,7 @@ def test_a_file_sets_what_it_names(tmp_path):
         tmp_path,
         'seed = 3\n[data]\nsource = "x.npz"\nkey = "a"\n[tilt]\nrate = 1\nwatch = false\n',
     )
-    assert (config.source, config.key, config.seed) == ("x.npz", "a", 3)
+    assert (config.source, config.how, config.seed) == ("x.npz", {"key": "a"}, 3)
     assert config.settings == {"tilt": {"rate": 1, "watch": False}}
     assert config.fingerprint is None
     expected = replace(Settings(), tilt=replace(Settings().tilt, rate=1, watch=False))

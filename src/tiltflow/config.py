@@ -28,7 +28,8 @@ from tiltflow.settings import Settings
 PARTS = get_type_hints(Settings)
 """The tables of settings, and the dataclass of each."""
 
-_DATA = {"source": str, "key": str, "name": str, "fingerprint": str}
+_HOW = {"key": str, "image_size": int, "channels": Literal["grey", "rgb"]}
+_DATA = {"source": str, "name": str, "fingerprint": str} | _HOW
 _GENERAL = {"seed": int, "command": str}
 _LARGEST = 2**63 - 1
 
@@ -42,14 +43,14 @@ class Config:
 
     Attributes:
         source: the data, as `tiltflow fit` takes them.
-        key: which array of a .npz file.
+        how: the source is read: `key`, `image_size` and `channels`, as far as they are there.
         fingerprint: what the data were when a run recorded them.
         seed: of everything random.
         settings: those that the file sets.
     """
 
     source: str | None = None
-    key: str | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
     seed: int | None = None
     settings: Layer = field(default_factory=dict)
@@ -77,7 +78,7 @@ def read_config(path: str | Path) -> Config:
     data = table.get("data", {})
     return Config(
         source=data.get("source"),
-        key=data.get("key"),
+        how={name: data[name] for name in _HOW if name in data},
         fingerprint=data.get("fingerprint"),
         seed=table.get("seed"),
         settings={name: table[name] for name in PARTS if name in table},
