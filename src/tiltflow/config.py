@@ -141,7 +141,8 @@ def _check(path: Path, name: str, value: Any, kind: Any) -> None:
 def _hint(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:
     """Where a name that stands outside of all tables may belong."""
     if tables := [table for table, names in known.items() if name in names]:
-        return f": it belongs into {' or '.join(f'[{table}]' for table in tables)}"
+        *others, last = (f"[{table}]" for table in tables)
+        return f": it belongs into {' or '.join(filter(None, (', '.join(others), last)))}"
     if close := _nearest(name, [*_GENERAL, *known]):
         return f": did you mean {close if close in _GENERAL else f'[{close}]'}?"
     return f"; expected {', '.join(_GENERAL)} or a table, {', '.join(f'[{t}]' for t in known)}"
