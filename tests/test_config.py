@@ -10,7 +10,7 @@ from tiltflow.config import PARTS, layered, read_config
 from tiltflow.errors import InputError
 from tiltflow.learning import TiltSettings
 from tiltflow.runs import atomic
-from tiltflow.settings import Settings, suited
+from tiltflow.settings import Settings, suited, suited_vae
 
 
 def config_of(folder, text):
@@ -31,9 +31,10 @@ def test_a_file_sets_what_it_names(tmp_path):
     assert layered(Settings(), config.settings) == expected
 
 
-def test_a_runs_own_configuration_is_such_a_file(tmp_path):
+@pytest.mark.parametrize("make", [lambda: suited(10_000, 27), lambda: suited_vae(90, (8, 8))])
+def test_a_runs_own_configuration_is_such_a_file(make, tmp_path):
     """Every setting comes back as it was, in every part."""
-    base = suited(10_000, 27)
+    base = make()
     path = tmp_path / "config.toml"
     about = {"source": "digits", "key": None, "name": "digits", "fingerprint": "ab"}
     table = {"command": "tiltflow fit digits", "data": about, "seed": 0}
@@ -41,6 +42,7 @@ def test_a_runs_own_configuration_is_such_a_file(tmp_path):
     config = read_config(path)
     assert set(config.settings) == set(PARTS) == {part.name for part in fields(Settings)}
     assert layered(Settings(), config.settings) == base
+    assert layered(Settings()) != base
     assert (config.source, config.fingerprint, config.seed) == ("digits", "ab", 0)
 
 
@@ -60,12 +62,12 @@ def test_another_learner_brings_its_own_ground():
 
 MISTAKES = {
     "rat = 1": "unknown setting 'rat'",
-    "rate = 1": r"it belongs into \[backbone\] or \[tilt\]",
+    "rate = 1": r"it belongs into \[backbone\] or \[vae\] or \[tilt\]",
     "sed = 1": "did you mean seed",
     "[tild]": r"did you mean \[tilt\]",
     "zzz = 1": r"expected seed, command or a table, \[model\]",
     "[tilt]\nrats = 1": "'rats' in .tilt.: did you mean rate",
-    "[tilt]\nzzzz = 1": "expected one of learner, steps",
+    "[tilt]\nzzzz = 1": "expected one of learner, ",
     "[tilt]\nsteps = 1.5": r"tilt.steps is 1.5; expected a whole number",
     "[tilt]\nsteps = true": "tilt.steps is True; expected a whole number",
     "[tilt]\nsteps = '7'": "tilt.steps is '7'; expected a whole number",
@@ -74,6 +76,9 @@ MISTAKES = {
     "[tilt]\nrate = [1]": "expected a number",
     "[tilt]\nwatch = 1": "expected true or false",
     "[tilt]\nlearner = 2": "expected text in quotes",
+    "[model.vae]\nwidht = 3": "'widht' in .model.vae.: did you mean width",
+    "[model.vae]\nwidth = 'x'": "model.vae.width is 'x'; expected a whole number",
+    "[model]\nvae = 3": r"expected a table, \[model.vae\]",
     "[tilt.rate]\na = 1": "expected a number",
     "tilt = 3": r"expected a table, \[tilt\]",
     "seed = 'x'": "seed is 'x'; expected a whole number",
@@ -107,3 +112,9 @@ def test_whatever_a_file_holds_only_our_error_comes_out(tmp_path_factory, text):
     except InputError:
         return
     layered(Settings(), config.settings)
+
+
+def test_two_layers_may_each_change_a_part_of_a_part():
+    found = layered(Settings(), {"model": {"vae": {"width": 7}}}, {"model": {"vae": {"z_dim": 3}}})
+    assert (found.model.vae.width, found.model.vae.z_dim) == (7, 3)
+    assert found.model.vae.noise == Settings().model.vae.noise
