@@ -1,8 +1,10 @@
 """`tiltflow fit --resume`: killed, interrupted or out of time, the numbers are the same."""
 
+import collections
+import contextlib
 import json
-import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,26 +16,33 @@ import pytest
 from tiltflow.cli.main import run
 
 SMALL = (
-    "--backbone-steps", "500", "--tilt-steps", "100", "--particles", "128", "--chains", "4",
+    "--backbone-steps", "500", "--tilt-steps", "1200", "--particles", "256", "--chains", "4",
     "--draws", "20", "--checkpoint-every", "1steps", "--json",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Three columns, one of them bent."""
-    z = np.random.default_rng(0).normal(size=(400, 3))
-    z[:, 2] += z[:, 0] ** 2
-    path = tmp_path_factory.mktemp("data") / "bent.npy"
-    np.save(path, z)
+    """A ring, where a tilt learns something in a few stages."""
+    chance = np.random.default_rng(0)
+    angle = chance.uniform(0, 2 * np.pi, 1500)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    path = tmp_path_factory.mktemp("data") / "ring.npy"
+    np.save(path, ring + 0.1 * chance.normal(size=ring.shape))
     return path
 
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """The run that was never interrupted."""
+    """The run that was never interrupted, and in which there is something to lose."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert fit(data, out) in (0, 3)
+    metrics, events = numbers(out)
+    kept = [event for event in events if event["event"] == "kept"]
+    assert [event["phase"] for event in kept] == ["backbone", "tilt"]
+    assert kept[0]["step"] == 500
+    assert kept[1]["stage"] >= 4
+    assert metrics["gain_nats"]["mean"] > 0
     return out
 
 
@@ -73,7 +82,15 @@ class HeardAt:
         return self.left < 0
 
 
-@pytest.mark.parametrize("asked", [0, 2, 4, 5])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(0, id="in the backbone"),
+        pytest.param(3, id="after a stage of the tilt"),
+        pytest.param(5, id="after three stages"),
+        pytest.param(8, id="in the chains"),
+    ],
+)
 def test_interrupted_anywhere_it_goes_on_to_the_same_numbers(
     asked, data, whole, tmp_path, monkeypatch, capsys
 ):
@@ -127,35 +144,66 @@ def test_a_strange_interval_is_refused(text, data, tmp_path, capsys):
     assert f"--checkpoint-every is '{text}'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_in_the_same_numbers(kills, data, whole, tmp_path):
-    """Signal 9, again and again; after each the folder opens and a whole state is gone on with."""
-    out, chance = tmp_path / "run", random.Random(kills)
-    command = [sys.executable, "-m", "tiltflow", "fit", str(data), "--out", str(out), *SMALL]
-    command.append("--resume")
-    done = 0
-    while done < kills:
-        before = newest(out)
-        worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        while worker.poll() is None and newest(out) == before:
-            time.sleep(0.05)
-        time.sleep(chance.uniform(0, 2))
-        worker.send_signal(signal.SIGKILL)
-        _, words = worker.communicate()
-        assert b"Traceback" not in words
-        if worker.returncode != -signal.SIGKILL:  # it was finished before
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param((signal.SIGTERM, signal.SIGKILL), id="two signals"),
+        pytest.param((signal.SIGKILL,) * 30, id="30 kills", marks=pytest.mark.slow),
+    ],
+)
+def test_struck_at_random_moments_it_ends_in_the_same_numbers(
+    signals, data, whole, tmp_path, monkeypatch
+):
+    """Signals, one after the other, anywhere; after each the folder opens and is gone on with."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    out, chance, struck = tmp_path / "run", random.Random(len(signals)), collections.Counter()
+    longest = last_event(whole)["time"]
+    while struck.total() < len(signals):
+        number = signals[struck.total()]
+        status, words = fit_struck(number, chance.uniform(0, longest), data, out)
+        if status == -signal.SIGKILL or (number == signal.SIGTERM and status == 130):
+            struck[last_event(out)["phase"]] += 1
+            print(f"struck {struck.total()} times: {dict(struck)}", flush=True)
+        else:
+            assert status in (0, 3), words
+            longest = max(1.0, 0.9 * longest)  # what is compiled already is faster
+        assert status != 130 or "go on with the same command and --resume" in words
+        assert "Traceback" not in words
+        if (out / "metrics.json").exists() and not (out / "UNFINISHED").exists():
             assert numbers(out) == numbers(whole)
-            for path in sorted(out.rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() else path.unlink()
-            out.rmdir()
-        done += 1
+            shutil.rmtree(out)
     assert fit(data, out, "--resume") in (0, 3)
     assert numbers(out) == numbers(whole)
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
 
 
-def newest(out):
-    """When the newest checkpoint was written."""
-    try:
-        return max(entry.stat().st_mtime_ns for entry in os.scandir(out / "checkpoints"))
-    except (OSError, ValueError):
-        return 0
+def fit_struck(number, after, data, out):
+    """The exit status and the words of a process that a signal meets `after` it has begun."""
+    command = [sys.executable, "-m", "tiltflow", "fit", str(data), "--out", str(out), *SMALL]
+    worker = subprocess.Popen(
+        [*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while worker.poll() is None and not is_writing(worker.pid, out):
+        time.sleep(0.02)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        worker.wait(after)
+    worker.send_signal(number)
+    _, words = worker.communicate()
+    return worker.returncode, words
+
+
+def is_writing(process, out):
+    """Whether the process has begun, or goes on with, the run."""
+    with contextlib.suppress(OSError):
+        return (out.parent / f".{out.name}.lock").read_text() == f"{process}\n"
+    return False
+
+
+def last_event(out):
+    """Of a run, finished or not; before there is any, it is in the phase "start"."""
+    lines = []
+    with contextlib.suppress(OSError):
+        lines = (out / "events.jsonl").read_text().split("\n")[:-1]
+    return json.loads(lines[-1]) if lines else {"phase": "start", "time": 0.0}

@@ -184,7 +184,7 @@ def fit(
         else:
             store.write_config(table)
         checkpoints = Checkpoints(
-            store.folder / "checkpoints",
+            store.checkpoints,
             store.log,
             every=seconds,
             every_steps=steps,
@@ -209,7 +209,6 @@ def fit(
         write_report(store.folder, name=store.path.name)
         if board is not None:
             board.show(store.folder / "figures")
-        checkpoints.remove()
     show_metrics(result.metrics, store.path, json=json)
     return 0 if result.converged else UNCONVERGED
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -73,6 +74,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a killed process has left half written."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed process has left anywhere in `folder`."""
+    for entry in folder.rglob(".*.tmp"):
+        if is_temporary(entry.name):
+            entry.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -117,10 +116,6 @@ class Checkpoints:
         """Raises Interrupted if the fit is to stop."""
         if why := self._stop():
             raise Interrupted(why)
-
-    def remove(self) -> None:
-        """Delete the folder: the fit is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, stage: str, mark: str, tree: Any, plain: dict[str, Any]) -> None:
         leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))

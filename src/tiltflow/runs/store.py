@@ -11,11 +11,15 @@ A reader finds at a run's path, at each moment:
   so.
 - after `finish`: the new run, without `UNFINISHED`.
 
+`checkpoints` is a folder for what only an unfinished run needs. It goes after `UNFINISHED` has:
+whoever is killed when all is written has nothing to do again.
+
 One process at a time may make a run: it has the lock on the hidden sibling `.<name>.lock`.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -33,6 +37,7 @@ from tiltflow.runs.events import EventLog, read_events
 from tiltflow.runs.lock import Lock
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.json"
+CHECKPOINTS = "checkpoints"
 UNFINISHED = "UNFINISHED"
 
 
@@ -94,7 +99,9 @@ class RunStore:
             )
             try:
                 folder, resumed = _place(target, overwrite=overwrite, resume=resume)
-                store = cls(target, folder, overwrite=overwrite, resumed=resumed, lock=lock)
+                # A run that replaces another was begun with the leave to do so.
+                allowed = overwrite or folder != target
+                store = cls(target, folder, overwrite=allowed, resumed=resumed, lock=lock)
                 store.log = EventLog(folder / EVENTS)
             except BaseException:
                 lock.release()
@@ -121,9 +128,14 @@ class RunStore:
         return cls(path, path)
 
     @property
+    def checkpoints(self) -> Path:
+        """The folder for what only an unfinished run needs."""
+        return self.folder / CHECKPOINTS
+
+    @property
     def finished(self) -> bool:
         """Whether all of the run is there."""
-        return self._lock is None
+        return not _is_unfinished(self.folder)
 
     def part(self, name: str) -> Path:
         """The path of a part of the run that its owner writes.
@@ -151,16 +163,16 @@ class RunStore:
             raise RuntimeError("a run cannot be finished before write_config")
         self.log.close()
         with atomic.writing(self.path):
-            previous = None if self.folder == self.path else self._move()
+            if self.folder != self.path:
+                self._move()
             (self.folder / UNFINISHED).unlink()
             atomic.sync_folder(self.folder)
             atomic.sync_folder(self.path.parent)
-        if previous is not None:
-            shutil.rmtree(previous, ignore_errors=True)
+        _tidy(self.path, previous=self._overwrite or self.resumed)
         self._release()
 
-    def _move(self) -> Path:
-        """The new run to `path`, and the previous one, if there is one, to the path returned."""
+    def _move(self) -> None:
+        """The new run to `path`, and the previous one, if there is one, aside."""
         previous = _sibling(self.path, "previous")
         _refuse_target(self.path, self._overwrite)
         if replaces := self.path.exists():
@@ -172,7 +184,6 @@ class RunStore:
                 os.rename(previous, self.path)
             raise
         self.folder = self.path
-        return previous
 
     def abandon(self, why: str = "") -> None:
         """Give the run up; its folder stays if it has more to read than a configuration.
@@ -264,7 +275,8 @@ def _is_free(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     names = {entry.name for entry in folder.iterdir()}
-    return not names or (UNFINISHED in names and names <= {UNFINISHED, EVENTS})
+    little = {UNFINISHED, EVENTS, *(name for name in names if atomic.is_temporary(name))}
+    return not names or (UNFINISHED in names and names <= little)
 
 
 def _place(target: Path, *, overwrite: bool, resume: bool) -> tuple[Path, bool]:
@@ -272,16 +284,27 @@ def _place(target: Path, *, overwrite: bool, resume: bool) -> tuple[Path, bool]:
     partial = target.parent / f".{target.name}.partial"
     begun = next((f for f in (target, partial) if _is_unfinished(f)), None)
     if resume and begun is not None and _is_run(begun):
+        atomic.sweep(begun)
         return begun, True
     if resume and _is_run(target) and not overwrite:
+        _tidy(target, previous=True)
         raise InputError(f"{target} is finished: there is nothing to go on with")
     _refuse_target(target, overwrite)
     folder = target if _is_free(target) else partial
     if not _is_free(folder):
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
+    atomic.sweep(folder)
     (folder / UNFINISHED).touch()
     return folder, False
+
+
+def _tidy(path: Path, *, previous: bool) -> None:
+    """Remove what a whole run at `path` needs no more, and the `previous` ones it replaces."""
+    shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+    if previous:
+        for former in path.parent.glob(f".{glob.escape(path.name)}.previous-*"):
+            shutil.rmtree(former, ignore_errors=True)
 
 
 def _words(error: BaseException) -> str:
