@@ -24,7 +24,7 @@ def test_a_file_sets_what_it_names(tmp_path):
         tmp_path,
         'seed = 3\n[data]\nsource = "x.npz"\nkey = "a"\n[tilt]\nrate = 1\nwatch = false\n',
     )
-    assert (config.source, config.key, config.seed) == ("x.npz", "a", 3)
+    assert (config.source, config.how, config.seed) == ("x.npz", {"key": "a"}, 3)
     assert config.settings == {"tilt": {"rate": 1, "watch": False}}
     assert config.fingerprint is None
     expected = replace(Settings(), tilt=replace(Settings().tilt, rate=1, watch=False))
@@ -60,12 +60,12 @@ def test_another_learner_brings_its_own_ground():
 
 MISTAKES = {
     "rat = 1": "unknown setting 'rat'",
-    "rate = 1": r"it belongs into \[backbone\] or \[tilt\]",
+    "rate = 1": r"it belongs into \[backbone\], \[vae\] or \[tilt\]",
     "sed = 1": "did you mean seed",
     "[tild]": r"did you mean \[tilt\]",
     "zzz = 1": r"expected seed, command or a table, \[model\]",
     "[tilt]\nrats = 1": "'rats' in .tilt.: did you mean rate",
-    "[tilt]\nzzzz = 1": "expected one of learner, steps",
+    "[tilt]\nzzzz = 1": "expected one of learner, nce_steps",
     "[tilt]\nsteps = 1.5": r"tilt.steps is 1.5; expected a whole number",
     "[tilt]\nsteps = true": "tilt.steps is True; expected a whole number",
     "[tilt]\nsteps = '7'": "tilt.steps is '7'; expected a whole number",

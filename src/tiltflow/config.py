@@ -17,8 +17,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from tiltflow.errors import InputError
 from tiltflow.learning import TiltSettings
@@ -28,7 +27,8 @@ from tiltflow.settings import Settings
 PARTS = get_type_hints(Settings)
 """The tables of settings, and the dataclass of each."""
 
-_DATA = {"source": str, "key": str, "name": str, "fingerprint": str}
+_HOW = {"key": str, "image_size": int, "channels": Literal["grey", "rgb"]}
+_DATA = {"source": str, "name": str, "fingerprint": str} | _HOW
 _GENERAL = {"seed": int, "command": str}
 _LARGEST = 2**63 - 1
 
@@ -42,14 +42,14 @@ class Config:
 
     Attributes:
         source: the data, as `tiltflow fit` takes them.
-        key: which array of a .npz file.
+        how: the source is read: `key`, `image_size` and `channels`, as far as they are there.
         fingerprint: what the data were when a run recorded them.
         seed: of everything random.
         settings: those that the file sets.
     """
 
     source: str | None = None
-    key: str | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
     seed: int | None = None
     settings: Layer = field(default_factory=dict)
@@ -77,7 +77,7 @@ def read_config(path: str | Path) -> Config:
     data = table.get("data", {})
     return Config(
         source=data.get("source"),
-        key=data.get("key"),
+        how={name: data[name] for name in _HOW if name in data},
         fingerprint=data.get("fingerprint"),
         seed=table.get("seed"),
         settings={name: table[name] for name in PARTS if name in table},
@@ -90,29 +90,26 @@ def layered(settings: Settings, *layers: Layer) -> Settings:
     Where a layer names another learner than `settings` has, those that suit it are the ground
     (`TiltSettings.default`).
     """
-    parts: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
-    for layer in layers:
-        for name, values in layer.items():
-            parts[name] |= {key: value for key, value in values.items() if value is not None}
-    learner = parts["tilt"].get("learner", settings.tilt.learner)
+    learners = [layer.get("tilt", {}).get("learner") for layer in layers]
+    learner = next((name for name in reversed(learners) if name), settings.tilt.learner)
     if learner != settings.tilt.learner:
         settings = replace(settings, tilt=TiltSettings.default(learner))
-    return replace(
-        settings,
-        **{name: _changed(getattr(settings, name), values) for name, values in parts.items()},
-    )
+    for layer in layers:
+        settings = _with(settings, layer)
+    return settings
 
 
-def _changed(settings: Any, values: Mapping[str, Any]) -> Any:
-    """The settings with `values`; a table changes the settings that are inside."""
+def _with(part: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass with those values that are not None, in parts of parts, too."""
     changes = {
-        name: _changed(getattr(settings, name), value) if isinstance(value, Mapping) else value
+        name: _with(getattr(part, name), value) if isinstance(value, Mapping) else value
         for name, value in values.items()
+        if value is not None
     }
-    return replace(settings, **changes)
+    return replace(part, **changes)
 
 
-def _names(kind: type) -> dict[str, Any]:
+def _names(kind: Any) -> dict[str, Any]:
     """The settings of a part, by name, with the type of each."""
     types = get_type_hints(kind)
     return {entry.name: types[entry.name] for entry in fields(kind)}
@@ -126,10 +123,10 @@ def _check_table(path: Path, table: str, values: Any, known: Mapping[str, Any]) 
             close = _nearest(name, known)
             words = f"did you mean {close}?" if close else f"expected one of {', '.join(known)}"
             raise InputError(f"{path}: unknown setting {name!r:.80} in [{table}]: {words}")
-        if is_dataclass(kind := known[name]) and isinstance(kind, type):
-            _check_table(path, f"{table}.{name}", value, _names(kind))
+        if is_dataclass(known[name]):
+            _check_table(path, f"{table}.{name}", value, _names(known[name]))
         else:
-            _check(path, f"{table}.{name}", value, kind)
+            _check(path, f"{table}.{name}", value, known[name])
 
 
 def _check(path: Path, name: str, value: Any, kind: Any) -> None:
@@ -140,7 +137,8 @@ def _check(path: Path, name: str, value: Any, kind: Any) -> None:
 def _hint(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:
     """Where a name that stands outside of all tables may belong."""
     if tables := [table for table, names in known.items() if name in names]:
-        return f": it belongs into {' or '.join(f'[{table}]' for table in tables)}"
+        *others, last = (f"[{table}]" for table in tables)
+        return f": it belongs into {' or '.join(filter(None, (', '.join(others), last)))}"
     if close := _nearest(name, [*_GENERAL, *known]):
         return f": did you mean {close if close in _GENERAL else f'[{close}]'}?"
     return f"; expected {', '.join(_GENERAL)} or a table, {', '.join(f'[{t}]' for t in known)}"
@@ -150,28 +148,14 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name[:80], list(known), n=1, cutoff=0.5)), None)
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, kind: type) -> bool:
     """Whether a TOML value is of a setting's type; a whole number will do for any number."""
-    origin = get_origin(kind)
-    if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in get_args(kind) if one is not type(None))
-    if origin is Literal:
-        return value in get_args(kind)
-    if origin is tuple:
-        return isinstance(value, list) and all(_fits(one, get_args(kind)[0]) for one in value)
     if kind in (int, float):
         whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
         return whole or (kind is float and isinstance(value, float) and math.isfinite(value))
     return isinstance(value, kind)
 
 
-def _words(kind: Any) -> str:
-    origin = get_origin(kind)
-    if origin in (Union, UnionType):
-        return " or ".join(_words(one) for one in get_args(kind) if one is not type(None))
-    if origin is Literal:
-        return " or ".join(repr(one) for one in get_args(kind))
-    if origin is tuple:
-        return f"a list, each {_words(get_args(kind)[0])}"
+def _words(kind: type) -> str:
     names = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
-    return names.get(kind) or str(kind.__name__)
+    return names[kind]

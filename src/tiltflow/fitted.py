@@ -262,7 +262,7 @@ def from_plain(
     """
     _check_format(config, where / CONFIG)
     spec = _spec(config.get("model"))
-    model = _filled(eqx.filter_eval_shape(spec.skeleton), arrays, where / WEIGHTS)
+    model = _filled(spec.skeleton(), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
         step_size, leapfrogs = sampler["step_size"], sampler["leapfrogs"]
@@ -303,7 +303,7 @@ def _spec(values: Any) -> ModelSpec | VAESpec:
 
 def _weights(path: Path, spec: ModelSpec | VAESpec) -> dict[str, np.ndarray]:
     """The arrays in a file that may be no larger than a model of `spec` needs."""
-    expected = named_arrays(eqx.filter_eval_shape(spec.skeleton))
+    expected = named_arrays(spec.skeleton())
     most = LONGEST_HEADER + sum(
         math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in expected.values()
     )
@@ -316,7 +316,7 @@ def _weights(path: Path, spec: ModelSpec | VAESpec) -> dict[str, np.ndarray]:
 
 
 def _filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> TiltedModel:
-    """The skeleton, of shapes and dtypes only, with `arrays`, which come from `path`."""
+    """The skeleton, of arrays or of shapes only, with `arrays`, which come from `path`."""
     expected = named_arrays(skeleton)
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))[0]
@@ -336,7 +336,8 @@ def _filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) ->
             raise InputError(f"{path}: array {name!r} holds no permutations: fit the model again")
     filled = iter([jnp.asarray(arrays[name]) for name in expected])
     return jax.tree.map(
-        lambda x: next(filled) if isinstance(x, jax.ShapeDtypeStruct) else x, skeleton
+        lambda x: next(filled) if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else x,
+        skeleton,
     )
 
 

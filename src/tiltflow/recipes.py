@@ -12,7 +12,7 @@ from tiltflow.backbones import Backbone, Prior, fit_units
 from tiltflow.backbones.scale import fit_scale
 from tiltflow.backbones.units import Units
 from tiltflow.learning import Rows, fit_backbone
-from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.early_stopping import Listener
 from tiltflow.learning.fit_vae import fit_vae
 from tiltflow.learning.keeping import Keeper
 from tiltflow.settings import ModelSettings, Settings

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -70,10 +71,14 @@ class ModelSpec:
         )
 
     def skeleton(self) -> TiltedModel:
-        """A model of the right shapes and of no particular values."""
-        key = jr.key(0)
-        units = units_skeleton(self.units, self.data_shape, self.levels)
-        return TiltedModel(self.flow(units, key=key), self.tilt(key=key))
+        """A model of shapes and dtypes only (`jax.ShapeDtypeStruct`): nothing is allocated."""
+
+        def build() -> TiltedModel:
+            key = jr.key(0)
+            units = units_skeleton(self.units, self.data_shape, self.levels)
+            return TiltedModel(self.flow(units, key=key), self.tilt(key=key))
+
+        return eqx.filter_eval_shape(build)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

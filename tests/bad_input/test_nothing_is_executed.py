@@ -9,6 +9,11 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("src", "benchmarks", "examples", "tests")
 MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 CALLS = {"eval", "exec", "compile", "__import__"}
+OUR_OWN = {
+    "tests/test_sklearn.py": ("import pickle",),  # estimators, by scikit-learn's own means
+    "tests/docs/test_code_blocks.py": ("exec", "compile"),  # the code in our documentation
+}
+"""What a test reads back or runs because it has just written it itself."""
 WRITERS = {"save", "write_array", "npy"}
 """In tests these may write a pickle, to see it refused."""
 
@@ -45,12 +50,10 @@ def _calls(node, tests):
 def test_no_file_has_a_way_in(folder):
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files
-    bad = {
-        str(path.relative_to(ROOT)): words
-        for path in files
-        if (words := found(path.read_text(), tests=folder == "tests"))
-    }
-    assert not bad
+    for path in files:
+        name = path.relative_to(ROOT).as_posix()
+        words = found(path.read_text(), tests=folder == "tests")
+        assert not [w for w in words if not w.endswith(OUR_OWN.get(name, ()))], name
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ FLAGS = {
     "no such file": ("fit absent.npy", "absent.npy does not exist; check the path"),
     "no such set": ("fit cifar", "unknown data set 'cifar'; expected digits, mnist, fashion-mnist"),
     "no command": ("learn good.npy", "learn"),
-    "no data": ("fit", "parameter DATA requires an argument"),
+    "no data": ("fit", "no DATA; expected `digits`, a file, or --config"),
     "option": ("fit good.npy --epochs 3", "--epochs"),
     "learner": ("fit good.npy --learner magic", "learner"),
     "units": ("fit good.npy --units magic", "units"),

@@ -218,5 +218,6 @@ def test_learning_goes_on_from_a_tilt_that_is_not_zero(problem, learned):
     _, again, _, events = learn((backbone, tilt, *rows), settings)
     first = events.told("stage")[0]
     assert first["gain_val"] == pytest.approx(float(judgement.gain_val), abs=0.1)
-    assert float(again.log_z) == pytest.approx(float(judgement.log_z), abs=0.15)
+    # Its own level is that of its 128 witnesses, and noisy; log Z of the tilt as it is, is not.
+    assert float(again.log_z + again.level) == pytest.approx(float(judgement.log_z), abs=0.15)
     assert abs(float(judgement.log_z)) > 0.3  # power: that of f = 0 is 0

@@ -122,3 +122,11 @@ def test_the_command_prints_tables_json_and_a_page(tmp_path, capsys, monkeypatch
     assert [r["status"] for r in told["runs"]] == ["ok", "ok", "unfinished"]
     assert run(["compare", str(a)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_bounds_are_called_bounds(tmp_path):
+    a, b = make(tmp_path / "a"), make(tmp_path / "b")
+    assert "bounds" not in notes(a, b)
+    with (b / "config.toml").open("a") as stream:
+        stream.write('\n[model]\nbackbone = "vae"\n')
+    assert "b: of a variational autoencoder, whose likelihoods are bounds" in notes(a, b)

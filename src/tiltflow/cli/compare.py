@@ -68,22 +68,22 @@ def _numbers(found: "Comparison") -> Any:
 
     apart = len(found.groups) > 1 or UNKNOWN in found.groups
     table = Table(box=None, title="nats per test example", title_justify="left", pad_edge=False)
-    table.add_column("run", style="cyan", overflow="fold")
+    table.add_column("run", style="cyan", overflow="fold", min_width=8)
     if apart:
-        table.add_column("data", overflow="fold")
-    for name in ("backbone", "tilted", "gain", "R-hat", "time"):
+        table.add_column("data", no_wrap=True)
+    for name in ("backbone", "tilted", "gain", "R-hat"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for members in found.groups.values():
         for entry in members:
-            data = [f"{entry.run.data_name or '?'} ({entry.group})"] if apart else []
+            data = [entry.group] if apart else []
             table.add_row(entry.label, *data, *_cells(entry))
         table.add_section()
     return table
 
 
 def _cells(entry: "Entry") -> list[str]:
-    """Backbone, tilted, gain, R-hat, time and verdict; intervals below their means."""
+    """Backbone, tilted, gain, R-hat and verdict; intervals and time below."""
     from tiltflow.cli.show import COLOURS
     from tiltflow.report.header import VERDICTS
     from tiltflow.report.numbers import interval, nats, readable, seconds, signed_nats
@@ -97,8 +97,10 @@ def _cells(entry: "Entry") -> list[str]:
         _over(nats(entry.number("tilted", "nll_test")), tilted),
         _over(signed_nats(entry.number("gain_nats", "mean")), gain),
         readable(entry.number("mixing", "rhat_max")),
-        seconds(entry.number("seconds", "total")),
-        f"[{COLOURS.get(entry.status, 'dim')}]{verdict}[/]",
+        _over(
+            f"[{COLOURS.get(entry.status, 'dim')}]{verdict}[/]",
+            seconds(entry.number("seconds", "total")),
+        ),
     ]
 
 

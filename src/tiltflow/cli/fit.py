@@ -26,8 +26,9 @@ def fit(
     data: Annotated[
         str | None,
         Parameter(
-            help="`digits` (8x8 images, built in), or a path to a .npy, .npz or .csv file with "
-            "one example a row; by default what --config says."
+            help="`digits` (8x8 images, built in), a named set (mnist, fashion-mnist, cifar10), or "
+            "a path: .npy, .npz, .csv, .tsv, .parquet or idx with one example a row, or a folder "
+            "of images; by default what --config says."
         ),
     ] = None,
     /,
@@ -47,6 +48,14 @@ def fit(
     ] = None,
     key: Annotated[
         str | None, Parameter(help="Which array of a .npz file, if it has several.")
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        Parameter(help="Pictures of a folder are scaled and cut to squares of so many pixels."),
+    ] = None,
+    channels: Annotated[
+        Literal["grey", "rgb"] | None,
+        Parameter(help="What pictures of a folder are converted to."),
     ] = None,
     backbone: Annotated[
         Literal["coupling", "vae"] | None,
@@ -122,10 +131,12 @@ def fit(
     file = Config() if config is None else read_config(config)
     if tensorboard:
         check_installed()
-    source, key = (data, key) if data is not None else (file.source, key or file.key)
+    source, how = data, {"key": key, "image_size": image_size, "channels": channels}
+    if data is None:
+        source, how = file.source, {**file.how, **{k: v for k, v in how.items() if v is not None}}
     if source is None:
         raise InputError("no DATA; expected `digits`, a file, or --config with data.source in it")
-    dataset = load(source, key=key)
+    dataset = load(source, **how)
     if data is None and file.fingerprint not in (None, dataset.fingerprint):
         raise InputError(
             f"{source} is not what {config} was written for: bring the data back, or name DATA"
@@ -154,7 +165,7 @@ def fit(
         "command": shlex.join(["tiltflow", *sys.argv[1:]]),
         "data": {
             "source": source,
-            "key": key,
+            **how,
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
         },

@@ -1,7 +1,5 @@
 """The backbone, by maximum likelihood with early stopping on validation data."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +10,12 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
-from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
-from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.early_stopping import CHUNK, FINAL_RATE, Descent, Listener, descend
+from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 
-CHUNK = 250  # compiled steps between two looks at the validation data
-FINAL_RATE = 0.02  # of the cosine, as a share of the first
 VALIDATION_DRAWS = 10  # dequantisations of each validation row
-Listener = Callable[..., Any]  # called as (phase, event, **fields)
 
 
 @dataclass(frozen=True)
@@ -45,15 +40,6 @@ class BackboneSettings:
     patience: int = 4
 
 
-class _State(eqx.Module):
-    """What one chunk hands to the next."""
-
-    parameters: Any
-    average: Any
-    adam: Any
-    step: Array
-
-
 def fit_backbone(
     flow: CouplingFlow,
     train: Rows,
@@ -73,54 +59,37 @@ def fit_backbone(
         InputError: the likelihood was never finite.
         Interrupted: the keeper was asked to stop.
     """
-    keeper = keeper or KeepsNothing()
     validation_key, key = jr.split(key)
     y, log_det = val.every(validation_key, VALIDATION_DRAWS)
     y, log_det = y.reshape(-1, y.shape[-1]), log_det.ravel()
     units_stay = eqx.tree_at(lambda f: f.units, jax.tree.map(eqx.is_inexact_array, flow), False)
     parameters, frozen = eqx.partition(flow, units_stay)
-    state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
     traced = {n: jnp.asarray(getattr(settings, n)) for n in ("steps", "rate", "decay", "memory")}
-    best, best_nll, best_step, done = parameters, math.inf, 0, 0
-    if found := keeper.last("backbone", (state, best, key)):
-        (state, best, key), plain = found
-        best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
-    for step in range(done + CHUNK, settings.steps + CHUNK, CHUNK):
-        key, chunk_key = jr.split(key)
-        state, nll_train = _chunk(state, frozen, train, chunk_key, settings.batch, traced)
-        nll = float(_nll(eqx.combine(state.average, frozen), y, log_det))
-        if nll < best_nll:
-            best, best_nll, best_step = state.average, nll, step
-        listen(
-            "backbone",
-            "progress",
-            step=step,
-            steps=settings.steps,
-            nll_train=float(nll_train),
-            nll_val=nll,
-        )
-        if step - best_step >= CHUNK * settings.patience:
-            break
-        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
-        keeper.offer("backbone", step, (state, best, key), kept)
-    if best_step == 0:
-        raise InputError(
-            f"the backbone's likelihood was never finite at rate {settings.rate}: lower the "
-            f"rate, or look for extreme values in the data"
-        )
-    listen("backbone", "kept", step=best_step, nll_val=best_nll)
-    return eqx.combine(best, frozen), best_nll
+    best, nll = descend(
+        parameters,
+        lambda state, key: _chunk(state, frozen, train, key, settings.batch, traced),
+        lambda average: _nll(eqx.combine(average, frozen), y, log_det),
+        steps=settings.steps,
+        patience=settings.patience,
+        patient_until=0,
+        what="backbone's likelihood",
+        rate=settings.rate,
+        key=key,
+        listen=listen,
+        keeper=keeper,
+    )
+    return eqx.combine(best, frozen), nll
 
 
 @eqx.filter_jit
 def _chunk(
-    state: _State,
+    state: Descent,
     frozen: CouplingFlow,
     train: Rows,
     key: PRNGKeyArray,
     batch: int,
     settings: dict[str, Array],
-) -> tuple[_State, Array]:
+) -> tuple[Descent, Array]:
     """`CHUNK` steps in one program, and their mean negative log-likelihood."""
 
     def loss(parameters: Any, key: PRNGKeyArray) -> Array:
@@ -130,14 +99,14 @@ def _chunk(
         keys = jr.split(dropout_key, batch)
         return -jnp.mean(jax.vmap(flow.training_log_prob)(y, keys) + log_det)
 
-    def step(state: _State, key: PRNGKeyArray) -> tuple[_State, Array]:
+    def step(state: Descent, key: PRNGKeyArray) -> tuple[Descent, Array]:
         nll, gradient = jax.value_and_grad(loss)(state.parameters, key)
         rate = optimiser.cosine(state.step, settings["steps"], settings["rate"], FINAL_RATE)
         parameters, adam = optimiser.update(
             state.parameters, gradient, state.adam, rate, settings["decay"]
         )
         average = optimiser.moving_average(state.average, parameters, settings["memory"])
-        return _State(parameters, average, adam, state.step + 1), nll
+        return Descent(parameters, average, adam, state.step + 1), nll
 
     state, nlls = jax.lax.scan(step, state, jr.split(key, CHUNK))
     return state, jnp.mean(nlls)

@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
-from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.early_stopping import Listener
 from tiltflow.learning.health import Monitor
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.nce import fit_nce

@@ -5,7 +5,6 @@ The KL term is warmed up: for the first share of the steps it counts for less (S
 user's own can be kept as it is: then its encoder and its noise alone are learned.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +18,10 @@ from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.generator import Generator
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import optimiser
-from tiltflow.learning.fit_backbone import Listener
-from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.early_stopping import CHUNK, FINAL_RATE, Descent, Listener, descend
+from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 
-CHUNK = 250  # compiled steps between two looks at the validation data
-FINAL_RATE = 0.02  # of the cosine, as a share of the first
 VALIDATION_DRAWS = 2  # embeddings of each validation row
 
 
@@ -63,15 +60,6 @@ class VAESettings:
             )
 
 
-class _State(eqx.Module):
-    """What one chunk hands to the next."""
-
-    parameters: Any
-    average: Any
-    adam: Any
-    step: Array
-
-
 def fit_vae(
     generator: Generator,
     train: Rows,
@@ -91,48 +79,28 @@ def fit_vae(
         InputError: settings that cannot work, or a bound that was never finite.
         Interrupted: the keeper was asked to stop.
     """
-    keeper = keeper or KeepsNothing()
     settings.check()
     validation_key, key = jr.split(key)
     val = val.through(generator)
     parameters, frozen = eqx.partition(generator, _trained(generator, settings.keep_decoder))
-    state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
     traced = {
         name: jnp.asarray(getattr(settings, name))
         for name in ("steps", "rate", "decay", "memory", "warmup")
     }
-    best, best_nll, best_step, done = parameters, math.inf, 0, 0
-    if found := keeper.last("backbone", (state, best, key)):
-        (state, best, key), plain = found
-        best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
-    for step in range(done + CHUNK, settings.steps + CHUNK, CHUNK):
-        key, chunk_key = jr.split(key)
-        state, nll_train = _chunk(state, frozen, train, chunk_key, settings.batch, traced)
-        nll = float(negative_bound(eqx.combine(state.average, frozen), val, validation_key))
-        if nll < best_nll:
-            best, best_nll, best_step = state.average, nll, step
-        listen(
-            "backbone",
-            "progress",
-            step=step,
-            steps=settings.steps,
-            nll_train=float(nll_train),
-            nll_val=nll,
-        )
-        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
-        keeper.offer("backbone", step, (state, best, key), kept)
-        warm = step > settings.warmup * settings.steps
-        if warm and step - best_step >= CHUNK * settings.patience:
-            break
-        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
-        keeper.offer("backbone", step, (state, best, key), kept)
-    if best_step == 0:
-        raise InputError(
-            f"the generator's bound was never finite at rate {settings.rate}: lower the rate, or "
-            f"look for extreme values in the data"
-        )
-    listen("backbone", "kept", step=best_step, nll_val=best_nll)
-    return eqx.combine(best, frozen), best_nll
+    best, nll = descend(
+        parameters,
+        lambda state, key: _chunk(state, frozen, train, key, settings.batch, traced),
+        lambda average: negative_bound(eqx.combine(average, frozen), val, validation_key),
+        steps=settings.steps,
+        patience=settings.patience,
+        patient_until=settings.warmup * settings.steps,
+        what="generator's bound",
+        rate=settings.rate,
+        key=key,
+        listen=listen,
+        keeper=keeper,
+    )
+    return eqx.combine(best, frozen), nll
 
 
 def _trained(generator: Generator, keep_decoder: bool) -> Any:
@@ -144,13 +112,13 @@ def _trained(generator: Generator, keep_decoder: bool) -> Any:
 
 @eqx.filter_jit
 def _chunk(
-    state: _State,
+    state: Descent,
     frozen: Generator,
     train: Rows,
     key: PRNGKeyArray,
     batch: int,
     settings: dict[str, Array],
-) -> tuple[_State, Array]:
+) -> tuple[Descent, Array]:
     """`CHUNK` steps in one program, and the mean of minus their bounds."""
 
     def loss(parameters: Any, step: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
@@ -161,14 +129,14 @@ def _chunk(
         warmth = jnp.clip(step / jnp.maximum(settings["warmup"] * settings["steps"], 1), 0.0, 1.0)
         return jnp.mean(warmth * kl - fit), jnp.mean(kl - fit - log_det)
 
-    def step(state: _State, key: PRNGKeyArray) -> tuple[_State, Array]:
+    def step(state: Descent, key: PRNGKeyArray) -> tuple[Descent, Array]:
         gradient, nll = jax.grad(loss, has_aux=True)(state.parameters, state.step, key)
         rate = optimiser.cosine(state.step, settings["steps"], settings["rate"], FINAL_RATE)
         parameters, adam = optimiser.update(
             state.parameters, gradient, state.adam, rate, settings["decay"]
         )
         average = optimiser.moving_average(state.average, parameters, settings["memory"])
-        return _State(parameters, average, adam, state.step + 1), nll
+        return Descent(parameters, average, adam, state.step + 1), nll
 
     state, nlls = jax.lax.scan(step, state, jr.split(key, CHUNK))
     return state, jnp.mean(nlls)

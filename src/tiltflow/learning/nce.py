@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
-from tiltflow.learning.fit_backbone import Listener
+from tiltflow.learning.early_stopping import Listener
 from tiltflow.learning.particles import push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings

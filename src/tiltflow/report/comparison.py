@@ -55,6 +55,12 @@ class Entry:
         """Whether its numbers may be held against others'."""
         return self.status in ("ok", "caution")
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether its likelihoods are bounds, as those of a variational autoencoder are."""
+        model = self.run.config.get("model")
+        return self.trusted and isinstance(model, Mapping) and model.get("backbone") == "vae"
+
     def number(self, *keys: str) -> float | None:
         """A number of its metrics."""
         return finite(self.run.metric(*keys))
@@ -205,6 +211,11 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     for members in groups.values():
         if (first := best(members)) is not None and len(members) > 1:
             notes.append(_lowest(first, members))
+    if bounds := [entry for entry in entries if entry.is_bound]:
+        notes.append(
+            f"{_list(bounds)}: of a variational autoencoder, whose likelihoods are bounds: the "
+            f"negative log-likelihood is at most what is shown."
+        )
     if failed := [entry for entry in entries if entry.status == "failed"]:
         notes.append(f"{_list(failed)}: not converged, so the numbers are not to be trusted.")
     for entry in entries:

@@ -1,0 +1,97 @@
+"""Chunks of optimiser steps until the validation score has not improved for a while.
+
+What is judged, and kept, is the moving average of the weights. Flows and generators are learned by
+this one loop; each brings its own compiled chunk and its own score.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray
+
+from tiltflow.errors import InputError
+from tiltflow.learning import optimiser
+from tiltflow.learning.keeping import Keeper, KeepsNothing
+
+CHUNK = 250  # compiled steps between two looks at the validation data
+FINAL_RATE = 0.02  # of the cosine, as a share of the first
+STAGE = "backbone"
+Listener = Callable[..., Any]  # called as (phase, event, **fields)
+
+
+class Descent(eqx.Module):
+    """What one chunk hands to the next."""
+
+    parameters: Any
+    average: Any
+    adam: Any
+    step: Array
+
+
+def begin(parameters: Any) -> Descent:
+    """Before the first step."""
+    return Descent(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
+
+
+def descend(
+    parameters: Any,
+    chunk: Callable[[Descent, PRNGKeyArray], tuple[Descent, Array]],
+    score: Callable[[Any], Array],
+    *,
+    steps: int,
+    patience: int,
+    patient_until: float,
+    what: str,
+    rate: float,
+    key: PRNGKeyArray,
+    listen: Listener,
+    keeper: Keeper | None,
+) -> tuple[Any, float]:
+    """The average of the weights with the best score, and that, in nats a row.
+
+    Args:
+        parameters: a pytree of arrays, where it starts.
+        chunk: `CHUNK` steps; returns the mean loss with it.
+        score: of an average on validation rows, lower is better.
+        steps: at most.
+        patience: chunks without a better score before it stops.
+        patient_until: up to this step it does not stop.
+        what: names what is learned in the message, as "backbone's likelihood".
+        rate: named in the message.
+        key: random key.
+        listen: told after every chunk.
+        keeper: offered the state after every chunk, as the stage `"backbone"`.
+
+    Raises:
+        InputError: the score was never finite.
+        Interrupted: the keeper was asked to stop.
+    """
+    keeper = keeper or KeepsNothing()
+    state = begin(parameters)
+    best, best_nll, best_step, done = parameters, math.inf, 0, 0
+    if found := keeper.last(STAGE, (state, best, key)):
+        (state, best, key), plain = found
+        best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
+    for step in range(done + CHUNK, steps + CHUNK, CHUNK):
+        key, chunk_key = jr.split(key)
+        state, nll_train = chunk(state, chunk_key)
+        nll = float(score(state.average))
+        if nll < best_nll:
+            best, best_nll, best_step = state.average, nll, step
+        told = {"nll_train": float(nll_train), "nll_val": nll}
+        listen("backbone", "progress", step=step, steps=steps, **told)
+        if step > patient_until and step - best_step >= CHUNK * patience:
+            break
+        kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
+        keeper.offer(STAGE, step, (state, best, key), kept)
+    if best_step == 0:
+        raise InputError(
+            f"the {what} was never finite at rate {rate}: lower the rate, or look for extreme "
+            f"values in the data"
+        )
+    listen("backbone", "kept", step=best_step, nll_val=best_nll)
+    return best, best_nll
