@@ -11,11 +11,19 @@ from tiltflow.cli.main import app
 PLACE = "<!-- the commands -->"
 
 
-def commands() -> Iterator[tuple[str, App]]:
-    """The names of the commands, in the order of `--help`'s source, and what they are."""
-    for name in app:
-        if not name.startswith("-"):
-            yield name, app[name]
+def commands(of: App = app, before: str = "") -> Iterator[tuple[str, App]]:
+    """The names of the commands, in the order of `--help`'s source, and what they are.
+
+    What is a group of commands, such as `data`, is followed into: `data inspect`.
+    """
+    for name in of:
+        if name.startswith("-"):
+            continue
+        command = of[name]
+        if command.default_command is None:
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def written() -> str:
