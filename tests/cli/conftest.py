@@ -1,10 +1,9 @@
 """One small run of `tiltflow fit digits`, made once for all tests of the command line."""
 
 import pytest
+from small_run import QUICK
 
 from tiltflow.cli.main import run
-
-QUICK = ("--backbone-steps", "250", "--tilt-steps", "60", "--particles", "256", "--chains", "16")
 
 
 @pytest.fixture(scope="session")

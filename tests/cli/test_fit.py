@@ -6,7 +6,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from conftest import QUICK
+from small_run import QUICK
 
 from tiltflow.cli.main import run
 
