@@ -214,10 +214,10 @@ def test_learning_goes_on_from_a_tilt_that_is_not_zero(problem, learned):
     """Its particles are climbed to, and the first judgement is of it."""
     backbone, _, *rows = problem
     tilt, judgement = learned["population"][:2]
-    settings = replace(QUICK, steps=20, rate=1e-6)
+    settings = replace(QUICK, steps=20, rate=1e-6, particles=4_096)  # log Z of the climb to 0.1
     _, again, _, events = learn((backbone, tilt, *rows), settings)
     first = events.told("stage")[0]
-    assert first["gain_val"] == pytest.approx(float(judgement.gain_val), abs=0.1)
-    # Its own level is that of its 128 witnesses, and noisy; log Z of the tilt as it is, is not.
-    assert float(again.log_z + again.level) == pytest.approx(float(judgement.log_z), abs=0.15)
-    assert abs(float(judgement.log_z)) > 0.3  # power: that of f = 0 is 0
+    assert first["gain_val"] == pytest.approx(float(judgement.gain_val), abs=0.15)
+    # The level that was folded into the tilt is that of 128 witnesses, and noisy: so is its log Z.
+    assert float(again.log_z + again.level) == pytest.approx(float(judgement.log_z), abs=0.4)
+    assert abs(float(judgement.log_z)) > 0.45  # power: that of f = 0 is 0
