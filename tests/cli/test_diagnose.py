@@ -80,7 +80,8 @@ def test_draws_on_disk_are_judged_as_the_chains_that_made_them(small_run, tmp_pa
     options = ("--reference", 0, "--labels", "kmeans", "--modes", 4)
     told, _ = told_by(folder, "--draws", out, *options)
     for name in ("rhat_max", "ess_bulk_min", "ess_tail_min", "acceptance", "gradients"):
-        assert told["mixing"][name] == pytest.approx(sampled["mixing"][name])
+        # On disk numbers are float32, and ranks of near ties move.
+        assert told["mixing"][name] == pytest.approx(sampled["mixing"][name], rel=1e-4)
     assert told["chains"]["kernel"] == "hmc"
     assert len(told["modes"]["names"]) == 4
     assert told["modes"]["classifier_accuracy"] is None
