@@ -5,7 +5,7 @@ this one loop; each brings its own compiled chunk and its own score.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -35,6 +35,16 @@ class Descent(eqx.Module):
 def begin(parameters: Any) -> Descent:
     """Before the first step."""
     return Descent(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
+
+
+def stepped(state: Descent, gradient: Any, settings: Mapping[str, Array]) -> Descent:
+    """One step of Adam, and of the moving average; `settings` are steps, rate, decay, memory."""
+    rate = optimiser.cosine(state.step, settings["steps"], settings["rate"], FINAL_RATE)
+    parameters, adam = optimiser.update(
+        state.parameters, gradient, state.adam, rate, settings["decay"]
+    )
+    average = optimiser.moving_average(state.average, parameters, settings["memory"])
+    return Descent(parameters, average, adam, state.step + 1)
 
 
 def descend(

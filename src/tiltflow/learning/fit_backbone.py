@@ -10,8 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
-from tiltflow.learning import optimiser
-from tiltflow.learning.early_stopping import CHUNK, FINAL_RATE, Descent, Listener, descend
+from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 
@@ -101,12 +100,7 @@ def _chunk(
 
     def step(state: Descent, key: PRNGKeyArray) -> tuple[Descent, Array]:
         nll, gradient = jax.value_and_grad(loss)(state.parameters, key)
-        rate = optimiser.cosine(state.step, settings["steps"], settings["rate"], FINAL_RATE)
-        parameters, adam = optimiser.update(
-            state.parameters, gradient, state.adam, rate, settings["decay"]
-        )
-        average = optimiser.moving_average(state.average, parameters, settings["memory"])
-        return Descent(parameters, average, adam, state.step + 1), nll
+        return stepped(state, gradient, settings), nll
 
     state, nlls = jax.lax.scan(step, state, jr.split(key, CHUNK))
     return state, jnp.mean(nlls)

@@ -17,8 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.generator import Generator
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.learning import optimiser
-from tiltflow.learning.early_stopping import CHUNK, FINAL_RATE, Descent, Listener, descend
+from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 
@@ -131,12 +130,7 @@ def _chunk(
 
     def step(state: Descent, key: PRNGKeyArray) -> tuple[Descent, Array]:
         gradient, nll = jax.grad(loss, has_aux=True)(state.parameters, state.step, key)
-        rate = optimiser.cosine(state.step, settings["steps"], settings["rate"], FINAL_RATE)
-        parameters, adam = optimiser.update(
-            state.parameters, gradient, state.adam, rate, settings["decay"]
-        )
-        average = optimiser.moving_average(state.average, parameters, settings["memory"])
-        return Descent(parameters, average, adam, state.step + 1), nll
+        return stepped(state, gradient, settings), nll
 
     state, nlls = jax.lax.scan(step, state, jr.split(key, CHUNK))
     return state, jnp.mean(nlls)

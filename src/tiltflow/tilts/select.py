@@ -4,6 +4,8 @@ A tilt of both needs no wrapper: it reads c. A tilt of z alone is best learned a
 the generator's `Prior`, where c is z; `OfLatent` then puts it in a sum with others.
 """
 
+import abc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.tilts.base import Tilt
 
 
-class OfLatent(Tilt):
-    """f(z): the first `z_dim` coordinates."""
+class _Part(Tilt):
+    """A tilt of some of the coordinates; the first `z_dim` are z."""
 
     tilt: Tilt
     level: Float[Array, ""]
@@ -25,30 +27,31 @@ class OfLatent(Tilt):
         self.tilt, self.z_dim = tilt, z_dim
         self.level = jnp.zeros(())
 
-    def __call__(
-        self, c: Float[Array, " dim"], key: PRNGKeyArray | None = None
-    ) -> Float[Array, ""]:
-        """f(z)."""
-        return self.tilt(c[: self.z_dim], key) - jax.lax.stop_gradient(self.level)
-
-
-class OfData(Tilt):
-    """f(y): all but the first `z_dim` coordinates."""
-
-    tilt: Tilt
-    level: Float[Array, ""]
-    z_dim: int = eqx.field(static=True)
-
-    def __init__(self, tilt: Tilt, z_dim: int) -> None:
-        """`tilt` of that part."""
-        self.tilt, self.z_dim = tilt, z_dim
-        self.level = jnp.zeros(())
+    @abc.abstractmethod
+    def part(self, c: Float[Array, " dim"]) -> Float[Array, " part"]:
+        """What the tilt reads."""
 
     def __call__(
         self, c: Float[Array, " dim"], key: PRNGKeyArray | None = None
     ) -> Float[Array, ""]:
-        """f(y)."""
-        return self.tilt(c[self.z_dim :], key) - jax.lax.stop_gradient(self.level)
+        """The tilt of that part."""
+        return self.tilt(self.part(c), key) - jax.lax.stop_gradient(self.level)
+
+
+class OfLatent(_Part):
+    """f(z)."""
+
+    def part(self, c: Float[Array, " dim"]) -> Float[Array, " part"]:
+        """The first `z_dim` coordinates."""
+        return c[: self.z_dim]
+
+
+class OfData(_Part):
+    """f(y)."""
+
+    def part(self, c: Float[Array, " dim"]) -> Float[Array, " part"]:
+        """All but the first `z_dim` coordinates."""
+        return c[self.z_dim :]
 
 
 class Sum(Tilt):
