@@ -19,13 +19,8 @@ class _Part(Tilt):
     """A tilt of some of the coordinates; the first `z_dim` are z."""
 
     tilt: Tilt
-    level: Float[Array, ""]
     z_dim: int = eqx.field(static=True)
-
-    def __init__(self, tilt: Tilt, z_dim: int) -> None:
-        """`tilt` of that part."""
-        self.tilt, self.z_dim = tilt, z_dim
-        self.level = jnp.zeros(())
+    level: Float[Array, ""] = eqx.field(default_factory=lambda: jnp.zeros(()))
 
     @abc.abstractmethod
     def part(self, c: Float[Array, " dim"]) -> Float[Array, " part"]:
