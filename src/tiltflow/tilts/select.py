@@ -4,8 +4,6 @@ A tilt of both needs no wrapper: it reads c. A tilt of z alone is best learned a
 the generator's `Prior`, where c is z; `OfLatent` then puts it in a sum with others.
 """
 
-import abc
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,38 +13,42 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.tilts.base import Tilt
 
 
-class _Part(Tilt):
-    """A tilt of some of the coordinates; the first `z_dim` are z."""
+class OfLatent(Tilt):
+    """f(z): the first `z_dim` coordinates."""
 
     tilt: Tilt
+    level: Float[Array, ""]
     z_dim: int = eqx.field(static=True)
-    level: Float[Array, ""] = eqx.field(default_factory=lambda: jnp.zeros(()))
 
-    @abc.abstractmethod
-    def part(self, c: Float[Array, " dim"]) -> Float[Array, " part"]:
-        """What the tilt reads."""
+    def __init__(self, tilt: Tilt, z_dim: int) -> None:
+        """`tilt` of that part."""
+        self.tilt, self.z_dim = tilt, z_dim
+        self.level = jnp.zeros(())
 
     def __call__(
         self, c: Float[Array, " dim"], key: PRNGKeyArray | None = None
     ) -> Float[Array, ""]:
-        """The tilt of that part."""
-        return self.tilt(self.part(c), key) - jax.lax.stop_gradient(self.level)
+        """f(z)."""
+        return self.tilt(c[: self.z_dim], key) - jax.lax.stop_gradient(self.level)
 
 
-class OfLatent(_Part):
-    """f(z)."""
+class OfData(Tilt):
+    """f(y): all but the first `z_dim` coordinates."""
 
-    def part(self, c: Float[Array, " dim"]) -> Float[Array, " part"]:
-        """The first `z_dim` coordinates."""
-        return c[: self.z_dim]
+    tilt: Tilt
+    level: Float[Array, ""]
+    z_dim: int = eqx.field(static=True)
 
+    def __init__(self, tilt: Tilt, z_dim: int) -> None:
+        """`tilt` of that part."""
+        self.tilt, self.z_dim = tilt, z_dim
+        self.level = jnp.zeros(())
 
-class OfData(_Part):
-    """f(y)."""
-
-    def part(self, c: Float[Array, " dim"]) -> Float[Array, " part"]:
-        """All but the first `z_dim` coordinates."""
-        return c[self.z_dim :]
+    def __call__(
+        self, c: Float[Array, " dim"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, ""]:
+        """f(y)."""
+        return self.tilt(c[self.z_dim :], key) - jax.lax.stop_gradient(self.level)
 
 
 class Sum(Tilt):
