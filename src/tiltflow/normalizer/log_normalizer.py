@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from tiltflow.devices import map_in_parts, over_devices, spread
 from tiltflow.mcmc import run
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
 from tiltflow.normalizer.estimate import LogZ
@@ -76,7 +76,7 @@ def log_normalizer(
     return replace(found, words=f"{found.words} By {by_values.method}: {by_values.mean:.3f}.")
 
 
-@eqx.filter_jit
+@over_devices
 def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
     """f at `number` exact draws of the backbone; memory does not grow with their size."""
 
@@ -84,10 +84,10 @@ def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, 
         u = jr.normal(key, model.backbone.latent_shape)
         return model.tilt(model.backbone.coordinates(u))
 
-    return jax.lax.map(one, jr.split(key, number), batch_size=PART)
+    return map_in_parts(one, jr.split(key, number), PART)
 
 
-@eqx.filter_jit
+@over_devices
 def f_at(model: TiltedModel, u: Float[Array, "chains draws ..."]) -> Float[Array, "chains draws"]:
     """f at latent points, a chain at a time."""
-    return jax.lax.map(lambda u: tilt(model.latent_log_densities, u), u)
+    return jax.lax.map(lambda u: tilt(model.latent_log_densities, spread(u)), u)
