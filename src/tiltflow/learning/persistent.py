@@ -86,8 +86,8 @@ def stage(
         freeze(state.average)[0],
         state.adam,
         state.steps,
-        state.particles,
-        state.log_weights,
+        spread(state.particles),
+        spread(state.log_weights),
     )
     end, (acceptance, divergences) = jax.lax.scan(
         iteration, start, jr.split(key, settings.iterations)
@@ -139,7 +139,7 @@ def _move(
             num_leapfrogs=settings.leapfrogs,
             jitter=0.2,
         )
-        state, acceptance = spread(state), jnp.mean(info.acceptance_rate)
+        state, acceptance = spread(state), jnp.mean(together(info.acceptance_rate))
         step_size = adapt(step_size, acceptance, settings.target)
         return state, step_size, accepted + acceptance, divergences + jnp.sum(info.is_divergent)
 

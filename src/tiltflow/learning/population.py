@@ -182,10 +182,10 @@ def _move(
         state, info = hmc.step(
             step_key, state, latent, step_size, num_leapfrogs=settings.leapfrogs, jitter=0.2
         )
-        state, acceptance = spread(state), jnp.mean(info.acceptance_rate)
+        state, acceptance = spread(state), jnp.mean(together(info.acceptance_rate))
         step_size = adapt(step_size, acceptance, settings.target)
         divergences = divergences + jnp.sum(info.is_divergent)
-        apart = agreement(tilt_of(state), half)
+        apart = agreement(together(tilt_of(state)), half)
         return state, step_size, key, transitions + 1, divergences, acceptance, apart
 
     zero = jnp.asarray(0)
@@ -193,7 +193,7 @@ def _move(
     state, step_size, _, transitions, divergences, acceptance, apart = jax.lax.while_loop(
         goes_on, transition, start
     )
-    f = tilt_of(state)
+    f = together(tilt_of(state))
     y = jax.vmap(model.backbone.coordinates)(state.position)
     info = StageInfo(
         share=jnp.ones(()),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tiltflow.devices import over_devices, spread
+from tiltflow.devices import over_devices, spread, together
 from tiltflow.errors import InputError
 from tiltflow.mcmc import adaptation
 from tiltflow.mcmc.adaptation import Adaptation
@@ -145,7 +145,7 @@ def advance(
         state, info = kernel.step(
             jax.random.fold_in(key, plan.first + index), log_density, state, tuning
         )
-        state = spread(state)
+        state, info = spread(state), together(info)  # sums over chains: in the same order
         memory = adaptation.update(memory, plan.adapting, kernel.target, rule, before, info)
         row = (plan.sampled + index) // plan.thin - group
         record = jax.tree.map(

@@ -234,14 +234,14 @@ def _move(
             jr.fold_in(key, index), state, value_and_grad, step_size, num_leapfrogs=LEAPFROGS
         )
         if adapting:
-            excess = jnp.mean(info.acceptance_rate) - TARGET
+            excess = jnp.mean(together(info.acceptance_rate)) - TARGET
             factor = jnp.clip(jnp.exp(2.0 * excess), 0.4, 1.3)
             step_size = jnp.clip(step_size * factor, 1e-4, 2.0)
         return spread(state), step_size
 
     start = (spread(hmc.init(spread(u), value_and_grad)), step_size)
     state, step_size = jax.lax.fori_loop(0, transitions, transition, start)
-    return state.position, tilt(log_density, state.position), step_size
+    return state.position, together(tilt(log_density, state.position)), step_size
 
 
 def _next_rise(f: Float[Array, " particles"], most: Array, share: Array | float) -> Array:
