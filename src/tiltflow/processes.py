@@ -12,7 +12,6 @@ import sys
 import traceback
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import NoReturn
 
 import jax
@@ -32,21 +31,22 @@ SHARED = (0, 3, 130)  # statuses that all processes end with together
 LOST = ("gloo", "nccl", "coordination", "heartbeat", "unavailable", "deadline_exceeded", "aborted")
 
 
-def join(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
+def join(
+    coordinator: str | None, processes: int | None, process_id: int | None, *, detect: bool = False
+) -> None:
     """Become one of several processes; before anything touches a device.
 
     Args:
         coordinator: `HOST:PORT` of the first process, at which all meet.
         processes: how many there are.
-        process_id: which of them this is, from 0. All three None: as JAX detects them in the
-            environment of a cluster.
+        process_id: which of them this is, from 0.
+        detect: whether all three are as JAX finds them in the environment of a cluster.
 
     Raises:
         InputError: numbers that do not fit, no such environment, or not all have come.
     """
     given = (coordinator, processes, process_id)
-    if coordinator is not None:
-        _check(coordinator, processes, process_id)
+    _check(*given, detect=detect)
     try:
         with _quiet():
             jax.distributed.initialize(
@@ -69,14 +69,19 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
         ) from None
 
 
+def joined() -> bool:
+    """Whether `join` was called; asks no device."""
+    return jax.distributed.is_initialized()
+
+
 def several() -> bool:
     """Whether there is another process."""
-    return jax.process_count() > 1
+    return joined() and jax.process_count() > 1
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes and shows."""
-    return jax.process_index() == 0
+    return not joined() or jax.process_index() == 0
 
 
 def anywhere(flag: bool) -> bool:
@@ -119,7 +124,15 @@ def _end(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _check(coordinator: str, processes: int | None, process_id: int | None) -> None:
+def _check(
+    coordinator: str | None, processes: int | None, process_id: int | None, *, detect: bool
+) -> None:
+    if detect:
+        if any(given is not None for given in (coordinator, processes, process_id)):
+            raise InputError("--distributed stands beside --coordinator; expected one of them")
+        return
+    if coordinator is None:
+        raise InputError("no --coordinator; expected HOST:PORT of process 0, the same for all")
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 2**16):
         raise InputError(f"--coordinator is {coordinator!r}; expected HOST:PORT of process 0")
@@ -143,7 +156,9 @@ def _add_herald() -> None:
     os.dup2(told.stdin.fileno(), 2)
     told.stdin.close()
     told.returncode = 0  # it outlives us, and nobody waits for it
-    sys.stderr = os.fdopen(own, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    sys.stderr = open(  # noqa: SIM115 - ours until the end
+        own, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+    )
 
 
 @contextmanager
@@ -163,14 +178,14 @@ def _quiet():
 def _sum(values: np.ndarray) -> np.ndarray:
     """Of bytes, over all processes, modulo 256."""
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
-    mine = jax.local_devices()[0]
-
-    def part(index: tuple[slice, ...]) -> np.ndarray:
-        first = mesh().devices.flat[index[0].start or 0] == mine
-        return (values if first else np.zeros_like(values))[None].astype(np.uint8)
-
+    own = np.asarray(values, np.uint8)[None]
+    parts = [
+        jax.device_put(own if device == jax.local_devices()[0] else np.zeros_like(own), device)
+        for device in sharding.addressable_devices
+    ]
     shape = (jax.device_count(), *values.shape)
-    return np.asarray(_program()(jax.make_array_from_callback(shape, sharding, part)))
+    every = jax.make_array_from_single_device_arrays(shape, sharding, parts)
+    return np.asarray(_program()(every))
 
 
 @cache

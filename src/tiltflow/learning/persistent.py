@@ -14,7 +14,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import over_devices, spread
+from tiltflow.devices import over_devices, spread, together
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
