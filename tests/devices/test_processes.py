@@ -1,4 +1,4 @@
-"""Several processes of `tiltflow fit`: one folder, one voice; one of them lost, others that differ."""
+"""Several processes of `tiltflow fit`: one folder and one voice; one is lost, or they differ."""
 
 import json
 import signal
@@ -12,14 +12,36 @@ from tiltflow import herald
 from tiltflow.cli.main import run
 
 MANY = ("--backbone-steps", "100000", "--checkpoint-every", "1steps", "--json")
+LITTLE = """
+[model]
+units = "standardise"
+blocks = 1
+flow_width = 8
+[backbone]
+batch = 64
+"""
 CHUNKS = 4  # of the backbone's steps, that are compared
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "points.npy"
+    (path.parent / "little.toml").write_text(LITTLE)
     np.save(path, np.random.default_rng(0).normal(size=(600, 2)))
     return path
+
+
+def fit(data, out):
+    """The words of a fit that has a small backbone and would go on for long."""
+    return [
+        "fit",
+        str(data),
+        "--out",
+        str(out),
+        *MANY,
+        "--config",
+        str(data.parent / "little.toml"),
+    ]
 
 
 def pair(data, out, *settings):
@@ -27,8 +49,8 @@ def pair(data, out, *settings):
     port = free_port()
     return [
         started(
-            "-m", "tiltflow", "fit", data, "--out", out, *MANY, "--coordinator",
-            f"127.0.0.1:{port}", "--processes", 2, "--process-id", number, *own,
+            "-m", "tiltflow", *fit(data, out), "--coordinator", f"127.0.0.1:{port}",
+            "--processes", 2, "--process-id", number, *own,
         )
         for number, own in enumerate(settings or ((), ()))
     ]  # fmt: skip
@@ -59,7 +81,7 @@ def alone(data, out, asked, monkeypatch, *more):
     """One process, this one, that is interrupted when it is asked once more; its validation."""
     with monkeypatch.context() as patch:
         patch.setattr("tiltflow.mcmc.interrupts.Interrupts", HeardAt(asked))
-        assert run(["fit", str(data), "--out", str(out), *MANY, *more]) == 130
+        assert run([*fit(data, out), *more]) == 130
     return validation(out)
 
 
@@ -69,12 +91,12 @@ def validation(out):
     return {e["step"]: e["nll_val"] for e in events if e["event"] == "progress"}
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_one_is_killed_and_one_alone_goes_on(lost, data, tmp_path, monkeypatch, capsys):
     """The other ends at once with a line, and what is there goes on to the same numbers."""
     out = tmp_path / "run"
     children = pair(data, out)
-    while not list(out.glob("checkpoints/*500.safetensors")):
+    while not list(out.glob("checkpoints/*250.safetensors")):
         assert all(child.poll() is None for child in children)
         time.sleep(0.05)
     children[lost].send_signal(signal.SIGKILL)
@@ -89,7 +111,7 @@ def test_one_is_killed_and_one_alone_goes_on(lost, data, tmp_path, monkeypatch, 
     if lost == 0:
         return
     done = len(list(validation(out)))
-    assert done >= 2
+    assert done >= 1
     resumed = alone(data, out, CHUNKS, monkeypatch, "--resume")
     whole = alone(data, tmp_path / "whole", len(resumed) - 1, monkeypatch)
     assert len(resumed) > done
