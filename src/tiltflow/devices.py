@@ -73,7 +73,8 @@ def map_in_parts(function: Callable[[Any], Made], rows: Any, size: int) -> Made:
 def over_devices(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """`equinox.filter_jit` of a function in which arrays are spread.
 
-    What it is given and what it returns are on the first device of this process.
+    What it is given and what it returns are on the first device of this process. Inside of another
+    such program it is a part of that one.
 
     Raises:
         InputError: (the program) the device's memory is too small for it.
@@ -127,7 +128,8 @@ def _divided(x: jax.Array, axis: int) -> PartitionSpec:
 
 def _on_one(tree: Tree) -> Tree:
     """Arrays that are whole on each device as arrays on the first one alone."""
-    if jax.device_count() == 1:
-        return tree
     arrays, rest = eqx.partition(tree, eqx.is_array)
+    inside = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arrays))
+    if jax.device_count() == 1 or inside:  # of another program, which sees to it at its own end
+        return tree
     return eqx.combine(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), arrays), rest)

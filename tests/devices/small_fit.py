@@ -120,8 +120,24 @@ def exact():
     return exact_f(Problem().model, 5000, jr.key(10))
 
 
+def nested():
+    """A program inside of another one, once for each of some rows."""
+    from tiltflow.devices import map_in_parts, over_devices, spread
+
+    @over_devices
+    def inner(x):
+        return jnp.sum(spread(jnp.outer(x, x)), axis=0)
+
+    @over_devices
+    def outer(x):
+        return map_in_parts(inner, spread(x), 3), jax.vmap(inner)(x), inner(x[0])
+
+    return outer(jr.normal(jr.key(11), (17, 4)))
+
+
 PROGRAMS = {
-    made.__name__: made for made in (backbone, population, persistent, chains, passage, exact)
+    made.__name__: made
+    for made in (backbone, population, persistent, chains, passage, exact, nested)
 }
 
 

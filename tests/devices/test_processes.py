@@ -9,7 +9,9 @@ import pytest
 from children import ended, free_port, started
 
 from tiltflow import herald
+from tiltflow.cli.fit import _undivided
 from tiltflow.cli.main import run
+from tiltflow.settings import Settings
 
 MANY = ("--backbone-steps", "100000", "--checkpoint-every", "1steps", "--json")
 LITTLE = """
@@ -143,6 +145,12 @@ def test_a_mistake_is_told_before_anybody_is_waited_for(words, expected, data, t
     told = capsys.readouterr().err
     assert expected in told
     assert told.count("\n") == 1
+
+
+def test_what_cannot_be_divided_is_said():
+    words = _undivided(Settings(), 3)
+    assert words.startswith("3 devices do not divide 2,048 particles")
+    assert _undivided(Settings(), 2) == _undivided(Settings(), 1) == ""
 
 
 ABORTED = [

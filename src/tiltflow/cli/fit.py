@@ -126,6 +126,8 @@ def fit(
 
     Batches, particles and chains are spread over all devices of all processes.
     """
+    import jax
+
     from tiltflow.cli.recording import Options, Recording
     from tiltflow.cli.show import show_metrics
     from tiltflow.config import Config, layered, read_config
@@ -182,6 +184,8 @@ def fit(
     }
     if distributed or any(given is not None for given in (coordinator, processes, process_id)):
         join(coordinator, processes, process_id, detect=distributed)
+    if is_first() and (words := _undivided(settings, jax.device_count())):
+        print(f"tiltflow: {words}", file=sys.stderr)
     options = Options(overwrite, resume, seconds, steps, json, tensorboard)
     with Interrupts(active=True) as interrupts:
         recording = Recording(out, table, _stop(interrupts, limit, out), options)
@@ -206,6 +210,24 @@ def _every(text: str) -> tuple[float, int | None]:
             f"500steps"
         )
     return math.inf, int(number)
+
+
+def _undivided(settings: Any, devices: int) -> str:
+    """What the devices cannot divide among them, in a line; nothing if all is well."""
+    numbers = {
+        "particles": settings.tilt.particles,
+        "chains": settings.sampling.chains,
+        "rows of a backbone's batch": settings.backbone.batch,
+        "rows of a tilt's batch": settings.tilt.batch_data,
+        "particles of a tilt's batch": settings.tilt.batch_particles,
+    }
+    whole = [f"{number:,} {name}" for name, number in numbers.items() if number % devices]
+    if not whole:
+        return ""
+    return (
+        f"{devices} devices do not divide {', '.join(whole)}: each has all of them; multiples of "
+        f"{devices} would be faster"
+    )
 
 
 def _stop(interrupts: Any, limit: float | None, out: Path) -> Callable[[], str | None]:
