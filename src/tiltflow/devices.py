@@ -20,6 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tiltflow.errors import InputError
@@ -128,8 +129,9 @@ def _divided(x: jax.Array, axis: int) -> PartitionSpec:
 
 def _on_one(tree: Tree) -> Tree:
     """Arrays that are whole on each device as arrays on the first one alone."""
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    inside = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arrays))
-    if jax.device_count() == 1 or inside:  # of another program, which sees to it at its own end
+    if jax.device_count() == 1:
         return tree
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arrays)):
+        return tree  # a part of another program, which sees to it at its own end
     return eqx.combine(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), arrays), rest)
