@@ -4,8 +4,10 @@
 
 A device is one core and one thread. Four set-ups run in turn, in a new order in each round, and
 are compared within rounds (`timing.py`): one device; two devices of one process; one process; two
-processes, each on a core of its own. `efficiency` is the rate of two over twice that of one, and
-`apart` the largest relative difference between the numbers that they make and those of one.
+processes, each on a core of its own. `efficiency` is the rate of two over twice that of one. It
+asks for cores that nobody else uses; `work` does not: the processor time of one over that of two
+together, what efficiency would be if nobody waited. `apart` is the largest relative difference
+between the numbers that two make and those of one.
 """
 
 import argparse
@@ -46,12 +48,13 @@ class SetUp:
         ]  # fmt: skip
         self.numbers = json.loads(self._answers()[0])
 
-    def seconds(self, work: str) -> float:
-        """Of one measurement, as the slowest has it."""
+    def seconds(self, work: str) -> tuple[float, float]:
+        """Of one measurement, as the slowest has it; and of all processors together."""
         for worker in self.workers:
             worker.stdin.write(f"{work}\n")
             worker.stdin.flush()
-        return max(map(float, self._answers()))
+        times = np.array([list(map(float, words.split())) for words in self._answers()])
+        return times[:, 0].max(), times[:, 1].sum()
 
     def end(self) -> None:
         for worker in self.workers:
@@ -75,7 +78,7 @@ def apart(numbers: dict, expected: dict) -> float:
 def measured(rounds: int, particles: int) -> dict:
     """The report."""
     setups = {(kind, n): SetUp(kind, n, particles) for kind in KINDS for n in (1, 2)}
-    seconds = {(name, work): np.zeros(rounds) for name in setups for work in WORK}
+    seconds = {(name, work): np.zeros((rounds, 2)) for name in setups for work in WORK}
     chance = np.random.default_rng(0)
     for turn in range(rounds):
         for index in chance.permutation(len(seconds)):
@@ -87,15 +90,16 @@ def measured(rounds: int, particles: int) -> dict:
         one, two = (kind, 1), (kind, 2)
         report[kind] = {
             str(name[1]): {
-                "gradients_per_second": gradients / float(np.median(seconds[name, "sampling"])),
+                "gradients_per_second": gradients
+                / float(np.median(seconds[name, "sampling"][:, 0])),
                 "learning_gradients_per_second": gradients
-                / float(np.median(seconds[name, "learning"])),
+                / float(np.median(seconds[name, "learning"][:, 0])),
             }
             for name in (one, two)
         }
-        report[kind]["efficiency"] = {
-            work: float(np.median(seconds[one, work] / seconds[two, work])) / 2 for work in WORK
-        }
+        shares = {w: np.median(seconds[one, w] / seconds[two, w], axis=0) for w in WORK}
+        report[kind]["efficiency"] = {w: float(share[0]) / 2 for w, share in shares.items()}
+        report[kind]["work"] = {w: float(share[1]) for w, share in shares.items()}
         report[kind]["apart"] = apart(setups[two].numbers, setups["devices", 1].numbers)
     for setup in setups.values():
         setup.end()
@@ -118,11 +122,10 @@ def main() -> None:
                 f"{n} {kind:<10} sampling {rates['gradients_per_second']:>9,.0f} gradients/s, "
                 f"learning {rates['learning_gradients_per_second']:>9,.0f}"
             )
-        efficiency = report[kind]["efficiency"]
-        print(
-            f"  efficiency sampling {efficiency['sampling']:.2f}, learning "
-            f"{efficiency['learning']:.2f}; numbers apart by {report[kind]['apart']:.1e}"
-        )
+        for share in ("efficiency", "work"):
+            words = (f"{work} {report[kind][share][work]:.2f}" for work in WORK)
+            print(f"  {share:<10} {', '.join(words)}")
+        print(f"  numbers apart by {report[kind]['apart']:.1e}")
     if given.json:
         given.json.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -1,7 +1,8 @@
 """One process of `scaling.py`: it learns and samples when it is told to, and says how long it took.
 
 It reads a line, `learning` or `sampling`, from standard input for each measurement, and answers
-with the seconds on standard output; before the first it says what numbers it makes.
+with seconds and processor seconds on standard output; before the first it says what numbers it
+makes.
 """
 
 import argparse
@@ -30,9 +31,9 @@ def main() -> None:
     made_by = {name: sizes(program()) for name, program in programs.items()}
     print(json.dumps(made_by), flush=True)
     for line in sys.stdin:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         sizes(programs[line.strip()]())
-        print(time.perf_counter() - began, flush=True)
+        print(time.perf_counter() - began, time.process_time() - used, flush=True)
 
 
 def made(particles: int) -> dict:
