@@ -100,12 +100,12 @@ def from_first(data: bytes) -> bytes:
     return _sum(room)[:size].tobytes()
 
 
-def leave(status: int) -> None:
+def leave(status: int, *, alone: bool = False) -> None:
     """Before the end: return if the others end like this, too; otherwise end at once.
 
-    A process that fails alone must not wait for the others, who wait for it.
+    A process that ends `alone`, or fails, must not wait for the others, who wait for it.
     """
-    if several() and status not in SHARED:
+    if several() and (alone or status not in SHARED):
         _end(status)
 
 

@@ -91,6 +91,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except KeyboardInterrupt:
         print("tiltflow: interrupted; nothing that was on disk has changed.", file=sys.stderr)
+        if processes := _others():
+            processes.leave(INTERRUPTED, alone=True)
         return INTERRUPTED
     except (MemoryError, RuntimeError) as error:
         from tiltflow.devices import too_large
