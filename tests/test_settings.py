@@ -1,6 +1,6 @@
 """Settings by the size of the data."""
 
-from tiltflow.settings import Settings, suited
+from tiltflow.settings import Settings, suited, suited_vae
 
 
 def test_small_data_keep_the_defaults():
@@ -14,3 +14,13 @@ def test_many_rows_are_held_back_less():
     assert settings.model.flow_dropout < Settings().model.flow_dropout
     assert settings.tilt.particles > Settings().tilt.particles
     assert settings == suited(50_000, 10)
+
+
+def test_a_vae_of_many_images_begins_its_tilt_with_a_mixture():
+    few, many = suited_vae(1_000, (8, 8)), suited_vae(54_000, (28, 28))
+    for settings in (few, many, suited_vae(54_000, (10,))):
+        settings.check(seed=0)
+        assert settings.model.backbone == "vae"
+        assert settings.sampling.far
+    assert (few.model.components, few.tilt.learner) == (0, "nce+mle")
+    assert (many.model.components, many.tilt.learner) == (64, "population")

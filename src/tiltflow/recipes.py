@@ -5,6 +5,7 @@ Of the latter the tilt reads z: chains then have as few dimensions as z (`backbo
 
 from typing import Any
 
+import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -13,13 +14,17 @@ from tiltflow.backbones.scale import fit_scale
 from tiltflow.backbones.units import Units
 from tiltflow.learning import Rows, fit_backbone
 from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.fit_mixture import exact_start
 from tiltflow.learning.fit_vae import fit_vae
 from tiltflow.learning.keeping import Keeper
+from tiltflow.learning.start import Start
 from tiltflow.settings import ModelSettings, Settings
 from tiltflow.spec import ModelSpec, specify
 from tiltflow.spec_vae import VAESpec, specify_vae
+from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
+_OF_LATENT_TILTS = ("components", "tilt_width", "tilt_depth", "tilt_dropout")
 
 
 def units_for(
@@ -34,7 +39,7 @@ def units_for(
 def specification(model: ModelSettings, units: Units) -> ModelSpec | VAESpec:
     """What the whole model will be made of."""
     if model.backbone == "vae":
-        tilt = {n: getattr(model, n) for n in ("tilt_width", "tilt_depth", "tilt_dropout")}
+        tilt = {name: getattr(model, name) for name in _OF_LATENT_TILTS}
         return specify_vae(units, model.vae, **tilt)
     return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
 
@@ -44,6 +49,19 @@ def begin_backbone(spec: ModelSpec | VAESpec, units: Units, *, key: PRNGKeyArray
     if isinstance(spec, VAESpec):
         return Prior(spec.generator(units, key=key))
     return spec.flow(units, key=key)
+
+
+def begin_tilt(
+    spec: ModelSpec | VAESpec, mixture: MixtureTilt | None, particles: int, *, key: PRNGKeyArray
+) -> tuple[Tilt, Start | None]:
+    """The tilt before it is learned, and where learning starts; None: from exact draws of q.
+
+    A `mixture` is the first part of the tilt, and its exact draws are the start.
+    """
+    if mixture is None or not isinstance(spec, VAESpec):
+        return spec.tilt(key=key), None
+    start = exact_start(mixture, particles, key=jr.fold_in(key, 1))
+    return spec.tilt(mixture, key=key), start
 
 
 def learn_backbone(

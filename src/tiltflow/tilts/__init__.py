@@ -2,8 +2,19 @@
 
 from tiltflow.tilts.base import Frozen, Tilt
 from tiltflow.tilts.given import GivenTilt
+from tiltflow.tilts.mixture import MixtureTilt
 from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
 from tiltflow.tilts.select import OfData, OfLatent, Sum
 
-__all__ = ["Frozen", "GivenTilt", "MLPTilt", "NetworkTilt", "OfData", "OfLatent", "Sum", "Tilt"]
+__all__ = [
+    "Frozen",
+    "GivenTilt",
+    "MLPTilt",
+    "MixtureTilt",
+    "NetworkTilt",
+    "OfData",
+    "OfLatent",
+    "Sum",
+    "Tilt",
+]
