@@ -6,8 +6,8 @@ A device is one core and one thread. Four set-ups run in turn, in a new order in
 are compared within rounds (`timing.py`): one device; two devices of one process; one process; two
 processes, each on a core of its own. `efficiency` is the rate of two over twice that of one. It
 asks for cores that nobody else uses; `work` does not: the processor time of one over that of two
-together, what efficiency would be if nobody waited. `apart` is the largest relative difference
-between the numbers that two make and those of one.
+together, which counts what a collective does, and waiting only where it spins. `apart` is the
+largest relative difference between the numbers that two make and those of one.
 """
 
 import argparse
