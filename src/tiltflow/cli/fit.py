@@ -9,7 +9,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,6 +105,16 @@ def fit(
             help="Write RUN/tensorboard, too: curves while it goes on, figures at the end.",
         ),
     ] = False,
+    coordinator: Annotated[
+        str | None,
+        Parameter(help="HOST:PORT of process 0, where several processes meet that share the work."),
+    ] = None,
+    processes: Annotated[int | None, Parameter(help="How many processes there are.")] = None,
+    process_id: Annotated[int | None, Parameter(help="Which of them this one is, from 0.")] = None,
+    distributed: Annotated[
+        bool,
+        Parameter(negative=(), help="The same three as JAX finds them in a cluster's environment."),
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> int:
@@ -114,18 +123,19 @@ def fit(
     Writes a folder with the model, metrics.json, events.jsonl, figures and report.html. Exits
     with status 3 if the chains have not converged. Ctrl-C, SIGTERM and the end of the time limit
     save what there is and exit with 130; the same command with --resume goes on.
+
+    Batches, particles and chains are spread over all devices of all processes.
     """
-    from tiltflow.cli.progress import Progress
+    import jax
+
+    from tiltflow.cli.recording import Options, Recording
     from tiltflow.cli.show import show_metrics
     from tiltflow.config import Config, layered, read_config
     from tiltflow.data import load, split
     from tiltflow.experiment import fit as run_experiment
     from tiltflow.mcmc.interrupts import Interrupts
-    from tiltflow.report.page import write_report
-    from tiltflow.runs import RunStore
-    from tiltflow.runs.checkpoint import Checkpoints
-    from tiltflow.runs.sameness import check_same_fit
-    from tiltflow.runs.tensorboard import FOLDER, TensorBoard, check_installed
+    from tiltflow.processes import is_first, join
+    from tiltflow.runs.tensorboard import check_installed
     from tiltflow.settings import suited, suited_vae
 
     file = Config() if config is None else read_config(config)
@@ -172,44 +182,20 @@ def fit(
         "seed": seed,
         **asdict(settings),
     }
-    store = RunStore.create(out, overwrite=overwrite, resume=resume)
-    with (
-        store,
-        Progress(quiet=json) as progress,
-        Interrupts(active=True) as interrupts,
-        ExitStack() as stack,
-    ):
-        if store.resumed:
-            check_same_fit(store.config(), table, str(out))
-        else:
-            store.write_config(table)
-        checkpoints = Checkpoints(
-            store.checkpoints,
-            store.log,
-            every=seconds,
-            every_steps=steps,
-            stop=_stop(interrupts, limit, out),
-        )
-
-        board = None
-        if tensorboard:
-            board = stack.enter_context(TensorBoard(store.part(FOLDER), store.events()))
-
-        def listen(phase: str, event: str, **fields: object) -> None:
-            store.log.write(phase, event, **fields)
-            progress.tell(phase, event, **fields)
-            if board is not None:
-                board.tell(phase, event, **fields)
-
-        result = run_experiment(dataset, settings, seed=seed, listen=listen, keeper=checkpoints)
-        result.model.save(store.part("model"))
-        store.write_metrics(result.metrics)
-        store.write_arrays("evidence", result.evidence)
-        listen("report", "started")
-        write_report(store.folder, name=store.path.name)
-        if board is not None:
-            board.show(store.folder / "figures")
-    show_metrics(result.metrics, store.path, json=json)
+    if distributed or any(given is not None for given in (coordinator, processes, process_id)):
+        join(coordinator, processes, process_id, detect=distributed)
+    if is_first() and (words := _undivided(settings, jax.device_count())):
+        print(f"tiltflow: {words}", file=sys.stderr)
+    options = Options(overwrite, resume, seconds, steps, json, tensorboard)
+    with Interrupts(active=True) as interrupts:
+        recording = Recording(out, table, _stop(interrupts, limit, out), options)
+        with recording:
+            result = run_experiment(
+                dataset, settings, seed=seed, listen=recording.listen, keeper=recording.keeper
+            )
+            recording.finish(result)
+    if is_first():
+        show_metrics(result.metrics, out.resolve(), json=json)
     return 0 if result.converged else UNCONVERGED
 
 
@@ -224,6 +210,24 @@ def _every(text: str) -> tuple[float, int | None]:
             f"500steps"
         )
     return math.inf, int(number)
+
+
+def _undivided(settings: Any, devices: int) -> str:
+    """What the devices cannot divide among them, in a line; nothing if all is well."""
+    numbers = {
+        "particles": settings.tilt.particles,
+        "chains": settings.sampling.chains,
+        "rows of a backbone's batch": settings.backbone.batch,
+        "rows of a tilt's batch": settings.tilt.batch_data,
+        "particles of a tilt's batch": settings.tilt.batch_particles,
+    }
+    whole = [f"{number:,} {name}" for name, number in numbers.items() if number % devices]
+    if not whole:
+        return ""
+    return (
+        f"{devices} devices do not divide {', '.join(whole)}: each has all of them; multiples of "
+        f"{devices} would be faster"
+    )
 
 
 def _stop(interrupts: Any, limit: float | None, out: Path) -> Callable[[], str | None]:

@@ -7,6 +7,7 @@ have not converged, or the model is not sound. 130: interrupted.
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import cyclopts
 
@@ -49,7 +50,21 @@ app.command(data)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     keep_compiled()
-    sys.exit(run(arguments))
+    try:
+        status = run(arguments)
+    except Exception as error:
+        if processes := _others():
+            processes.fail(error)
+        raise
+    if processes := _others():
+        processes.leave(status)
+    sys.exit(status)
+
+
+def _others() -> Any:
+    """`tiltflow.processes`, if this is one of several."""
+    processes = sys.modules.get("tiltflow.processes")
+    return processes if processes is not None and processes.joined() else None
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -70,11 +85,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print(f"tiltflow: {error}", file=sys.stderr)
         return UNSOUND if isinstance(error, UnsoundModel) else MISTAKE
     except Interrupted as stop:
-        print(f"tiltflow: {stop}", file=sys.stderr)
+        processes = _others()
+        if processes is None or processes.is_first():
+            print(f"tiltflow: {stop}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
         print("tiltflow: interrupted; nothing that was on disk has changed.", file=sys.stderr)
+        if processes := _others():
+            processes.leave(INTERRUPTED, alone=True)
         return INTERRUPTED
+    except (MemoryError, RuntimeError) as error:
+        from tiltflow.devices import too_large
+
+        if not (words := too_large(error)):
+            raise
+        print(f"tiltflow: {words}", file=sys.stderr)
+        return MISTAKE
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

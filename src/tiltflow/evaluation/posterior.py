@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Generator, Prior
 from tiltflow.backbones.base import standard_normal_log_prob
+from tiltflow.devices import over_devices
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import Rows
 from tiltflow.normalizer import passage
@@ -106,7 +107,7 @@ class _Posterior(eqx.Module):
         return self.tilted * self.model.tilt(c) + log_q - log_e - 0.5 * jnp.sum(v**2)
 
 
-@eqx.filter_jit
+@over_devices
 def _climb(
     model: TiltedModel,
     x: Float[Array, "rows ..."],

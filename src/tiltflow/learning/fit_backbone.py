@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
+from tiltflow.devices import over_devices
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
@@ -80,7 +81,7 @@ def fit_backbone(
     return eqx.combine(best, frozen), nll
 
 
-@eqx.filter_jit
+@over_devices
 def _chunk(
     state: Descent,
     frozen: CouplingFlow,

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.generator import Generator
+from tiltflow.devices import over_devices
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
@@ -109,7 +110,7 @@ def _trained(generator: Generator, keep_decoder: bool) -> Any:
     return eqx.tree_at(lambda g: g.decoder, learned, False) if keep_decoder else learned
 
 
-@eqx.filter_jit
+@over_devices
 def _chunk(
     state: Descent,
     frozen: Generator,

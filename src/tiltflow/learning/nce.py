@@ -17,6 +17,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.devices import over_devices, spread
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener
@@ -123,7 +124,7 @@ def _loss(
     return -jnp.mean(jax.nn.log_sigmoid(logits)), jnp.mean(logits > 0)
 
 
-@eqx.filter_jit
+@over_devices
 def _chunk(
     state: _State,
     frozen: Any,
@@ -139,7 +140,7 @@ def _chunk(
         data_key, draw_key, dropout_key = jr.split(key, 3)
         y_data, _ = train.batch(data_key, size)
         y_drawn = jax.vmap(backbone.coordinates)(
-            jr.normal(draw_key, (size, *backbone.latent_shape))
+            spread(jr.normal(draw_key, (size, *backbone.latent_shape)))
         )
         keys = jr.split(dropout_key, 2 * size)
         gradient = jax.grad(_loss, has_aux=True)(state.parameters, frozen, y_data, y_drawn, keys)[0]
@@ -155,7 +156,7 @@ def _chunk(
     return jax.lax.scan(step, state, jr.split(key, CHUNK))[0]
 
 
-@eqx.filter_jit
+@over_devices
 def _told(
     parameters: tuple[Any, Array],
     frozen: Any,

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from tiltflow.devices import together
+
 Parameters = Any
 ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.9, b2=0.999))
 
@@ -27,7 +29,7 @@ def update(
     Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2: `decay` is multiplied by the rate.
     `state` comes from `ADAM.init(parameters)`.
     """
-    direction, state = ADAM.update(gradient, state)
+    direction, state = ADAM.update(together(gradient), state)
 
     def step(path: tuple, value: Array, direction: Array) -> Array:
         name = jax.tree_util.keystr(path, simple=True, separator=".").rpartition(".")[2]

@@ -12,6 +12,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.devices import map_in_parts, over_devices
 from tiltflow.mcmc import hmc
 from tiltflow.normalizer.resampling import systematic
 
@@ -55,10 +56,10 @@ def exact(key: PRNGKeyArray, backbone: Backbone, number: int, step_size: float) 
     return Particles(u, y, jnp.zeros(number), jnp.asarray(step_size, u.dtype))
 
 
-@eqx.filter_jit
+@over_devices
 def push_in_parts(backbone: Backbone, u: Array, part: int = 1024) -> Float[Array, "N dim"]:
     """Coordinates of many latent points, in memory bounded by `part`."""
-    return jax.lax.map(backbone.coordinates, u, batch_size=part)
+    return map_in_parts(backbone.coordinates, u, part)
 
 
 def effective_share(log_weights: Float[Array, " n"]) -> Float[Array, ""]:

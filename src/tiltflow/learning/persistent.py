@@ -14,6 +14,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.devices import over_devices, spread, together
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
@@ -41,7 +42,7 @@ from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
 
 
-@eqx.filter_jit
+@over_devices
 def stage(
     state: LearnerState,
     backbone: Backbone,
@@ -66,7 +67,7 @@ def stage(
         parameters, average, adam, steps, particles, log_weights = carry
         data_key, dropout_key, move_key = jr.split(key, 3)
         y_data, _ = train.batch(data_key, settings.batch_data)
-        y_learners = particles.y[particles.learners]
+        y_learners = spread(particles.y[particles.learners])
         gradient = jax.grad(loss)(parameters, y_data, y_learners, dropout_key)
         counted = eqx.tree_at(lambda s: s.steps, state, steps)
         rate = learning_rate(settings, counted, course.rate_scale)
@@ -85,8 +86,8 @@ def stage(
         freeze(state.average)[0],
         state.adam,
         state.steps,
-        state.particles,
-        state.log_weights,
+        spread(state.particles),
+        spread(state.log_weights),
     )
     end, (acceptance, divergences) = jax.lax.scan(
         iteration, start, jr.split(key, settings.iterations)
@@ -138,11 +139,16 @@ def _move(
             num_leapfrogs=settings.leapfrogs,
             jitter=0.2,
         )
-        acceptance = jnp.mean(info.acceptance_rate)
+        state, acceptance = spread(state), jnp.mean(together(info.acceptance_rate))
         step_size = adapt(step_size, acceptance, settings.target)
         return state, step_size, accepted + acceptance, divergences + jnp.sum(info.is_divergent)
 
-    start = (hmc.init(particles.u, latent), particles.step_size, jnp.zeros(()), jnp.asarray(0))
+    start = (
+        spread(hmc.init(spread(particles.u), latent)),
+        particles.step_size,
+        jnp.zeros(()),
+        jnp.asarray(0),
+    )
     state, step_size, accepted, divergences = jax.lax.fori_loop(0, transitions, transition, start)
     y = jax.vmap(model.backbone.coordinates)(state.position)
     moved = Particles(state.position, y, tilt_of(state), step_size)

@@ -15,6 +15,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.devices import over_devices, spread, together
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
@@ -45,7 +46,7 @@ LOWEST_ACCEPTANCE = 0.6  # below it a stage's moves go on
 MOST_STEPS = 400  # of one stage
 
 
-@eqx.filter_jit
+@over_devices
 def stage(
     state: LearnerState,
     backbone: Backbone,
@@ -59,11 +60,11 @@ def stage(
     before = state.tilt
     state, share = _learn(state, train, settings, course, learn_key)
     particles = state.particles
-    log_weights = jax.vmap(state.tilt)(particles.y) - particles.f
+    log_weights = together(jax.vmap(state.tilt)(spread(particles.y))) - particles.f
     index = resample(resample_key, particles, log_weights)
     model = TiltedModel(backbone, state.tilt)
     moved, f, info = _move(
-        model, particles.u[index], particles.step_size, settings, course.effort, move_key
+        model, together(particles.u)[index], particles.step_size, settings, course.effort, move_key
     )
     info = eqx.tree_at(lambda i: i.share, info, share)
     increment = _increment(before, log_weights, moved)
@@ -103,7 +104,9 @@ def _learn(
     """
     particles = state.particles
     y_learners, f_learners = particles.y[particles.learners], particles.f[particles.learners]
-    y_witnesses, f_witnesses = particles.y[particles.witnesses], particles.f[particles.witnesses]
+    y_witnesses, f_witnesses = spread(
+        (particles.y[particles.witnesses], particles.f[particles.witnesses])
+    )
     _, frozen = freeze(state.tilt)
 
     def loss(parameters: Any, y_data: Array, index: Array, key: PRNGKeyArray) -> Array:
@@ -116,7 +119,7 @@ def _learn(
         parameters, average, adam, steps = carry
         data_key, index_key, dropout_key = jr.split(key, 3)
         y_data, _ = train.batch(data_key, settings.batch_data)
-        index = jr.randint(index_key, (settings.batch_particles,), 0, particles.half)
+        index = spread(jr.randint(index_key, (settings.batch_particles,), 0, particles.half))
         gradient = jax.grad(loss)(parameters, y_data, index, dropout_key)
         counted = eqx.tree_at(lambda s: s.steps, state, steps)
         rate = learning_rate(settings, counted, course.rate_scale)
@@ -165,7 +168,7 @@ def _move(
     """
     latent, half = hmc.value_and_gradient(model.latent_log_densities), len(u) // 2
     jump_key, key = jr.split(key)
-    u = _jump(jump_key, model, u)
+    u = _jump(jump_key, model, spread(u))
 
     def goes_on(carry: tuple) -> Array:
         _, _, _, transitions, _, acceptance, apart = carry
@@ -179,18 +182,18 @@ def _move(
         state, info = hmc.step(
             step_key, state, latent, step_size, num_leapfrogs=settings.leapfrogs, jitter=0.2
         )
-        acceptance = jnp.mean(info.acceptance_rate)
+        state, acceptance = spread(state), jnp.mean(together(info.acceptance_rate))
         step_size = adapt(step_size, acceptance, settings.target)
         divergences = divergences + jnp.sum(info.is_divergent)
-        apart = agreement(tilt_of(state), half)
+        apart = agreement(together(tilt_of(state)), half)
         return state, step_size, key, transitions + 1, divergences, acceptance, apart
 
     zero = jnp.asarray(0)
-    start = (hmc.init(u, latent), step_size, key, zero, zero, jnp.zeros(()), jnp.zeros(()))
+    start = (spread(hmc.init(u, latent)), step_size, key, zero, zero, jnp.zeros(()), jnp.zeros(()))
     state, step_size, _, transitions, divergences, acceptance, apart = jax.lax.while_loop(
         goes_on, transition, start
     )
-    f = tilt_of(state)
+    f = together(tilt_of(state))
     y = jax.vmap(model.backbone.coordinates)(state.position)
     info = StageInfo(
         share=jnp.ones(()),

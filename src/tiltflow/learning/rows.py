@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units import Units, dequantise
+from tiltflow.devices import spread
 
 PART = 1024  # rows that are embedded at a time
 
@@ -55,8 +56,8 @@ class Rows(eqx.Module):
     ) -> tuple[Float[Array, "size dim"], Float[Array, " size"]]:
         """`size` random rows: coordinates, and the log-weight (log|det dy/dx|) of each."""
         pick_key, noise_key = jr.split(key)
-        index = jr.randint(pick_key, (size,), 0, len(self.values))
-        x = self._noisy(noise_key, self.values[index])
+        index = spread(jr.randint(pick_key, (size,), 0, len(self.values)))
+        x = spread(self._noisy(noise_key, self.values[index]))
         return jax.vmap(self._embed)(x, jr.split(jr.fold_in(noise_key, 1), size))
 
     def every(

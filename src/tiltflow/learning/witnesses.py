@@ -19,6 +19,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.devices import over_devices, spread, together
 from tiltflow.learning.particles import Particles, log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState
@@ -125,7 +126,7 @@ class Judge(eqx.Module):
         anchor = Anchor(y, jax.vmap(tilt)(y), tilt, jnp.asarray(log_z), jnp.asarray(True))
         return replace(self, anchor=anchor)
 
-    @eqx.filter_jit
+    @over_devices
     def judge(self, tilt: Tilt, state: LearnerState) -> Judgement:
         """The gains of `tilt`, with the witnesses of `state` reweighted to it.
 
@@ -134,7 +135,10 @@ class Judge(eqx.Module):
         than float32 can tell apart, and Jensen's inequality has log Z between the means of f
         under bank and witnesses, and its rise over the anchor between those of f's.
         """
-        f = jax.vmap(tilt)
+
+        def f(y: Array) -> Array:
+            return together(jax.vmap(tilt)(spread(y)))
+
         particles, anchor = state.particles, self.anchor
         f_particles, f_bank = f(particles.y), f(self.bank)
         reweighted = state.log_weights + f_particles - particles.f

@@ -8,11 +8,11 @@ draws, or for the same model with other weights, does not compile again.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from tiltflow.devices import over_devices, spread, together
 from tiltflow.errors import InputError
 from tiltflow.mcmc import adaptation
 from tiltflow.mcmc.adaptation import Adaptation
@@ -92,7 +92,7 @@ class Plan(NamedTuple):
     adapting: Any
 
 
-@eqx.filter_jit
+@over_devices
 def start(
     kernel: Kernel,
     log_density: LogDensity,
@@ -107,11 +107,11 @@ def start(
     if with_moments:
         zero = jnp.zeros_like(position)
         moments = Moments(jnp.zeros((), int), zero, zero)
-    state = kernel.init(log_density, position)
+    state = kernel.init(log_density, spread(position))
     return Carry(state, adaptation.init(step_size, length, rule), moments)
 
 
-@eqx.filter_jit
+@over_devices
 def advance(
     kernel: Kernel,
     log_density: LogDensity,
@@ -145,10 +145,11 @@ def advance(
         state, info = kernel.step(
             jax.random.fold_in(key, plan.first + index), log_density, state, tuning
         )
+        state, info = spread(state), together(info)  # sums over chains: in the same order
         memory = adaptation.update(memory, plan.adapting, kernel.target, rule, before, info)
         row = (plan.sampled + index) // plan.thin - group
         record = jax.tree.map(
-            lambda rows, new: rows.at[row].set(new),
+            lambda rows, new: spread(rows.at[row].set(spread(new)), axis=1),
             record,
             record_of(state, info.energy, info.is_divergent),
         )
@@ -164,10 +165,11 @@ def advance(
 
     value = carry.state.log_density
     row = jax.eval_shape(record_of, carry.state, value, jnp.zeros(value.shape, bool))
-    record = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), row)
+    record = spread(jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), row), axis=1)
     integer, zero = jnp.zeros((), int), jnp.zeros_like(carry.state.log_density[0])
     tuning = adaptation.tuning(carry.adaptation, plan.adapting, rule)
     tally = Tally(zero, integer, integer, *tuning)
+    carry = Carry(spread(carry.state), carry.adaptation, spread(carry.moments))
     return jax.lax.fori_loop(0, plan.count, transition, (carry, record, tally))
 
 

@@ -27,6 +27,7 @@ from tiltflow.mcmc.program import DIVERGENT, ENERGIES, POSITIONS, Carry, Plan, S
 from tiltflow.mcmc.schedule import Schedule
 from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
 from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
+from tiltflow.processes import anywhere
 
 LEAPFROGS = 8  # of HMC, if nobody says how many
 
@@ -181,10 +182,10 @@ def _stopped(
         return "draws"
     if until is not None and monitor is not None and until.reached(*monitor.look):
         return until.targets
-    if interrupts.heard:
+    if anywhere(interrupts.heard):
         return "interrupted"
-    if until is not None and until.seconds is not None and clock.seconds >= until.seconds:
-        return "seconds"
+    if until is not None and until.seconds is not None:  # the same in all processes
+        return "seconds" if anywhere(clock.seconds >= until.seconds) else ""
     return ""
 
 

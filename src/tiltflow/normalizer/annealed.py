@@ -25,6 +25,7 @@ from tiltflow.normalizer.bounds import Side, from_above, from_below
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mbar import mbar
 from tiltflow.normalizer.values import Values
+from tiltflow.processes import anywhere
 
 MOST_APART = 3.5  # joint standard errors between two sides that tell the same story
 MOST_SCATTER = 1.0  # nats, of the groups of a side: beyond it their mean rests on a few
@@ -105,7 +106,7 @@ def annealed(
         now = time.monotonic()
         longest = max(longest, now - began) if number else now - began
         near = abs(above.bound - below.bound) <= settings.tolerance
-        spent = settings.budget is not None and now - started + longest > settings.budget
+        spent = settings.budget is not None and anywhere(now - started + longest > settings.budget)
         if (near and number + 1 >= settings.least_rounds) or spent:
             break
     return heard.estimate(f"{groups} x {each} particles")

@@ -16,6 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from tiltflow.devices import map_in_parts, over_devices, spread
 from tiltflow.mcmc import run
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
 from tiltflow.normalizer.estimate import LogZ
@@ -106,7 +107,7 @@ def _added(model: TiltedModel, u: Float[Array, "chains draws dim"]) -> Float[Arr
     return flat.reshape(u.shape[:2])
 
 
-@eqx.filter_jit
+@over_devices
 def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
     """f at `number` exact draws of the backbone; memory does not grow with their size."""
 
@@ -114,10 +115,10 @@ def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, 
         u = jr.normal(key, model.backbone.latent_shape)
         return model.tilt(model.backbone.coordinates(u))
 
-    return jax.lax.map(one, jr.split(key, number), batch_size=PART)
+    return map_in_parts(one, jr.split(key, number), PART)
 
 
-@eqx.filter_jit
+@over_devices
 def f_at(model: TiltedModel, u: Float[Array, "chains draws ..."]) -> Float[Array, "chains draws"]:
     """f at latent points, a chain at a time."""
-    return jax.lax.map(lambda u: tilt(model.latent_log_densities, u), u)
+    return jax.lax.map(lambda u: tilt(model.latent_log_densities, spread(u)), u)

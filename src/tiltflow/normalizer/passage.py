@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from tiltflow.devices import over_devices, spread, together
 from tiltflow.mcmc import hmc
 from tiltflow.mcmc.batch import half_square
 from tiltflow.normalizer.resampling import systematic
@@ -70,7 +70,7 @@ class Passage(NamedTuple):
     u: Float[Array, "groups particles ..."]
 
 
-@eqx.filter_jit
+@over_devices
 def plan(
     log_density: hmc.LogDensity,
     key: PRNGKeyArray,
@@ -101,7 +101,7 @@ def plan(
         new_u, new_f, step_size = _move(
             move_key,
             log_density,
-            u[systematic(resample_key, rise * f)],
+            together(u)[systematic(resample_key, rise * f)],
             beta,
             ladder.step_sizes[ladder.steps],
             PLAN_TRANSITIONS,
@@ -118,11 +118,11 @@ def plan(
 
     zeros = jnp.zeros(MOST_RUNGS + 1, u.dtype)
     start = Ladder(zeros, zeros.at[0].set(0.5), jnp.zeros((), int), zeros[0])
-    carry = (u, tilt(log_density, u), start, jnp.ones_like(zeros[0]), key)
+    carry = (u, together(tilt(log_density, spread(u))), start, jnp.ones_like(zeros[0]), key)
     return jax.lax.while_loop(climbing, climb, carry)[2]
 
 
-@eqx.filter_jit
+@over_devices
 def paced(
     log_density: hmc.LogDensity,
     key: PRNGKeyArray,
@@ -160,7 +160,7 @@ def paced(
     return Ladder(betas, step_sizes, jnp.asarray(rungs), jnp.ones((), u.dtype))
 
 
-@eqx.filter_jit
+@over_devices
 def travel(
     log_density: hmc.LogDensity,
     key: PRNGKeyArray,
@@ -185,13 +185,14 @@ def travel(
         log_weights = (ladder.betas[index + 1] - ladder.betas[index]) * f
         log_ratio += jax.nn.logsumexp(log_weights, axis=1) - jnp.log(particles)
         chosen = jax.vmap(systematic)(jr.split(resample_key, groups), log_weights)
-        u = jax.vmap(lambda u, index: u[index])(u, chosen).reshape(-1, *event)
+        u = jax.vmap(lambda u, index: u[index])(spread(u), chosen).reshape(-1, *event)
         beta, step_size = ladder.betas[index + 1], ladder.step_sizes[index + 1]
         u, f, _ = _move(move_key, log_density, u, beta, step_size, TRANSITIONS, adapting=False)
         u, f = u.reshape(groups, particles, *event), f.reshape(groups, particles)
         return u, f, log_ratio, fs.at[index + 1].set(f)
 
-    f = tilt(log_density, u.reshape(-1, *event)).reshape(groups, particles)
+    u = spread(u)  # groups do not meet: where they are divided, nothing goes between devices
+    f = tilt(log_density, spread(u.reshape(-1, *event))).reshape(groups, particles)
     rungs = len(ladder.betas)
     start = (
         u,
@@ -233,14 +234,14 @@ def _move(
             jr.fold_in(key, index), state, value_and_grad, step_size, num_leapfrogs=LEAPFROGS
         )
         if adapting:
-            excess = jnp.mean(info.acceptance_rate) - TARGET
+            excess = jnp.mean(together(info.acceptance_rate)) - TARGET
             factor = jnp.clip(jnp.exp(2.0 * excess), 0.4, 1.3)
             step_size = jnp.clip(step_size * factor, 1e-4, 2.0)
-        return state, step_size
+        return spread(state), step_size
 
-    start = (hmc.init(u, value_and_grad), step_size)
+    start = (spread(hmc.init(spread(u), value_and_grad)), step_size)
     state, step_size = jax.lax.fori_loop(0, transitions, transition, start)
-    return state.position, tilt(log_density, state.position), step_size
+    return state.position, together(tilt(log_density, state.position)), step_size
 
 
 def _next_rise(f: Float[Array, " particles"], most: Array, share: Array | float) -> Array:

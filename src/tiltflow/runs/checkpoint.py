@@ -80,7 +80,7 @@ class Checkpoints:
         for path in self._states(stage):
             if (found := _read(path)) is not None:
                 self._saved_step = _step(path)
-                return _restored(found, like, path)
+                return filled(like, found[0], str(path)), found[1]["plain"]
         return None
 
     def offer(self, stage: str, step: int, tree: Any, plain: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class Checkpoints:
         """The result of a finished stage; see `Keeper.finished`."""
         path = self.folder / f"{stage}-{DONE}.safetensors"
         found = _read(path)
-        return None if found is None else _restored(found, like, path)
+        return None if found is None else (filled(like, found[0], str(path)), found[1]["plain"])
 
     def finish(self, stage: str, tree: Any, plain: dict[str, Any]) -> None:
         """Save the result of a stage and drop its states; see `Keeper.finish`."""
@@ -118,8 +118,7 @@ class Checkpoints:
             raise Interrupted(why)
 
     def _write(self, stage: str, mark: str, tree: Any, plain: dict[str, Any]) -> None:
-        leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
-        arrays = {f"{i:04d}": np.asarray(_plain(leaf)) for i, leaf in enumerate(leaves)}
+        arrays = arrays_of(tree)
         about = json.dumps(
             {"plain": plain, "seconds": self.clock(), "events": self._log.size}, sort_keys=True
         )
@@ -149,6 +148,36 @@ def _step(path: Path) -> Any:
     return int(found[1]) if found else None
 
 
+def arrays_of(tree: Any) -> dict[str, np.ndarray]:
+    """The arrays of a pytree, named by their place; `filled` puts them back."""
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    return {f"{i:04d}": np.asarray(_plain(leaf)) for i, leaf in enumerate(leaves)}
+
+
+def filled(like: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
+    """`like` with other arrays; `where` they come from is named in the message.
+
+    Raises:
+        InputError: they are of other shapes or types.
+    """
+    given, rest = eqx.partition(like, eqx.is_array)
+    leaves, structure = jax.tree.flatten(given)
+    values = [arrays[name] for name in sorted(arrays)]
+    expected = [(_plain(leaf).shape, _plain(leaf).dtype) for leaf in leaves]
+    if [(value.shape, value.dtype) for value in values] != expected:
+        raise InputError(
+            f"{where} holds arrays of other shapes than this fit has: it comes from another "
+            f"version of tiltflow; begin again with --overwrite"
+        )
+    new = [
+        jr.wrap_key_data(jnp.asarray(value), impl=jr.key_impl(leaf))
+        if jnp.issubdtype(leaf.dtype, prng_key)
+        else jnp.asarray(value)
+        for value, leaf in zip(values, leaves, strict=True)
+    ]
+    return eqx.combine(jax.tree.unflatten(structure, new), rest)
+
+
 def _plain(leaf: Any) -> Any:
     """A leaf that NumPy can hold: the data of a random key, or the leaf itself."""
     return jr.key_data(leaf) if jnp.issubdtype(leaf.dtype, prng_key) else leaf
@@ -164,7 +193,7 @@ def _checksum(arrays: dict[str, np.ndarray], about: str) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """The arrays and the text of a file; None if it is missing or not whole."""
     try:
         with safetensors.safe_open(path, "numpy") as file:
@@ -172,28 +201,6 @@ def _read(path: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if words.get("format") != FORMAT or words["sha256"] != _checksum(arrays, words["about"]):
             return None
-        return [arrays[name] for name in sorted(arrays)], json.loads(words["about"])
+        return arrays, json.loads(words["about"])
     except (OSError, safetensors.SafetensorError, KeyError, ValueError):
         return None
-
-
-def _restored(
-    found: tuple[list[np.ndarray], dict[str, Any]], like: Any, path: Path
-) -> tuple[Any, dict[str, Any]]:
-    """`like` with the arrays found."""
-    arrays, rest = eqx.partition(like, eqx.is_array)
-    leaves, structure = jax.tree.flatten(arrays)
-    values, about = found
-    expected = [(_plain(leaf).shape, _plain(leaf).dtype) for leaf in leaves]
-    if [(value.shape, value.dtype) for value in values] != expected:
-        raise InputError(
-            f"{path} holds arrays of other shapes than this fit has: it comes from another "
-            f"version of tiltflow; begin again with --overwrite"
-        )
-    new = [
-        jr.wrap_key_data(jnp.asarray(value), impl=jr.key_impl(leaf))
-        if jnp.issubdtype(leaf.dtype, prng_key)
-        else jnp.asarray(value)
-        for value, leaf in zip(values, leaves, strict=True)
-    ]
-    return eqx.combine(jax.tree.unflatten(structure, new), rest), about["plain"]

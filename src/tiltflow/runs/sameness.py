@@ -4,11 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tiltflow.errors import InputError
+from tiltflow.processes import anywhere, from_first
 from tiltflow.runs.encode import to_toml
 from tiltflow.runs.reading import toml_table
 
 FREE = ("command",)
-"""What may differ."""
+"""What may differ between a run and the command that goes on with it."""
+LOCAL = (*FREE, "data.source", "data.name")
+"""What may differ between processes: each may have the data in a place of its own."""
 
 
 def check_same_fit(former: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
@@ -31,6 +34,28 @@ def check_same_fit(former: Mapping[str, Any], now: Mapping[str, Any], where: str
             f"{name} is {new!r:.100}, but {where} was begun with {old!r:.100}: go on with the same "
             f"settings, or begin again with --overwrite"
         )
+
+
+def check_same_everywhere(table: Mapping[str, Any]) -> None:
+    """Compare the configurations of several processes; all have to ask.
+
+    Raises:
+        InputError: one has other data or another setting than the first; all raise.
+    """
+    first = toml_table(from_first(to_toml(table).encode()).decode(), "process 0")
+    theirs, own = dict(_flat(first)), dict(_flat(toml_table(to_toml(table), "this process")))
+    names = sorted(theirs.keys() | own.keys())
+    other = next((n for n in names if n not in LOCAL and theirs.get(n) != own.get(n)), None)
+    if not anywhere(other is not None):
+        return
+    if other is None:
+        raise InputError(
+            "another process has other data or settings; expected the same in all: see its words"
+        )
+    raise InputError(
+        f"{other} is {own.get(other)!r:.100}, but {theirs.get(other)!r:.100} in process 0; "
+        f"expected the same data and settings in all processes"
+    )
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

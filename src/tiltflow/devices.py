@@ -1,0 +1,137 @@
+"""Work over all devices of all processes; nothing outside of compiled programs knows of it.
+
+A program made with `over_devices` may `spread` an array: its leading axis (the rows of a batch,
+particles, chains) is then divided among the devices, and XLA divides what is computed from it.
+What the program returns is whole again, and back on the device that everything else is on. So a
+checkpoint, a judgement or a figure is the same whoever has made the numbers, and each process has
+all of them. Weights are whole on every device, and gradients are summed over all.
+
+Random numbers do not depend on how an array is divided: one device and several give the same
+numbers, but for the order in which sums are rounded. On one device nothing here does anything.
+
+Several processes run the same program side by side, each with the same inputs (`processes.py`).
+"""
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from tiltflow.errors import InputError
+
+AXIS = "devices"
+Tree = TypeVar("Tree")
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+@cache
+def mesh() -> Mesh:
+    """All devices of all processes, in a row."""
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def spread(tree: Tree, axis: int = 0) -> Tree:
+    """Inside of a program: divide `axis` of every array of `tree` among the devices.
+
+    An array whose axis is no multiple of their number is whole on each, as are scalars.
+    """
+    return _placed(tree, lambda x: _divided(x, axis))
+
+
+def together(tree: Tree) -> Tree:
+    """Inside of a program: every array of `tree` whole on each device."""
+    return _placed(tree, lambda x: PartitionSpec())
+
+
+def map_in_parts(function: Callable[[Any], Made], rows: Any, size: int) -> Made:
+    """`function` of each row: `size` at a time on each device, so that memory is bounded.
+
+    Args:
+        function: of one row.
+        rows: a pytree of arrays with a common leading axis.
+        size: rows that a device has at hand.
+    """
+    number, part = len(jax.tree.leaves(rows)[0]), size * jax.device_count()
+    if jax.device_count() == 1 or number <= part:
+        return jax.lax.map(function, spread(rows), batch_size=part)
+    whole = number // part
+    parts = jax.tree.map(lambda x: x[: whole * part].reshape(whole, part, *x.shape[1:]), rows)
+    done = jax.lax.map(lambda part: spread(jax.vmap(function)(spread(part))), parts)
+    done = jax.tree.map(lambda x: x.reshape(whole * part, *x.shape[2:]), done)
+    if whole * part == number:
+        return done
+    rest = jax.vmap(function)(spread(jax.tree.map(lambda x: x[whole * part :], rows)))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), done, rest)
+
+
+def over_devices(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """`equinox.filter_jit` of a function in which arrays are spread.
+
+    What it is given and what it returns are on the first device of this process. Inside of another
+    such program it is a part of that one.
+
+    Raises:
+        InputError: (the program) the device's memory is too small for it.
+    """
+
+    @eqx.filter_jit
+    @wraps(function)
+    def program(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        return together(function(*args, **kwargs))
+
+    @wraps(function)
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        try:
+            return _on_one(program(*args, **kwargs))
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if words := too_large(error):
+                raise InputError(words) from None
+            raise
+
+    return call
+
+
+def too_large(error: BaseException) -> str:
+    """What to say if `error` is of a memory that is too small; else nothing."""
+    words = str(error)
+    if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in words):
+        return ""
+    asked = next((int(word) for word in words.split() if word.isdecimal()), 0)
+    what = f"another {asked / 2**30:.1f} GiB" if asked else "more"
+    return (
+        f"the memory is too small for {what}: lower the number of particles or chains, or the "
+        f"batch, or use more devices"
+    )
+
+
+def _placed(tree: Tree, spec: Callable[[jax.Array], PartitionSpec]) -> Tree:
+    if jax.device_count() == 1:
+        return tree
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    placed = jax.tree.map(
+        lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh(), spec(x))), arrays
+    )
+    return eqx.combine(placed, rest)
+
+
+def _divided(x: jax.Array, axis: int) -> PartitionSpec:
+    if x.ndim <= axis or x.shape[axis] % jax.device_count():
+        return PartitionSpec()
+    return PartitionSpec(*[None] * axis, AXIS)
+
+
+def _on_one(tree: Tree) -> Tree:
+    """Arrays that are whole on each device as arrays on the first one alone."""
+    if jax.device_count() == 1:
+        return tree
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arrays)):
+        return tree  # a part of another program, which sees to it at its own end
+    return eqx.combine(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), arrays), rest)
