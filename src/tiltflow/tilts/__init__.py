@@ -1,9 +1,10 @@
 """Tilts: a backbone's coordinates in, a scalar out; larger f is more probable."""
 
 from tiltflow.tilts.base import Frozen, Tilt
+from tiltflow.tilts.conv import ConvSizes, ConvTilt
 from tiltflow.tilts.given import GivenTilt
 from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
 from tiltflow.tilts.select import OfData, OfLatent, Sum
 
-__all__ = ["Frozen", "GivenTilt", "MLPTilt", "NetworkTilt", "OfData", "OfLatent", "Sum", "Tilt"]
+__all__ = ["ConvSizes", "ConvTilt", "Frozen", "GivenTilt", "MLPTilt", "NetworkTilt", "OfData", "OfLatent", "Sum", "Tilt"]
