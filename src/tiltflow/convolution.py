@@ -9,7 +9,6 @@ All functions take images with any leading axes, `[*batch, height, width, channe
 """
 
 import math
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -19,7 +18,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 OFFSETS = tuple((down, right) for down in (1, 0, -1) for right in (1, 0, -1))
 PRECISIONS = ("float32", "bfloat16")
-Precision = Literal["float32", "bfloat16"]
 
 
 class Convolution(eqx.Module):

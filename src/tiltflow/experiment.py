@@ -16,7 +16,7 @@ from tiltflow.data import Dataset, Splits, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.evidence import gather_evidence
-from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
+from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim, likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows, fit_tilt
@@ -167,6 +167,8 @@ def fit(
             "total": round(keeper.clock(), 2),
         },
     }
+    if _are_bytes_of_images(data):
+        _add_bits(metrics, int(np.prod(data.shape)))
     metrics["backbone"]["nll_val"] = nll_val
     metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
     return Result(fitted, metrics, evidence)
@@ -205,6 +207,23 @@ def _likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:
         },
         "log_z": log_z.to_dict(),
     }
+
+
+def _are_bytes_of_images(data: Dataset) -> bool:
+    """Whether they are images of 8-bit integers."""
+    in_bytes = data.integers and data.values.min() >= 0 and data.values.max() <= 255
+    return bool(in_bytes) and len(data.shape) > 1
+
+
+def _add_bits(metrics: dict[str, Any], dim: int) -> None:
+    """Bits per dimension beside the nats per example."""
+    for block, nats, bits in (
+        ("backbone", "nll_test", "bpd"),
+        ("tilted", "nll_test", "bpd"),
+        ("tilted", "nll_low", "bpd_low"),
+        ("tilted", "nll_high", "bpd_high"),
+    ):
+        metrics[block][bits] = bits_per_dim(metrics[block][nats], dim)
 
 
 def _checks(log_z: LogZ, judgement: Judgement, gained: Interval) -> list[Check]:

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones.base import LOG_2PI, Flow
 from tiltflow.backbones.glow_step import Coupling, Step
 from tiltflow.backbones.units import Units
-from tiltflow.convolution import PRECISIONS, Precision, squeeze, unsqueeze
+from tiltflow.convolution import PRECISIONS, squeeze, unsqueeze
 from tiltflow.errors import InputError, at_least_one
 
 MOST_SCALES = 3  # chosen without being asked
@@ -47,7 +47,7 @@ class GlowSizes:
     scales: int = 0
     steps: int = 5
     width: int = 64
-    precision: Precision = "float32"
+    precision: str = "float32"
     remat: bool = False
 
     def check(self) -> None:
@@ -77,9 +77,7 @@ class Glow(Flow):
     data_shape: tuple[int, ...] = eqx.field(static=True)
     remat: bool = eqx.field(static=True)
 
-    def __init__(
-        self, units: Units, sizes: GlowSizes | None = None, *, key: PRNGKeyArray
-    ) -> None:
+    def __init__(self, units: Units, sizes: GlowSizes | None = None, *, key: PRNGKeyArray) -> None:
         """A Glow whose couplings are the identity; `initialised` fits it to data.
 
         Args:

@@ -15,7 +15,7 @@ import jax.random as jr
 from jax.scipy.linalg import lu, solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tiltflow.convolution import Convolution, Precision, pointwise
+from tiltflow.convolution import Convolution, pointwise
 
 INPUT_BOUND = 3.0
 LARGEST_LOG_SCALE = 2.0
@@ -126,14 +126,14 @@ class Conditioner(eqx.Module):
     middle: eqx.nn.Linear
     last: Convolution
     places: Float[Array, "height width hidden"]
-    precision: Precision = eqx.field(static=True)
+    precision: str = eqx.field(static=True)
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         moved: int,
         hidden: int,
-        precision: Precision,
+        precision: str,
         *,
         key: PRNGKeyArray,
     ) -> None:
@@ -177,7 +177,7 @@ class Coupling(eqx.Module):
         self,
         shape: tuple[int, int, int],
         hidden: int,
-        precision: Precision,
+        precision: str,
         *,
         key: PRNGKeyArray,
     ) -> None:
@@ -211,7 +211,7 @@ class Step(eqx.Module):
         self,
         shape: tuple[int, int, int],
         hidden: int,
-        precision: Precision,
+        precision: str,
         *,
         key: PRNGKeyArray,
     ) -> None:

@@ -10,6 +10,7 @@ it is anchored to the bridge at every judgement that holds.
 """
 
 from dataclasses import fields, replace
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -21,11 +22,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.learning.particles import Particles, log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
-from tiltflow.learning.state import LearnerState
+from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.normalizer.running import bridge_jax
 from tiltflow.tilts import Tilt
 
-DRAWS = 10  # dequantisations of each held-out row
+PART = 4_096  # rows or draws that f is computed of at a time
 FEWEST_DRAWS = 10.0  # effective, on either side of the bridge
 SCARCE_DRAWS = 100.0  # effective, on either side: below it another anchor is taken
 LARGEST_F = 1e4  # nats
@@ -97,20 +98,23 @@ class Judge(eqx.Module):
         backbone: Backbone,
         train: Rows,
         val: Rows,
-        bank: int,
+        settings: TiltSettings,
         tilt: Tilt,
         particles: Particles,
         *,
         key: PRNGKeyArray,
     ) -> "Judge":
-        """Draw the bank and dequantise the rows, once; no anchor is set.
+        """Draw the bank of the settings and dequantise the rows, once; no anchor is set.
 
         `tilt` is any of the shape to be judged, and `particles` are as many as there will be.
         """
         bank_key, train_key, val_key = jr.split(key, 3)
-        u = jr.normal(bank_key, (bank, *backbone.latent_shape))
-        train, val = train.through(backbone), val.through(backbone)
-        y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, DRAWS)[0]
+        u = jr.normal(bank_key, (settings.bank, *backbone.latent_shape))
+        train, val = (
+            replace(rows.through(backbone), values=rows.values[: settings.judge_rows])
+            for rows in (train, val)
+        )
+        y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, settings.judge_draws)[0]
         y = particles.y[particles.witnesses]
         return cls(
             push_in_parts(backbone, u),
@@ -134,7 +138,7 @@ class Judge(eqx.Module):
         than float32 can tell apart, and Jensen's inequality has log Z between the means of f
         under bank and witnesses, and its rise over the anchor between those of f's.
         """
-        f = jax.vmap(tilt)
+        f = partial(jax.lax.map, tilt, batch_size=PART)
         particles, anchor = state.particles, self.anchor
         f_particles, f_bank = f(particles.y), f(self.bank)
         reweighted = state.log_weights + f_particles - particles.f

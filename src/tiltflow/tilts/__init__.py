@@ -7,4 +7,15 @@ from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
 from tiltflow.tilts.select import OfData, OfLatent, Sum
 
-__all__ = ["ConvSizes", "ConvTilt", "Frozen", "GivenTilt", "MLPTilt", "NetworkTilt", "OfData", "OfLatent", "Sum", "Tilt"]
+__all__ = [
+    "ConvSizes",
+    "ConvTilt",
+    "Frozen",
+    "GivenTilt",
+    "MLPTilt",
+    "NetworkTilt",
+    "OfData",
+    "OfLatent",
+    "Sum",
+    "Tilt",
+]

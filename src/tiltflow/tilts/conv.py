@@ -55,7 +55,7 @@ class Stage(eqx.Module):
     block: tuple[Convolution, Convolution] | None
 
     def __init__(self, inputs: int, outputs: int, residual: bool, *, key: PRNGKeyArray) -> None:
-        """From images of `inputs` channels to such of `outputs`; the block starts at zero."""
+        """From images of `inputs` channels to such of `outputs`; the block starts out small."""
         down_key, first_key, last_key = jr.split(key, 3)
         self.down = Convolution(4 * inputs, outputs, key=down_key)
         self.block = None
