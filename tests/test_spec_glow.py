@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -25,6 +26,15 @@ LOG_Z = LogZ(0.25, 0.01, 0.23, 0.27, "bridge", 900.0, 800.0, holds=True, words="
 LEVELS = 16
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Programs here are small: compiling them is most of what takes time."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def images():
     """Bright or dark squares with noise, 4 x 4 pixels."""
@@ -39,7 +49,7 @@ def settings():
     model = replace(
         small.model, glow=GlowSizes(steps=1, width=8), conv=ConvSizes(channels=2, width=4)
     )
-    backbone = replace(small.backbone, steps=500, batch=32, rate=3e-3, memory=0.99, val_draws=2)
+    backbone = replace(small.backbone, steps=250, batch=32, rate=1e-2, memory=0.98, val_draws=2)
     return replace(small, model=model, backbone=backbone)
 
 

@@ -21,6 +21,7 @@ from tiltflow.spec import (
 )
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import ConvSizes, ConvTilt
+from tiltflow.tilts.conv import MOST_STAGES
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,17 @@ class GlowSpec:
             coupling = self.width * (14 * channels + self.width + pixels)
             flow += (self.steps + 1) * (coupling + 2 * channels**2)
             channels //= 2
-        widest = 4 * self.tilt_channels
-        tilt = 63 * widest * (widest + channels) + self.tilt_width * self.dim * self.tilt_channels
-        return tables + full + flow + tilt
+        return tables + full + flow + self._parameters_of_tilt()
+
+    def _parameters_of_tilt(self) -> int:
+        height, width, channels = image_shape(self.data_shape)
+        tilt, outputs = 0, self.tilt_channels
+        for _ in range(MOST_STAGES):
+            if height % 2 or width % 2:
+                break
+            tilt += 36 * channels * outputs + 18 * self.tilt_residual * outputs**2
+            height, width, channels, outputs = height // 2, width // 2, outputs, 2 * outputs
+        return tilt + self.tilt_width * height * width * channels
 
 
 def specify_glow(units: Units, sizes: GlowSizes, tilt: ConvSizes) -> GlowSpec:

@@ -1,8 +1,8 @@
 """The contract that every backbone goes through, and that broken ones must not pass.
 
 A case is a kind of units, a shape of data and a class of flows, whose weights are drawn far from
-the identity, last layers too. Every check is a function of a backbone that asserts, so that its power twin can
-run the same function on a deliberately broken backbone.
+the identity, last layers too. Every check is a function of a backbone that asserts, so that its
+power twin can run the same function on a deliberately broken backbone.
 """
 
 import functools
@@ -393,7 +393,7 @@ def test_the_density_integrates_to_one_in_data_units(kind):
             check_integrates(make(kind, (2,), broken))
 
 
-@pytest.mark.parametrize("kind", ("gaussianise", "logit"))
+@pytest.mark.parametrize("kind", ["gaussianise", "logit"])
 def test_bins_have_the_probability_of_draws_in_them(kind):
     check_bins(make(kind, (2,)))
     for broken in (LogDetFlipped, UnitsForgotten, NotTheInverse):

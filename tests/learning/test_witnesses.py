@@ -16,7 +16,6 @@ from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.learning.witnesses import Judge, anchored, moved_on
 from tiltflow.tilts import MLPTilt
 
-
 SETTINGS = TiltSettings(bank=20_000)
 
 
