@@ -120,7 +120,7 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
     settings = Settings()
     many = rows >= MANY_ROWS
     colours = shape[2] if len(shape) > 2 else 1
-    sizes = GlowSizes(steps=5 if colours == 1 else 8, width=64 if many else 32)
+    sizes = GlowSizes(steps=8, width=(32 if colours == 1 else 64) if many else 16)
     conv = ConvSizes(channels=32 if many else 16, width=128, dropout=0.0 if many else 0.3)
     return replace(
         settings,
