@@ -101,9 +101,9 @@ def main() -> None:
         for x in (images[:-VALIDATION], images[-VALIDATION:], held_out)
     )
     spec = specification(settings.model, units)
-    flow, learned = timed_flow(
-        begin_backbone(spec, units, key=jr.key(0)), train, val, settings, began + FLOW * whole
-    )
+    start = begin_backbone(spec, units, key=jr.key(0))
+    assert isinstance(start, Flow)
+    flow, learned = timed_flow(start, train, val, settings, began + FLOW * whole)
     tilt, told = timed_tilt(
         flow, spec.tilt(key=jr.key(1)), train, val, settings, began + (FLOW + TILT) * whole
     )
@@ -146,7 +146,7 @@ def timed_flow(
 
 
 def timed_tilt(
-    flow: Backbone, tilt: Tilt, train: Rows, val: Rows, settings: Settings, until: float
+    flow: Flow, tilt: Tilt, train: Rows, val: Rows, settings: Settings, until: float
 ) -> tuple[Tilt, dict[str, float]]:
     """The tilt with the best held-out gain, as the witnesses tell it, of all rounds."""
     began = time.monotonic()

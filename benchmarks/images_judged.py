@@ -65,8 +65,9 @@ def judge(model: TiltedModel, train: Rows, test: Rows, *, until: float) -> dict[
     directions = np.asarray(jr.normal(jr.key(6), (model.backbone.dim, PROJECTIONS)))
     directions /= np.linalg.norm(directions, axis=0)
     of_latent = pushed(model, positions) @ directions
-    of_data = np.asarray(outside.positions) @ directions
-    f_outside = np.asarray(f_of(model, outside.positions))
+    y = np.asarray(outside.positions)
+    of_data = y @ directions
+    f_outside = np.asarray(f_of(model, y))
     inside = {"f": convergence(f_chains[..., None]), "projections": convergence(of_latent)}
     twin = {"f": convergence(f_outside[..., None]), "projections": convergence(of_data)}
     ess = {
@@ -133,7 +134,7 @@ def log_density(position: jax.Array, log_density: jax.Array) -> dict[str, jax.Ar
 
 def total(draws: Draws) -> float:
     """Gradients of all chains, those of the warm-up left out."""
-    return float(draws.positions.shape[0] * draws.gradients)
+    return float(len(np.asarray(draws.positions)) * draws.gradients)
 
 
 def bits(scores: Scores, model: TiltedModel) -> float:
@@ -153,7 +154,7 @@ def pushed(model: TiltedModel, positions: np.ndarray) -> np.ndarray:
 
 
 @eqx.filter_jit
-def f_of(model: TiltedModel, y: jax.Array) -> jax.Array:
+def f_of(model: TiltedModel, y: np.ndarray) -> jax.Array:
     """The tilt at coordinates `[chains, draws, dim]`."""
     return jax.lax.map(jax.vmap(model.tilt), jnp.asarray(y))
 
