@@ -16,8 +16,10 @@ from tiltflow.data import Dataset, Splits, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.evidence import gather_evidence
+from tiltflow.evaluation.generated import ROWS, classes_of, has_noise, look_at
 from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim, likelihood, score
 from tiltflow.evaluation.mixing import mixing
+from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows, fit_tilt
 from tiltflow.learning.keeping import Keeper, KeepsNothing
@@ -114,7 +116,7 @@ def fit(
         lambda: (
             fit_tilt(
                 backbone, tilt, train, val, settings.tilt, key=keys["learn"], listen=listen,
-                keeper=keeper,
+                keeper=keeper, classes=classes_of(backbone, suited_features(data.values)),
             )[:2],
             None,
         ),
@@ -139,6 +141,18 @@ def fit(
     fitted = FittedModel(
         model, spec, log_z, data.integers, float(draws.step_size), settings.sampling.leapfrogs
     )
+    generated = None
+    if has_noise(backbone):
+        generated = look_at(
+            fitted,
+            draws,
+            log_z,
+            float(scores.f.mean()),
+            data.take(parts.test).values,
+            data.take(parts.train[:ROWS]).values,
+            key=jr.fold_in(jr.key(seed), 2),
+            listen=hear,
+        )
     evidence = gather_evidence(
         fitted, data.take(parts.test), draws, mixed, scores, f_backbone, key=keys["evidence"]
     )
@@ -158,7 +172,13 @@ def fit(
             "log_z_learners": float(judgement.learners),
         },
         "mixing": mixed.to_dict(),
-        "verdict": mixed.verdict(_checks(log_z, judgement, found.gain)),
+        **({} if generated is None else generated.metrics),
+        "verdict": mixed.verdict(
+            [
+                *_checks(log_z, judgement, found.gain),
+                *([] if generated is None else generated.checks),
+            ]
+        ),
         "seed": seed,
         "seconds": {
             "backbone": round(backbone_ended, 2),

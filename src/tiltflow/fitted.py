@@ -149,14 +149,17 @@ class FittedModel:
             **settings,
         )
 
-    def push(self, u: np.ndarray) -> np.ndarray:
-        """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units."""
+    def push(self, u: np.ndarray, *, noise: bool = True) -> np.ndarray:
+        """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units.
+
+        Without `noise` a generator's own is left out: what its decoder makes of z.
+        """
         latent_shape = self.model.backbone.latent_shape
         batch = u.shape[: u.ndim - len(latent_shape)]
         number = math.prod(batch)
         rows = np.zeros((_room(number), *latent_shape), u.dtype)
         rows[:number] = u.reshape(number, *latent_shape)
-        x = np.asarray(_push(self.model.backbone, jnp.asarray(rows)))[:number]
+        x = np.asarray(_push(self.model.backbone, jnp.asarray(rows), noise))[:number]
         x = x.reshape(*batch, *self.model.backbone.data_shape)
         return self.round(x)
 
@@ -356,8 +359,11 @@ def _room(number: int) -> int:
 
 
 @eqx.filter_jit
-def _push(backbone: Any, u: jax.Array) -> jax.Array:
-    return jax.lax.map(backbone.push, u, batch_size=PART)
+def _push(backbone: Any, u: jax.Array, noise: bool) -> jax.Array:
+    def expected(u: jax.Array) -> jax.Array:
+        return backbone.expected(backbone.coordinates(u))
+
+    return jax.lax.map(backbone.push if noise else expected, u, batch_size=PART)
 
 
 @eqx.filter_jit

@@ -61,17 +61,12 @@ class Settings:
             raise InputError(
                 f"backbone {self.model.backbone!r}; expected one of {', '.join(BACKBONES)}"
             )
-        at_least_one(self.sampling, "leapfrogs", "exact_draws")
-        if self.sampling.warmup < 0:
-            raise InputError(f"warmup is {self.sampling.warmup}; expected 0 or more")
+        self.sampling.check()
         for name in ("flow_dropout", "tilt_dropout"):
             if not 0 <= getattr(self.model, name) < 1:
                 raise InputError(f"{name} is {getattr(self.model, name)}; expected [0, 1)")
         if self.model.units not in ("auto", *KINDS):
             raise InputError(f"units {self.model.units!r}; expected auto, {', '.join(KINDS)}")
-        for name in ("chains", "draws"):
-            if getattr(self.sampling, name) < 4:
-                raise InputError(f"{getattr(self.sampling, name)} {name}; expected at least 4")
 
 
 def suited(rows: int, dim: int) -> Settings:

@@ -48,6 +48,16 @@ def test_long_trajectories_win_where_the_target_is_long_and_thin_and_lose_where_
     assert best["gradients"] == 128 * 300
 
 
+def test_those_that_come_near_the_best_go_on():
+    """Two equal kernels are run for longer; one that is far behind is not."""
+    near = {"one": HMC(num_leapfrogs=2), "other": HMC(num_leapfrogs=2)} | LONG
+    found = pilot(isotropic, near, num_draws=50, by="ess_per_gradient")
+    draws = {row["name"]: row["gradients"] / 128 for row in found.evidence}
+    assert draws == {"one": 2 * 250, "other": 2 * 250, "long": 64 * 50}
+    rates = [row["ess_per_gradient"] for row in found.evidence]
+    assert found.evidence[rates.index(max(rates))]["name"] == found.name
+
+
 def test_compiling_is_not_counted():
     """Compiling takes a large part of a second; 10 draws of this target take milliseconds."""
     row = pilot(lambda x: isotropic(x), SHORT, num_draws=10).evidence[0]

@@ -61,6 +61,10 @@ class Backbone(eqx.Module):
         """Coordinates to data x (`data_shape`)."""
         return self.units.decode(c)
 
+    def expected(self, c: Float[Array, " dim"]) -> Float[Array, "..."]:
+        """Coordinates to data without the backbone's own noise, if it has some: to be looked at."""
+        return self.decode(c)
+
     def embed(
         self, x: Float[Array, "..."], key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:

@@ -160,6 +160,10 @@ class Generator(Backbone):
         """Coordinates to data; z is left behind."""
         return self.units.decode(self.split(c)[1])
 
+    def expected(self, c: Float[Array, " dim"]) -> Float[Array, "..."]:
+        """What the decoder makes of z, in data units (`data_shape`)."""
+        return self.units.decode(self.decoder(self.split(c)[0]))
+
     def embed(
         self, x: Float[Array, "..."], key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:

@@ -58,9 +58,9 @@ class Prior(Backbone):
         """The generator's latent (z, eps), with fresh noise: a draw, if z is one."""
         return jnp.concatenate([z, jr.normal(key, (self.generator.dim - self.dim,), z.dtype)])
 
-    def mean(self, z: Float[Array, " z"]) -> Float[Array, "..."]:
-        """What the decoder makes of z, without noise, in data units (`data_shape`)."""
-        return self.units.decode(self.generator.decoder(z))
+    def expected(self, c: Float[Array, " z"]) -> Float[Array, "..."]:
+        """What the decoder makes of z, in data units (`data_shape`)."""
+        return self.units.decode(self.generator.decoder(c))
 
     def embed(
         self, x: Float[Array, "..."], key: PRNGKeyArray | None = None

@@ -136,10 +136,10 @@ def _real(store: "RunStore", data: Path | None, key: str | None) -> Real:
 
 def _features(name: str | None, reference: "np.ndarray") -> "Features":
     """The features called `name`, or those that suit the rows."""
-    from tiltflow.evaluation.quality import classifier, fashion_mnist, values
+    from tiltflow.evaluation.quality import fashion_mnist, suited, values
 
     if name is None:
-        name = "fashion-mnist" if reference.shape[1:] == classifier.SHAPE else "values"
+        return suited(reference)
     return fashion_mnist() if name == "fashion-mnist" else values(reference)
 
 

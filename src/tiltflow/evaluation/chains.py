@@ -7,11 +7,16 @@ from typing import Any
 import jax
 import jax.random as jr
 
+from tiltflow.errors import InputError, at_least_one
 from tiltflow.latent import chain_summary
+from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.run import sample
 from tiltflow.tilted import TiltedModel
+
+LEAST = 4  # chains, and draws of each
+FAR = 3.0  # times a draw of the backbone
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,9 @@ class SamplingSettings:
         warmup: transitions before that.
         leapfrogs: in a transition.
         exact_draws: of the backbone, for log Z.
+        kernel: how chains move, by its name in `mcmc.catalogue`.
+        far: whether half of the chains start three times as far out as draws of the backbone, so
+            that chains which agree have forgotten where they began.
     """
 
     chains: int = 32
@@ -31,6 +39,20 @@ class SamplingSettings:
     warmup: int = 300
     leapfrogs: int = 8
     exact_draws: int = 200_000
+    kernel: str = "hmc"
+    far: bool = False
+
+    def check(self) -> None:
+        """Raises InputError for the first setting that cannot work."""
+        at_least_one(self, "leapfrogs", "exact_draws")
+        if self.warmup < 0:
+            raise InputError(f"warmup is {self.warmup}; expected 0 or more")
+        for name in ("chains", "draws"):
+            if getattr(self, name) < LEAST:
+                raise InputError(f"{getattr(self, name)} {name}; expected at least {LEAST}")
+        if self.kernel == catalogue.AUTO:
+            raise InputError("kernel 'auto' of the final chains; expected the name of one kernel")
+        catalogue.check_name(self.kernel)
 
 
 def fresh_chains(
@@ -50,11 +72,14 @@ def fresh_chains(
         key: random key.
         listen: called as (phase, event, **fields) while it goes on.
         step_size: that warm-up starts with.
-        kernel: how chains move; None: HMC with the settings' leapfrogs.
+        kernel: how chains move; None: as the settings say.
     """
     start_key, key = jr.split(key)
     start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
-
+    if settings.far:
+        start = start.at[settings.chains // 2 :].multiply(FAR)
+    if kernel is None and settings.kernel != "hmc":
+        kernel = catalogue.named(settings.kernel, settings.leapfrogs)
     return sample(
         key,
         model.latent_log_densities,

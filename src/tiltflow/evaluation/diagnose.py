@@ -169,7 +169,7 @@ def _labelled(
     settings: DiagnoseSettings,
     seed: int,
 ) -> Labelled:
-    x = fitted.push(np.asarray(positions))
+    x = fitted.push(np.asarray(positions), noise=False)
     if data is None:
         return by_kmeans(x, settings.modes, None, seed=seed)
     parts = split(data)

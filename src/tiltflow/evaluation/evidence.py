@@ -30,7 +30,8 @@ def gather_evidence(
 ) -> dict[str, np.ndarray]:
     """The arrays of `evidence.npz`; shapes are said in `report/run_folder.py`.
 
-    Samples of the tilted model are spread over all chains, and far apart within each.
+    Samples of the tilted model are spread over all chains, and far apart within each; samples of
+    a generator are without its noise.
     """
     shown = SHOWN if len(test.shape) > 1 else SHOWN_ROWS
     positions = np.asarray(draws.positions)
@@ -50,9 +51,9 @@ def gather_evidence(
     dim = latent.shape[-1]
     return {
         "data": test.values[:shown],
-        "backbone": fitted.push(np.asarray(u)),
-        "tilted": fitted.push(tilted),
-        "travel": fitted.push(travel),
+        "backbone": fitted.push(np.asarray(u), noise=False),
+        "tilted": fitted.push(tilted, noise=False),
+        "travel": fitted.push(travel, noise=False),
         "travel_steps": np.asarray(steps),
         "f_data": scores.f[:, 0],
         "f_tilted": f.ravel()[:: max(1, f.size // MOST_F)],

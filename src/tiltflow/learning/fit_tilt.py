@@ -32,6 +32,7 @@ STAGES: dict[str, Stage] = {
     "nce": population.stage,
     "nce+mle": population.stage,
 }
+LEAST_OVERLAP = 0.05  # effective share left of an anchor, below which it is time for the next
 SETTLED = 0.6  # acceptance from which moves are taken to have brought particles to f
 
 
@@ -96,10 +97,12 @@ def fit_tilt(
         judge = judge.at(tilt, particles, start.log_z)
     best, best_judgement = tilt, judge.judge(tilt, state)
     number = best_stage = best_step = 0
+    overlap = 1.0
     monitor, good, started = Monitor(), state, keeper.clock()
     if found := keeper.last("tilt", (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
+        overlap = plain["overlap"]
         monitor, started = Monitor(**plain["monitor"]), plain["started"]
         judge = replace(judge, anchor=anchor)
     traced = settings.traced()
@@ -110,7 +113,7 @@ def fit_tilt(
             tree = (state, good, best, best_judgement, judge.anchor, key)
             keeper.offer("tilt", int(state.steps), tree, {
                 "number": number, "best_stage": best_stage, "best_step": best_step,
-                "monitor": asdict(monitor), "started": started,
+                "monitor": asdict(monitor), "started": started, "overlap": overlap,
             })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
@@ -124,8 +127,11 @@ def fit_tilt(
                 state = eqx.tree_at(lambda s: (s.steps, s.gradients), good, counts)
                 continue
         last = int(state.steps) >= settings.steps
-        if number % settings.judge_every and not last:
+        overlap *= float(info.share)
+        leaves_anchor = bool(judge.anchor.set) and overlap < LEAST_OVERLAP
+        if number % settings.judge_every and not (last or leaves_anchor):
             continue
+        overlap = 1.0
         judgement, now = judge.judge(state.average, state), judge.judge(state.tilt, state)
         sound = bool(judgement.holds) and action is None
         if sound:

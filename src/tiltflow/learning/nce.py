@@ -1,10 +1,11 @@
 """Noise-contrastive learning: which of these is data, and which a draw of the backbone?
 
 Logistic regression with the logit f(c): at its optimum f = log(p_data / q), so that q cancels and
-neither chains nor log q are needed (Gutmann and Hyvarinen 2010; the backbone is the noise, as in
-Xiao et al. 2020, arXiv 2006.06897, section 3). The logit has an offset that is learned beside f;
-put into f's level it makes log Z near 0. Where the two are told apart without error (data beside
-a surface that a generator without noise draws on) the optimum is infinite, and that is said.
+neither chains nor log q are needed (Gutmann and Hyvarinen 2010; the backbone is the noise, as the
+flow is that Gao et al. 2020, arXiv 1912.00589, learn beside f). The logit has an offset that is
+learned beside f; put into f's level it makes log Z near 0. Where the two are told apart without
+error (data beside a surface that a generator without noise draws on) the optimum is infinite, and
+that is said.
 """
 
 from typing import Any, NamedTuple

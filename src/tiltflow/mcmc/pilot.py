@@ -1,7 +1,9 @@
 """Which kernel suits a target: short tuned runs of the candidates decide.
 
 Each candidate warms up, which compiles its program, and then makes some draws against the clock.
-The one with the most effective draws of its worst quantity, a second or a gradient, is chosen.
+Those that come near the best go on, in turn, so that neither a few draws nor a busy moment
+of the machine decides between them. The one with the most effective draws of its worst quantity,
+a second or a gradient, is chosen.
 """
 
 import math
@@ -9,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -18,6 +21,9 @@ from tiltflow.mcmc.kernel import Kernel, LogDensity
 from tiltflow.mcmc.program import Summary
 from tiltflow.mcmc.run import sample
 from tiltflow.mcmc.stopping import Diagnose
+
+NEAR = 0.6  # of the best: from here a candidate goes on
+ROUNDS, LONGER = 2, 2  # of those that go on, and times the draws of the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +67,11 @@ def choose(
         key, log_density, position, step_size, length, summary: as in `sample`.
         candidates: kernels by name.
         diagnose: the worst bulk effective size and R-hat of draws, coordinates and summaries.
-        num_draws: of each candidate, against the clock.
+        num_draws: of each candidate, against the clock; those near the best make 4 times as many
+            more, in two turns.
         num_warmup: transitions that tune it, and compile its program.
         by: what decides. Seconds are what a user waits; gradients do not depend on the machine.
-        on_candidate: told each row of the evidence.
+        on_candidate: told each row of the evidence, and again after a turn that changed it.
 
     Raises:
         InputError: no candidates, or none whose chains move; as `sample`.
@@ -74,44 +81,71 @@ def choose(
             f"num_warmup is {num_warmup}; expected 1 or more: warm-up compiles the program, which "
             f"must not count"
         )
-    evidence = []
-    for name, kernel in candidates.items():
+    runs: dict[str, list[Draws]] = {}
+    rows: dict[str, dict[str, Any]] = {}
+
+    def go_on(name: str, start: Array, number: int, warmup: int, *tuning: float) -> None:
         draws = sample(
-            key, log_density, position, kernel=kernel, num_draws=num_draws, num_warmup=num_warmup,
-            step_size=step_size, length=length, summary=summary, chunk=50,
+            key if warmup else jax.random.fold_in(key, len(runs[name])), log_density, start,
+            kernel=candidates[name], num_draws=number, num_warmup=warmup, step_size=tuning[0],
+            length=tuning[1], summary=summary, chunk=50,
         )  # fmt: skip
-        row = {"name": name, **_row(draws, diagnose)}
-        evidence.append(row)
+        runs.setdefault(name, []).append(draws)
+        rows[name] = {"name": name, **_row(runs[name], diagnose)}
         if on_candidate is not None:
-            on_candidate(row)
-    best = max(evidence, key=lambda row: row[by], default=None)
-    if best is None or not best[by] > 0:
+            on_candidate(rows[name])
+
+    for name in candidates:
+        go_on(name, position, num_draws, num_warmup, step_size, length)
+    best = max((row[by] for row in rows.values()), default=0.0)
+    if not best > 0:
         raise InputError(
             f"no kernel of {', '.join(candidates) or 'an empty list'} moves these chains: choose "
             f"one yourself, with a smaller step size"
         )
+    near = [name for name, row in rows.items() if row[by] >= NEAR * best]
+    for _ in range(ROUNDS if len(near) > 1 else 0):
+        for name in near:
+            last = runs[name][-1]
+            tuned = last.step_size, float(last.tuning.length)
+            go_on(name, last.final.position, LONGER * num_draws, 0, *tuned)
+    chosen = rows[max(near, key=lambda name: rows[name][by])]
     return Choice(
-        best["name"], candidates[best["name"]], best["step_size"], best["length"], evidence
+        chosen["name"],
+        candidates[chosen["name"]],
+        chosen["step_size"],
+        chosen["length"],
+        list(rows.values()),
     )
 
 
-def _row(draws: Draws, diagnose: Diagnose) -> dict[str, Any]:
-    """What a candidate has shown; a worst effective size that is not a number counts as 0."""
-    chains, number = draws.energies.shape
-    parts = [np.asarray(draws.positions), *draws.summaries.values()]
-    watched = np.concatenate([part.reshape(chains, number, -1) for part in parts], axis=2)
+def _row(runs: list[Draws], diagnose: Diagnose) -> dict[str, Any]:
+    """What a candidate has shown in runs that went on from one another.
+
+    A worst effective size that is not a number counts as 0.
+    """
+    chains, last = len(runs[0].energies), runs[-1]
+    watched = np.concatenate([_watched(draws) for draws in runs], axis=1)
     moving = np.ptp(watched, axis=(0, 1)) > 0
     ess, rhat = diagnose(watched[..., moving]) if moving.any() else (0.0, math.nan)
     counted = ess if math.isfinite(ess) else 0.0
+    seconds, gradients = (sum(getattr(d, name) for d in runs) for name in ("seconds", "gradients"))
+    lengths = [draws.energies.shape[1] for draws in runs]
     return {
-        "ess_per_second": counted / draws.seconds,
-        "ess_per_gradient": counted / (chains * draws.gradients),
+        "ess_per_second": counted / seconds,
+        "ess_per_gradient": counted / (chains * gradients),
         "ess": ess,
         "rhat": rhat,
-        "seconds": draws.seconds,
-        "gradients": chains * draws.gradients,
-        "acceptance": draws.acceptance,
-        "step_size": draws.step_size,
-        "length": float(draws.tuning.length),
-        "divergences": draws.divergences,
+        "seconds": seconds,
+        "gradients": chains * gradients,
+        "acceptance": float(np.average([draws.acceptance for draws in runs], weights=lengths)),
+        "step_size": last.step_size,
+        "length": float(last.tuning.length),
+        "divergences": sum(draws.divergences for draws in runs),
     }
+
+
+def _watched(draws: Draws) -> np.ndarray:
+    """Coordinates and summaries, `[chains, draws, quantities]`."""
+    parts = [np.asarray(draws.positions), *draws.summaries.values()]
+    return np.concatenate([part.reshape(*draws.energies.shape, -1) for part in parts], axis=2)

@@ -83,6 +83,11 @@ def fashion_mnist() -> Features:
     )
 
 
+def suited(reference: np.ndarray) -> Features:
+    """The classifier's for rows of its shape, `[n, 28, 28]`, and else the rows themselves."""
+    return fashion_mnist() if reference.shape[1:] == classifier.SHAPE else values(reference)
+
+
 def values(reference: np.ndarray) -> Features:
     """The rows themselves, in units of the spread of `reference`, `[n, *shape]`.
 

@@ -1,7 +1,8 @@
 """A model's samples against real rows: its backbone's, its own, and the floor.
 
-Backbone samples are exact and independent. Those of the tilted model come from fresh chains, many
-and short, so that they are nearly independent; the chains are judged like any others.
+Samples of a generator are what its decoder makes of z: the noise that gives it a density is left
+out. Backbone samples are exact and independent. Those of the tilted model come from fresh chains,
+many and short, so that they are nearly independent; the chains are judged like any others.
 """
 
 import time
@@ -110,8 +111,8 @@ def quality_of(
     reference, others = fitted.check_rows(reference)[:rows], fitted.check_rows(others)[:rows]
     known = quality(others, reference, features, seed=seed)
     u = jr.normal(jr.fold_in(jr.key(seed), 1), (rows, *fitted.model.backbone.latent_shape))
-    backbone = fitted.push(np.asarray(u))
-    x, latent = fitted.sample(
+    backbone = fitted.push(np.asarray(u), noise=False)
+    _, latent = fitted.sample(
         settings.chains,
         max(DRAWS, -(-rows // settings.chains)),
         warmup=settings.warmup,
@@ -119,7 +120,7 @@ def quality_of(
         seed=seed,
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),
     )
-    tilted = _spread(x, rows)
+    tilted = fitted.push(spread(np.asarray(latent.positions), rows), noise=False)
     mixed = mixing(latent)
     return ModelQuality(
         floor=known,
@@ -132,7 +133,7 @@ def quality_of(
     )
 
 
-def _spread(x: np.ndarray, rows: int) -> np.ndarray:
+def spread(x: np.ndarray, rows: int) -> np.ndarray:
     """So many rows of draws `[chains, draws, *shape]`, evenly over time and over chains."""
     flat = x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
     return flat[np.linspace(0, len(flat) - 1, rows).round().astype(int)]
