@@ -116,7 +116,7 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
     many = rows >= MANY_ROWS
     colours = shape[2] if len(shape) > 2 else 1
     sizes = GlowSizes(steps=8, width=(32 if colours == 1 else 64) if many else 16)
-    conv = ConvSizes(channels=32 if many else 16, width=128, dropout=0.0 if many else 0.3)
+    conv = ConvSizes(channels=16 if colours == 1 else 32, width=128, dropout=0.0 if many else 0.3)
     return replace(
         settings,
         model=replace(settings.model, backbone="glow", glow=sizes, conv=conv),

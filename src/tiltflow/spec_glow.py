@@ -44,7 +44,7 @@ class GlowSpec:
     width: int = 64
     precision: str = "float32"
     remat: bool = False
-    tilt_channels: int = 32
+    tilt_channels: int = 16
     tilt_width: int = 128
     tilt_residual: bool = False
     tilt_spectral: float = 0.0

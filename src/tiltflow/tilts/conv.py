@@ -33,7 +33,7 @@ class ConvSizes:
         dropout: share of the hidden layer's units dropped where a training key is given.
     """
 
-    channels: int = 32
+    channels: int = 16
     width: int = 128
     residual: bool = False
     spectral: float = 0.0
