@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tiltflow.backbones import Flow
-from tiltflow.learning import Rows, fit_backbone, fit_tilt
+from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.keeping import KeepsNothing
 from tiltflow.learning.start import Start
@@ -132,17 +132,22 @@ def timed_flow(
         say(phase, event, **fields)
 
     how = {"listen": listen, "keeper": KeepsNothing()}
-    warm = replace(settings, backbone=replace(settings.backbone, steps=2 * CHUNK))
+    warm = replace(settings, backbone=averaging(settings.backbone, 2 * CHUNK))
     flow, _ = learn_backbone(start, train, val, warm, key=jr.key(2), **how)
     seconds = ends[1] - ends[0]
     assert isinstance(flow, Flow)
     chunks = max(1, int(SAFETY * (until - ends[1]) / seconds))
     steps = chunks * CHUNK
     say("backbone", "planned", steps=steps, seconds_a_chunk=seconds)
-    settings = replace(settings, backbone=replace(settings.backbone, steps=steps, patience=chunks))
-    flow, _ = fit_backbone(flow, train, val, settings.backbone, key=jr.key(3), **how)
+    long = replace(averaging(settings.backbone, steps), patience=chunks)
+    flow, _ = fit_backbone(flow, train, val, long, key=jr.key(3), **how)
     rate = CHUNK * settings.backbone.batch / seconds
     return flow, {"steps": steps + 2 * CHUNK, "images_per_second": round(rate, 1)}
+
+
+def averaging(settings: BackboneSettings, steps: int) -> BackboneSettings:
+    """So many steps, and an average of the weights over the last few of them."""
+    return replace(settings, steps=steps, memory=min(settings.memory, 1 - 20 / steps))
 
 
 def timed_tilt(
