@@ -23,4 +23,4 @@ def test_every_backbone_has_settings_that_suit_it():
         assert suited_to(None, rows, (28, 28)) == suited(rows, 784)
         suited_glow(rows, (28, 28)).check(seed=0)
     grey, colours = (suited_glow(60_000, shape).model.glow for shape in ((28, 28), (32, 32, 3)))
-    assert colours.steps > grey.steps
+    assert colours.width > grey.width
