@@ -24,3 +24,13 @@ def test_every_backbone_has_settings_that_suit_it():
         suited_glow(rows, (28, 28)).check(seed=0)
     grey, colours = (suited_glow(60_000, shape).model.glow for shape in ((28, 28), (32, 32, 3)))
     assert colours.width > grey.width
+
+
+def test_a_vae_of_many_images_begins_its_tilt_with_a_mixture():
+    few, many = suited_vae(1_000, (8, 8)), suited_vae(54_000, (28, 28))
+    for settings in (few, many, suited_vae(54_000, (10,))):
+        settings.check(seed=0)
+        assert settings.model.backbone == "vae"
+        assert settings.sampling.far
+    assert (few.model.components, few.tilt.learner) == (0, "nce+mle")
+    assert (many.model.components, many.tilt.learner) == (64, "population")

@@ -22,14 +22,17 @@ from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows, fit_tilt
+from tiltflow.learning.fit_mixture import fit_mixture
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
 from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
-from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
+from tiltflow.recipes import begin_backbone, begin_tilt, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited
+from tiltflow.spec_vae import VAESpec
 from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import MixtureTilt
 
 KEYS = ("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence")
 HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
@@ -108,7 +111,21 @@ def fit(
         ),
     )
     nll_val, backbone_ended = found["value"], found["ended"]
-    tilt = spec.tilt(key=keys["tilt"])
+    mixture = None
+    if isinstance(spec, VAESpec) and spec.components:
+        listen("mixture", "started", components=spec.components)
+        mixture, _ = _stage(
+            keeper,
+            "mixture",
+            MixtureTilt.standard(spec.components, spec.z_dim),
+            lambda: (
+                fit_mixture(
+                    train.through(backbone), spec.components, key=jr.fold_in(keys["tilt"], 2)
+                ),
+                None,
+            ),
+        )
+    tilt, start = begin_tilt(spec, mixture, settings.tilt.particles, key=keys["tilt"])
     (tilt, judgement), found = _stage(
         keeper,
         "tilt",
@@ -116,7 +133,8 @@ def fit(
         lambda: (
             fit_tilt(
                 backbone, tilt, train, val, settings.tilt, key=keys["learn"], listen=listen,
-                keeper=keeper, classes=classes_of(backbone, suited_features(data.values)),
+                keeper=keeper, start=start,
+                classes=classes_of(backbone, suited_features(data.values)),
             )[:2],
             None,
         ),

@@ -24,7 +24,6 @@ from tiltflow._version import __version__
 from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError, UnsoundModel
-from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice
@@ -114,7 +113,8 @@ class FittedModel:
             draws: of each, at most.
             warmup: transitions before that.
             seed: of the starts and of everything the chains do.
-            kernel: how chains move; HMC as it was tuned on this model by default.
+            kernel: how chains move; by default HMC as it was tuned on this model, and jumps where
+                the tilt has a mixture in it.
             step_size: the first one; as it was tuned by default.
             folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
                 them, and what is returned is read from there when it is looked at.
@@ -131,7 +131,7 @@ class FittedModel:
             draws,
             warmup=warmup,
             seed=seed,
-            kernel=kernel or catalogue.named("hmc", self.leapfrogs),
+            kernel=kernel or latent.kernel_of(self.model, None, self.leapfrogs),
             step_size=self.step_size if step_size is None else step_size,
             folder=folder,
             resume=resume,

@@ -89,6 +89,20 @@ def run(
     return push(np.asarray(latent.positions)), latent
 
 
+def suited_kernel(model: TiltedModel) -> str:
+    """The name of the kernel that chains move by if none is asked for.
+
+    HMC; and in turn jumps to draws of the mixture, where the tilt has one.
+    """
+    return "hmc" if model.mixture is None else catalogue.JUMPS
+
+
+def kernel_of(model: TiltedModel, name: str | None, leapfrogs: int) -> Kernel:
+    """The kernel of that name, its jumps to the mixture of the tilt; None: the suited one."""
+    name = suited_kernel(model) if name is None else name
+    return catalogue.with_proposal(name, leapfrogs, model.mixture)
+
+
 def pilot(
     model: TiltedModel,
     chains: int,

@@ -15,14 +15,18 @@ from tiltflow.backbones.scale import fit_logit_scale, fit_scale
 from tiltflow.backbones.units import Units
 from tiltflow.learning import Rows, fit_backbone
 from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.fit_mixture import exact_start
 from tiltflow.learning.fit_vae import fit_vae
 from tiltflow.learning.keeping import Keeper
+from tiltflow.learning.start import Start
 from tiltflow.settings import ModelSettings, Settings
 from tiltflow.spec import ModelSpec, specify
 from tiltflow.spec_glow import GlowSpec, specify_glow
 from tiltflow.spec_vae import VAESpec, specify_vae
+from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
+_OF_LATENT_TILTS = ("components", "tilt_width", "tilt_depth", "tilt_dropout")
 _FIRST_ROWS = 256  # that a Glow's normalisations are fitted to
 
 Spec = ModelSpec | VAESpec | GlowSpec
@@ -49,7 +53,7 @@ def units_for(
 def specification(model: ModelSettings, units: Units) -> Spec:
     """What the whole model will be made of."""
     if model.backbone == "vae":
-        tilt = {n: getattr(model, n) for n in ("tilt_width", "tilt_depth", "tilt_dropout")}
+        tilt = {name: getattr(model, name) for name in _OF_LATENT_TILTS}
         return specify_vae(units, model.vae, **tilt)
     if model.backbone == "glow":
         return specify_glow(units, model.glow, model.conv)
@@ -61,6 +65,19 @@ def begin_backbone(spec: Spec, units: Units, *, key: PRNGKeyArray) -> Backbone:
     if isinstance(spec, VAESpec):
         return Prior(spec.generator(units, key=key))
     return spec.flow(units, key=key)
+
+
+def begin_tilt(
+    spec: Spec, mixture: MixtureTilt | None, particles: int, *, key: PRNGKeyArray
+) -> tuple[Tilt, Start | None]:
+    """The tilt before it is learned, and where learning starts; None: from exact draws of q.
+
+    A `mixture` is the first part of the tilt, and its exact draws are the start.
+    """
+    if mixture is None or not isinstance(spec, VAESpec):
+        return spec.tilt(key=key), None
+    start = exact_start(mixture, particles, key=jr.fold_in(key, 1))
+    return spec.tilt(mixture, key=key), start
 
 
 def learn_backbone(

@@ -23,12 +23,14 @@ class ModelSettings:
     Attributes:
         backbone: `"coupling"`; `"glow"` for images, whose networks are in `glow`, and those of
             its convolutional tilt in `conv`; or `"vae"`, whose networks are in `vae`.
+        components: of the mixture that a VAE's tilt begins with; 0: none.
     """
 
     backbone: str = "coupling"
     vae: VAESizes = field(default_factory=VAESizes)
     glow: GlowSizes = field(default_factory=GlowSizes)
     conv: ConvSizes = field(default_factory=ConvSizes)
+    components: int = 0
     units: str = "auto"
     blocks: int = 3
     flow_width: int = 64
@@ -151,16 +153,18 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
 def suited_vae(rows: int, shape: tuple[int, ...]) -> Settings:
     """The default settings with a variational autoencoder and a tilt of its z.
 
-    Contrast brings the tilt most of its gain in a fraction of the time; maximum likelihood goes
-    on from there, with chains that have a few dimensions only.
+    Of many rows the tilt begins with a mixture fitted by expectation maximisation, whose draws
+    are exact: chains jump to them, and learning starts in equilibrium. Of few rows contrast
+    brings most of the gain in a fraction of the time, and maximum likelihood goes on from there.
     """
-    settings = Settings()
+    settings, images = Settings(), len(shape) > 1
     many = rows >= MANY_ROWS
-    sizes = VAESizes(width=512 if many else 128, z_dim=16 if len(shape) > 1 else 2)
-    return replace(
+    sizes = VAESizes(width=512 if many else 128, z_dim=(32 if many else 16) if images else 2)
+    model = replace(settings.model, backbone="vae", vae=sizes, tilt_width=256, tilt_dropout=0.0)
+    few = replace(
         settings,
-        model=replace(settings.model, backbone="vae", vae=sizes, tilt_width=256, tilt_dropout=0.0),
-        vae=VAESettings(steps=6_000 if many else 3_000),
+        model=model,
+        vae=VAESettings(steps=3_000),
         tilt=replace(
             settings.tilt,
             learner="nce+mle",
@@ -170,5 +174,22 @@ def suited_vae(rows: int, shape: tuple[int, ...]) -> Settings:
             decay=0.01,
             judge_every=5,
         ),
-        sampling=replace(settings.sampling, chains=64, draws=1_000),
+        sampling=replace(settings.sampling, chains=64, draws=1_000, far=True),
+    )
+    if not many:
+        return few
+    return replace(
+        few,
+        model=replace(model, components=64 if images else 32),
+        vae=VAESettings(steps=8_000),
+        tilt=replace(
+            settings.tilt,
+            steps=2_000,
+            particles=4_096,
+            batch_data=512,
+            batch_particles=1_024,
+            rate=5e-4,
+            share_end=0.5,
+            judge_every=3,
+        ),
     )

@@ -13,7 +13,7 @@ from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
 from tiltflow.errors import InputError
 from tiltflow.spec import check_numbers, check_size, checked_shape, units_kind, units_skeleton
 from tiltflow.tilted import TiltedModel
-from tiltflow.tilts import Frozen, MLPTilt, OfData, OfLatent, Sum
+from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, OfData, OfLatent, Sum
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class VAESpec:
         data_shape: of one example.
         levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
         network, z_dim, width, channels, floor, scalar_noise: as in `VAESizes`.
+        components: of a Gaussian mixture over z, the first part of the tilt; 0: there is none.
         tilt_width, tilt_depth, tilt_dropout: of the network that reads z.
         data_width: of the network of depth 2 that reads x, added as a second stage; 0: there is
             none, and the chains are over z alone.
@@ -39,6 +40,7 @@ class VAESpec:
     channels: int = 16
     floor: float = 0.02
     scalar_noise: bool = False
+    components: int = 0
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.0
@@ -57,17 +59,21 @@ class VAESpec:
             units, VAESizes(**{k: v for k, v in asdict(self).items() if k in known}), key=key
         )
 
-    def tilt(self, *, key: PRNGKeyArray) -> MLPTilt:
-        """The tilt of z before it is learned: f = 0."""
-        return MLPTilt(
+    def tilt(self, mixture: MixtureTilt | None = None, *, key: PRNGKeyArray) -> MLPTilt | Sum:
+        """The tilt of z before it is learned: f = 0, or that of the `mixture`, which is kept."""
+        network = MLPTilt(
             self.z_dim,
             width=self.tilt_width,
             depth=self.tilt_depth,
             dropout=self.tilt_dropout,
             key=key,
         )
+        if not self.components:
+            return network
+        mixture = MixtureTilt.standard(self.components, self.z_dim) if mixture is None else mixture
+        return Sum(Frozen(mixture), network)
 
-    def second_tilt(self, first: MLPTilt, *, key: PRNGKeyArray) -> Sum:
+    def second_tilt(self, first: MLPTilt | Sum, *, key: PRNGKeyArray) -> Sum:
         """The learned tilt of z, kept, and one of x that is zero."""
         of_data = MLPTilt(self.dim, width=self.data_width, dropout=self.tilt_dropout, key=key)
         return Sum(Frozen(OfLatent(first, self.z_dim)), OfData(of_data, self.z_dim))
@@ -113,7 +119,7 @@ class VAESpec:
         if type(self.scalar_noise) is not bool:
             raise InputError(f"scalar_noise is {self.scalar_noise!r:.100}; expected true or false")
         at_least_one = ("z_dim", "width", "channels", "tilt_width", "tilt_depth")
-        counts = {"levels": 0, "data_width": 0, **dict.fromkeys(at_least_one, 1)}
+        counts = {"levels": 0, "data_width": 0, "components": 0, **dict.fromkeys(at_least_one, 1)}
         check_numbers(self, counts, ("tilt_dropout", "floor"))
         widest = max(self.tilt_width, self.z_dim)
         features = self.dim if self.network == "mlp" else self.dim * self.channels // 8
@@ -122,6 +128,7 @@ class VAESpec:
             + 2 * self.width * (features + self.width + self.z_dim)
             + 32 * self.channels * (2 * self.channels + self.data_shape[-1])
             + self.tilt_depth * self.tilt_width * widest
+            + self.components * self.z_dim * (self.z_dim + 1)
             + self.data_width * (self.dim + self.data_width)
             + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
         )

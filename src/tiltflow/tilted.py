@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tiltflow.backbones.base import Backbone
+from tiltflow.backbones import Backbone, Prior
+from tiltflow.tilts import Frozen, MixtureTilt, Sum
 
 
 class TiltedModel(eqx.Module):
@@ -35,6 +36,17 @@ class TiltedModel(eqx.Module):
     def latent_log_densities(self, u: Float[Array, "chains ..."]) -> Float[Array, " chains"]:
         """`latent_log_density` of a batch: what samplers take."""
         return jax.vmap(self.latent_log_density)(u)
+
+    @property
+    def mixture(self) -> MixtureTilt | None:
+        """The mixture that is a kept part of the tilt, if its draws are latent points.
+
+        It is the proposal of jumps that are accepted on what the rest of the tilt adds.
+        """
+        if not (isinstance(self.tilt, Sum) and isinstance(self.backbone, Prior)):
+            return None
+        kept = (part.tilt for part in self.tilt.parts if isinstance(part, Frozen))
+        return next((part for part in kept if isinstance(part, MixtureTilt)), None)
 
     def f(self, x: Float[Array, "..."]) -> Float[Array, ""]:
         """The tilt at data x; the energy is -f(x). InputError if it reads a latent variable."""

@@ -24,7 +24,9 @@ def diagnose(
         ),
     ] = "1500",
     chains: Annotated[int, Parameter(help="Started from fresh draws of the backbone.")] = 32,
-    kernel: Annotated[str, Parameter(help="How fresh chains move.")] = "hmc",
+    kernel: Annotated[
+        str | None, Parameter(help="How fresh chains move; by default as in `tiltflow sample`.")
+    ] = None,
     labels: Annotated[
         Literal["data", "kmeans"] | None,
         Parameter(

@@ -117,6 +117,7 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("sampling", "progress"): _sampling,
     ("reference", "progress"): _sampling,
     ("ladder", "round"): lambda fields: f"between {fields['lower']:.2f} and {fields['upper']:.2f}",
+    ("mixture", "started"): lambda fields: f"{fields['components']} components",
     ("quality", "started"): lambda fields: f"comparing {fields['rows']:,} rows",
     ("report", "started"): lambda fields: "drawing figures",
 }

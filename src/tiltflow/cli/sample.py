@@ -33,8 +33,12 @@ def sample(
     warmup: Annotated[int, Parameter(help="Transitions before that, of each chain.")] = 200,
     thin: Annotated[int, Parameter(help="Transitions a draw.")] = 1,
     kernel: Annotated[
-        str, Parameter(help="How chains move; auto tries several for a moment and chooses.")
-    ] = "hmc",
+        str | None,
+        Parameter(
+            help="How chains move; auto tries several for a moment and chooses. By default hmc, or "
+            "hmc+jumps where a mixture in the tilt proposes them."
+        ),
+    ] = None,
     until: Annotated[
         list[str] | None,
         Parameter(
@@ -72,6 +76,7 @@ def sample(
     from tiltflow.errors import check_seed
     from tiltflow.evaluation.mixing import mixing
     from tiltflow.fitted import load_model
+    from tiltflow.latent import kernel_of, suited_kernel
     from tiltflow.mcmc import catalogue
     from tiltflow.runs import RunStore
 
@@ -87,8 +92,10 @@ def sample(
     )
     _check_counts(chains=chains, draws=draws, warmup=warmup, thin=thin)
     check_seed(seed)
-    catalogue.check_name(kernel)
+    if kernel is not None:
+        catalogue.check_name(kernel)
     fitted = load_model(store.folder / "model")
+    kernel = kernel or suited_kernel(fitted.model)
     with Progress(quiet=json) as progress:
         about = _about(fitted, kernel, chains, seed, out if stream and resume else None, progress)
         x, latent = fitted.sample(
@@ -97,7 +104,7 @@ def sample(
             warmup=warmup,
             thin=thin,
             seed=seed,
-            kernel=catalogue.named(about["kernel"], fitted.leapfrogs),
+            kernel=kernel_of(fitted.model, about["kernel"], fitted.leapfrogs),
             **{name: about[name] for name in ("step_size", "length") if name in about},
             until=until_,
             folder=out if stream else None,

@@ -8,7 +8,7 @@ import jax
 import jax.random as jr
 
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.latent import chain_summary
+from tiltflow.latent import chain_summary, kernel_of
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
@@ -29,7 +29,7 @@ class SamplingSettings:
         warmup: transitions before that.
         leapfrogs: in a transition.
         exact_draws: of the backbone, for log Z.
-        kernel: how chains move, by its name in `mcmc.catalogue`.
+        kernel: how chains move, by its name in `mcmc.catalogue`; None: as it suits the model.
         far: whether half of the chains start three times as far out as draws of the backbone, so
             that chains which agree have forgotten where they began.
     """
@@ -39,7 +39,7 @@ class SamplingSettings:
     warmup: int = 300
     leapfrogs: int = 8
     exact_draws: int = 200_000
-    kernel: str = "hmc"
+    kernel: str | None = None
     far: bool = False
 
     def check(self) -> None:
@@ -52,7 +52,8 @@ class SamplingSettings:
                 raise InputError(f"{getattr(self, name)} {name}; expected at least {LEAST}")
         if self.kernel == catalogue.AUTO:
             raise InputError("kernel 'auto' of the final chains; expected the name of one kernel")
-        catalogue.check_name(self.kernel)
+        if self.kernel is not None:
+            catalogue.check_name(self.kernel)
 
 
 def fresh_chains(
@@ -78,8 +79,7 @@ def fresh_chains(
     start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
     if settings.far:
         start = start.at[settings.chains // 2 :].multiply(FAR)
-    if kernel is None and settings.kernel != "hmc":
-        kernel = catalogue.named(settings.kernel, settings.leapfrogs)
+    kernel = kernel or kernel_of(model, settings.kernel, settings.leapfrogs)
     return sample(
         key,
         model.latent_log_densities,
@@ -87,7 +87,6 @@ def fresh_chains(
         num_draws=settings.draws,
         num_warmup=settings.warmup,
         kernel=kernel,
-        num_leapfrogs=settings.leapfrogs if kernel is None else None,
         step_size=step_size,
         summary=chain_summary,
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),

@@ -28,6 +28,7 @@ from tiltflow.evaluation.mixing import looked_at
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.evaluation.travelling import travelling
 from tiltflow.fitted import FittedModel
+from tiltflow.latent import kernel_of, suited_kernel
 from tiltflow.mcmc import catalogue
 
 MOST = 64_000  # draws of all chains that are labelled, and compared with others
@@ -39,7 +40,7 @@ class DiagnoseSettings:
 
     Attributes:
         chains, draws, warmup: of the fresh chains.
-        kernel: by its name in the catalogue, that moves them.
+        kernel: by its name in the catalogue, that moves them; None: the one that suits the model.
         labels: the data's own or clusters; None: the data's own where there are any.
         modes: clusters.
         exact_draws: of the backbone, for k-hat.
@@ -49,7 +50,7 @@ class DiagnoseSettings:
     chains: int = 32
     draws: int = 1_500
     warmup: int = 300
-    kernel: str = "hmc"
+    kernel: str | None = None
     labels: Kind | None = None
     modes: int = 10
     exact_draws: int = 50_000
@@ -68,7 +69,8 @@ class DiagnoseSettings:
             raise InputError(f"modes is {self.modes}; expected at least 2")
         if self.kernel == catalogue.AUTO:
             raise InputError("kernel 'auto' is for sampling; expected the name of a kernel")
-        catalogue.check_name(self.kernel)
+        if self.kernel is not None:
+            catalogue.check_name(self.kernel)
 
 
 def diagnose(
@@ -155,11 +157,12 @@ def _chains(
     if draws is not None:
         return stored(draws, fitted)
     sampling = SamplingSettings(settings.chains, settings.draws, settings.warmup, fitted.leapfrogs)
-    kernel = catalogue.named(settings.kernel, fitted.leapfrogs)
+    name = settings.kernel or suited_kernel(fitted.model)
+    kernel = kernel_of(fitted.model, name, fitted.leapfrogs)
     made = fresh_chains(
         fitted.model, sampling, key, listen, step_size=fitted.step_size, kernel=kernel
     )
-    return just_made(made, settings.kernel)
+    return just_made(made, name)
 
 
 def _labelled(

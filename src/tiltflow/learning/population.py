@@ -144,8 +144,8 @@ def _learn(
 
 
 def _jump(key: PRNGKeyArray, model: TiltedModel, u: Array) -> Array:
-    """An independence transition of every particle."""
-    jump, unused = Independence(), Tuning(jnp.ones(()), jnp.ones(()))
+    """An independence transition of every particle: of the mixture in the tilt, if there is one."""
+    jump, unused = Independence(proposal=model.mixture), Tuning(jnp.ones(()), jnp.ones(()))
     point = jump.init(model.latent_log_densities, u)
     return jump.step(key, model.latent_log_densities, point, unused)[0].position
 
@@ -160,7 +160,7 @@ def _move(
 ) -> tuple[Particles, Array, StageInfo]:
     """Transitions of all particles until they are in equilibrium, as far as f can tell.
 
-    The first is a jump: a fresh draw of the backbone, accepted on f. It costs one evaluation,
+    The first is a jump: a fresh draw, accepted on what f adds. It costs one evaluation,
     fills what the tilt has raised where no particle was, and where f is small it makes all new.
     """
     latent, half = hmc.value_and_gradient(model.latent_log_densities), len(u) // 2

@@ -8,7 +8,7 @@ from tiltflow.errors import InputError
 from tiltflow.mcmc.blackjax_adapter import BlackJAX
 from tiltflow.mcmc.gaussian_hmc import GaussianHMC
 from tiltflow.mcmc.hamiltonian import HMC
-from tiltflow.mcmc.independence import Independence
+from tiltflow.mcmc.independence import Independence, Proposal
 from tiltflow.mcmc.isir import ISIR
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.langevin import UnadjustedLangevin
@@ -17,6 +17,7 @@ from tiltflow.mcmc.mixture import Mixture
 from tiltflow.mcmc.tempering import ReplicaExchange
 
 AUTO = "auto"
+JUMPS = "hmc+jumps"
 PROPOSALS = 16  # of i-SIR
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of replica exchange
 
@@ -37,6 +38,7 @@ KERNELS: dict[str, Callable[[int], Kernel]] = {
     "mixture": lambda leapfrogs: Mixture(
         (HMC(num_leapfrogs=leapfrogs), ISIR(proposals=PROPOSALS)), weights=(0.5, 0.5)
     ),
+    JUMPS: lambda leapfrogs: Mixture((HMC(num_leapfrogs=leapfrogs), Independence()), cycle=(0, 1)),
     "replica-exchange": lambda leapfrogs: ReplicaExchange(BETAS, num_leapfrogs=leapfrogs),
     "langevin": lambda leapfrogs: UnadjustedLangevin(),
 }
@@ -44,6 +46,14 @@ KERNELS: dict[str, Callable[[int], Kernel]] = {
 
 LENGTHS = {f"hmc-{n}": n for n in (4, 8, 16, 32)}
 """HMC with so many leapfrogs."""
+
+
+def with_proposal(name: str, leapfrogs: int, proposal: Proposal | None) -> Kernel:
+    """The kernel of that name; those of `JUMPS` jump to draws of the proposal, if there is one."""
+    if name == JUMPS and proposal is not None:
+        local = HMC(num_leapfrogs=leapfrogs)
+        return Mixture((local, Independence(proposal=proposal)), cycle=(0, 1))
+    return named(name, leapfrogs)
 
 
 def candidates(leapfrogs: int) -> dict[str, Kernel]:

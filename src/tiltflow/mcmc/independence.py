@@ -3,8 +3,14 @@
 A draw of the backbone is N(0, I) in the latent space. Proposal and the normal part of the target
 cancel, so it is accepted on the difference of f alone: min(1, exp(f(new) - f(old))). It jumps
 between modes that no trajectory connects, and is rarely accepted once f is large.
+
+Any other exact sampler r will do as `proposal`, if it knows its density over N(0, I), h = log r/N:
+then a draw of r is accepted on f - h. Where f is h and something small, as that of a tilt with a
+mixture in it (`tilts/mixture.py`), most are.
 Tierney 1994, "Markov chains for exploring posterior distributions", section 2.3.3.
 """
+
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +22,27 @@ from tiltflow.mcmc.metropolis import decide
 from tiltflow.mcmc.point import Point, evaluate, tilt_of
 
 
+class Proposal(Protocol):
+    """A sampler whose density over N(0, I) is known; a pytree."""
+
+    def __call__(self, u: Float[Array, "*event"], /) -> Float[Array, ""]:
+        """h: the log of its density over that of N(0, I), up to a constant."""
+        ...
+
+    def draw(self, key: PRNGKeyArray, number: int) -> Float[Array, "number *event"]:
+        """Independent draws."""
+        ...
+
+
 class Independence(Kernel):
-    """A fresh draw of the backbone for each chain, accepted on f.
+    """A fresh draw of the backbone, or of a proposal, for each chain.
 
     Attributes:
+        proposal: None: the backbone, N(0, I).
         target: None: there is no step to adapt.
     """
 
+    proposal: Proposal | None = None
     target: float | None = None
 
     def init(self, log_density: LogDensity, position: Float[Array, "chains *event"]) -> Point:
@@ -34,8 +54,17 @@ class Independence(Kernel):
     ) -> tuple[Point, Info]:
         """One proposal for every chain; `tuning` is not looked at."""
         draw_key, accept_key = jax.random.split(key)
-        draw = jax.random.normal(draw_key, state.position.shape, state.position.dtype)
+        if self.proposal is None:
+            draw = jax.random.normal(draw_key, state.position.shape, state.position.dtype)
+        else:
+            draw = self.proposal.draw(draw_key, len(state.position))
         new = evaluate(log_density, draw)
-        decision = decide(accept_key, tilt_of(new) - tilt_of(state), jnp.isfinite(new.log_density))
+        rise = self._over_proposal(new) - self._over_proposal(state)
+        decision = decide(accept_key, rise, jnp.isfinite(new.log_density))
         kept = choose(decision.is_accepted, new, state)
         return kept, Info(*decision, energy=-kept.log_density, gradients=jnp.asarray(1))
+
+    def _over_proposal(self, point: Point) -> Float[Array, " chains"]:
+        """The log of the target over the proposal, up to a constant."""
+        f = tilt_of(point)
+        return f if self.proposal is None else f - jax.vmap(self.proposal)(point.position)

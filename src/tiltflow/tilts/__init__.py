@@ -3,6 +3,7 @@
 from tiltflow.tilts.base import Frozen, Tilt
 from tiltflow.tilts.conv import ConvSizes, ConvTilt
 from tiltflow.tilts.given import GivenTilt
+from tiltflow.tilts.mixture import MixtureTilt
 from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
 from tiltflow.tilts.select import OfData, OfLatent, Sum
@@ -13,6 +14,7 @@ __all__ = [
     "Frozen",
     "GivenTilt",
     "MLPTilt",
+    "MixtureTilt",
     "NetworkTilt",
     "OfData",
     "OfLatent",

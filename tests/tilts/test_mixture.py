@@ -1,0 +1,142 @@
+"""The mixture tilt: log Z = 0, exact draws, and jumps that are accepted on what is added to it."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from tiltflow.backbones import Generator, Prior
+from tiltflow.backbones.scale import identity
+from tiltflow.errors import InputError
+from tiltflow.latent import kernel_of, suited_kernel
+from tiltflow.learning import Rows
+from tiltflow.learning.fit_mixture import exact_start, fit_mixture
+from tiltflow.mcmc import HMC, Independence, sample
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, Sum
+
+WEIGHTS = np.array([0.7, 0.3])
+MEANS = np.array([[3.0, 0.0], [-3.0, 1.0]])
+COVARIANCES = np.array([[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.4]]])
+FACTORS = np.linalg.cholesky(np.linalg.inv(COVARIANCES))
+
+
+def factors(lower):
+    """Upper triangular U with U U^T = L L^T."""
+    flipped = np.linalg.cholesky((lower @ lower.swapaxes(1, 2))[:, ::-1, ::-1])
+    return flipped[:, ::-1, ::-1]
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    return MixtureTilt(*(jnp.asarray(x) for x in (np.log(WEIGHTS), MEANS, factors(FACTORS))))
+
+
+def log_density(x):
+    parts = [w * multivariate_normal(m, c).pdf(x)
+             for w, m, c in zip(WEIGHTS, MEANS, COVARIANCES, strict=True)]  # fmt: skip
+    return np.log(np.sum(parts, axis=0))
+
+
+def model_of(tilt):
+    function = Generator.from_function(lambda z: z, (2,), noise=0.1)
+    return TiltedModel(Prior(function), tilt)
+
+
+def test_the_tilted_model_is_the_mixture(mixture):
+    x = np.random.default_rng(0).normal(size=(200, 2)) * 3
+    log_p = jax.vmap(mixture)(jnp.asarray(x)) + multivariate_normal(np.zeros(2)).logpdf(x)
+    np.testing.assert_allclose(log_p, log_density(x), atol=2e-3)
+    nothing = jax.vmap(MixtureTilt.standard(3, 2))(jnp.asarray(x))
+    np.testing.assert_allclose(nothing, 0.0, atol=1e-4)
+
+
+def check_moments(draws):
+    """Share of the first mode, means and variances within 4.5 standard errors."""
+    first = draws[:, 0] > 0
+    error = np.sqrt(WEIGHTS.prod() / len(draws))
+    assert abs(first.mean() - WEIGHTS[0]) < 4.5 * error
+    for part, mean, covariance in zip((first, ~first), MEANS, COVARIANCES, strict=True):
+        rows = draws[part]
+        assert np.all(np.abs(rows.mean(0) - mean) < 4.5 * rows.std(0) / np.sqrt(len(rows)))
+        products = (rows - mean)[:, :, None] * (rows - mean)[:, None]
+        error = products.std(0) / np.sqrt(len(rows))
+        assert np.all(np.abs(products.mean(0) - covariance) < 4.5 * error)
+
+
+def test_draws_are_those_of_the_mixture(mixture):
+    check_moments(np.asarray(mixture.draw(jr.key(0), 20_000), np.float64))
+    transposed = MixtureTilt(
+        mixture.log_weights, mixture.means, jnp.asarray(FACTORS)
+    )  # lower triangular: the solve reads its diagonal alone
+    with pytest.raises(AssertionError):
+        check_moments(np.asarray(transposed.draw(jr.key(0), 20_000), np.float64))
+
+
+def added(u):
+    """What is on top of the mixture: a slope, which moves weight between the modes."""
+    return 0.4 * u[0]
+
+
+def check_target(kernel, mixture):
+    """The share of the right mode, from chains that all start in the left one."""
+    start = jnp.broadcast_to(jnp.asarray(MEANS[1], jnp.float32), (64, 2))
+    draws = sample(
+        jr.key(3),
+        lambda u: jax.vmap(lambda u: mixture(u) + added(u) - 0.5 * u @ u)(u),
+        start,
+        num_draws=300,
+        num_warmup=50,
+        kernel=kernel,
+        step_size=0.3,
+    )
+    right = (np.asarray(draws.positions)[:, :, 0] > 0).mean(axis=1)
+    odds = WEIGHTS * np.exp(0.4 * MEANS[:, 0] + 0.5 * 0.16 * COVARIANCES[:, 0, 0])
+    expected = odds[0] / odds.sum()
+    assert abs(right.mean() - expected) < 4.5 * right.std() / 8 + 1e-9
+
+
+class Forgets(Independence):
+    """The proposal's density is left out of the acceptance."""
+
+    def _over_proposal(self, point):
+        return point.log_density + 0.5 * jnp.sum(point.position**2, axis=1)
+
+
+def test_jumps_to_a_proposal_leave_the_target_as_it_is(mixture):
+    check_target(Independence(proposal=mixture), mixture)
+    with pytest.raises(AssertionError):
+        check_target(Forgets(proposal=mixture), mixture)
+
+
+def test_chains_travel_where_the_tilt_has_a_mixture_and_stay_where_it_is_hidden(mixture):
+    network = MLPTilt(2, width=4, key=jr.key(0))
+    model = model_of(Sum(Frozen(mixture), network))
+    assert model.mixture is mixture
+    kernel = kernel_of(model, None, 8)
+    draws = sample(
+        jr.key(1), model.latent_log_densities, mixture.draw(jr.key(2), 32), num_draws=50,
+        num_warmup=50, kernel=kernel, step_size=0.3,
+    )  # fmt: skip
+    crossings = np.abs(np.diff(np.sign(draws.positions[:, :, 0]), axis=1)).sum(axis=1)
+    assert np.all(crossings > 0)
+    assert model_of(Sum(mixture, network)).mixture is None
+    assert model_of(network).mixture is None
+    assert isinstance(kernel_of(model_of(network), None, 8), HMC)
+    assert suited_kernel(model) == "hmc+jumps"
+
+
+def test_expectation_maximisation_finds_the_mixture(mixture):
+    x = np.asarray(mixture.draw(jr.key(5), 4_000))
+    rows = Rows(jnp.asarray(x), identity((2,)), False)
+    found = fit_mixture(rows, 2, key=jr.key(6))
+    gain = float(jnp.mean(jax.vmap(found)(x) - jax.vmap(mixture)(x)))
+    assert abs(gain) < 0.02
+    start = exact_start(found, 20_000, key=jr.key(7))
+    first = np.asarray(start.u, np.float64)
+    assert abs((first[:, 0] > 0).mean() - WEIGHTS[0]) < 0.03
+    assert float(start.log_z) == 0.0
+    with pytest.raises(InputError, match="401 components of the tilt for 4000 rows"):
+        fit_mixture(rows, 401, key=jr.key(6))
