@@ -48,6 +48,7 @@ VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time that is left, for what is not foreseen
 ROUNDS = ((1.0, 0.35), (0.5, 0.3), (0.2, 0.2), (0.1, 0.15))
 """Of the tilt: a factor on the rate, and the share of the time."""
+JUDGE_EVERY = 2  # stages
 
 AIMS = {
     "backbone.bpd": "at most 3.50 after 60 minutes",
@@ -160,7 +161,11 @@ def timed_tilt(
         end += share * (until - began)
         keeper = Timed(end)
         learning = replace(
-            settings.tilt, steps=10**6, patience=10**6, rate=factor * settings.tilt.rate
+            settings.tilt,
+            steps=10**6,
+            patience=10**6,
+            rate=factor * settings.tilt.rate,
+            judge_every=JUDGE_EVERY,
         )
         with contextlib.suppress(Enough):
             fit_tilt(
@@ -173,8 +178,8 @@ def timed_tilt(
         if float(judgement.gain_val) > gain:
             level = kept.level + judgement.level
             best, gain = replace_level(kept, level), float(judgement.gain_val)
-        tilt = state.tilt
-        particles = state.particles
+        say("tilt", "round", round=number, steps=steps, gain_val=gain)
+        tilt, particles = state.tilt, state.particles
         start = Start(particles.u, state.log_z, particles.step_size)
     return best, {"steps": steps, "gain_val_by_witnesses": gain}
 
@@ -187,7 +192,7 @@ def replace_level(tilt: Tilt, level: Any) -> Tilt:
 def say(phase: str, event: str, **fields: Any) -> None:
     """Progress, in a line."""
     names = (
-        "step", "stage", "nll_val", "gain_val", "log_z", "agreement", "acceptance", "transitions",
+        "round", "step", "stage", "nll_val", "gain_val", "log_z", "agreement", "acceptance", "transitions",
         "action", "why", "steps", "seconds_a_chunk", "seconds",
     )  # fmt: skip
     told = (
