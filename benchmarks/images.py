@@ -192,8 +192,8 @@ def replace_level(tilt: Tilt, level: Any) -> Tilt:
 def say(phase: str, event: str, **fields: Any) -> None:
     """Progress, in a line."""
     names = (
-        "round", "step", "stage", "nll_val", "gain_val", "log_z", "agreement", "acceptance", "transitions",
-        "action", "why", "steps", "seconds_a_chunk", "seconds",
+        "round", "step", "stage", "nll_val", "gain_val", "log_z", "agreement", "acceptance",
+        "transitions", "action", "why", "steps", "seconds_a_chunk", "seconds",
     )  # fmt: skip
     told = (
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"

@@ -22,7 +22,6 @@ from tiltflow.latent import chain_summary
 from tiltflow.learning import Rows
 from tiltflow.mcmc import sample
 from tiltflow.mcmc.draws import Draws
-from tiltflow.mcmc.stopping import Until
 from tiltflow.normalizer import bridge
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 from tiltflow.normalizer.log_normalizer import exact_f
@@ -122,8 +121,8 @@ def chains(
     warmup = max(20, int(WARMUP * seconds * rates[-1]))
     left = seconds * (1 - WARMUP)
     return sample(
-        key, density, start, num_draws=max(20, int(left * rates[-1])), num_warmup=warmup,
-        step_size=step_size, until=Until(seconds=1.5 * seconds), **how,
+        key, density, start, num_draws=max(40, int(left * rates[-1])), num_warmup=warmup,
+        step_size=step_size, **how,
     )  # fmt: skip
 
 
