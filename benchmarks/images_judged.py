@@ -62,7 +62,7 @@ def judge(model: TiltedModel, train: Rows, test: Rows, *, until: float) -> dict[
     found = likelihood(scores, ladder)
 
     directions = np.asarray(jr.normal(jr.key(6), (model.backbone.dim, PROJECTIONS)))
-    directions /= np.linalg.norm(directions, axis=0)
+    directions = directions / np.linalg.norm(directions, axis=0)
     of_latent = pushed(model, positions) @ directions
     y = np.asarray(outside.positions)
     of_data = y @ directions
