@@ -207,7 +207,7 @@ def show(found: dict[str, Any]) -> None:
     """Print the table."""
     table = Table("", "", "aim", box=None)
     for name, value in flat(found):
-        shown = f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         table.add_row(name, shown, AIMS.get(name, ""))
     Console(width=100).print(table)
 
