@@ -33,4 +33,4 @@ def test_a_vae_of_many_images_begins_its_tilt_with_a_mixture():
         assert settings.model.backbone == "vae"
         assert settings.sampling.far
     assert (few.model.components, few.tilt.learner) == (0, "nce+mle")
-    assert (many.model.components, many.tilt.learner) == (64, "population")
+    assert (many.model.components, many.tilt.learner) == (100, "population")

@@ -27,7 +27,7 @@ from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.rows import in_little_memory
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ, from_values
-from tiltflow.normalizer.log_normalizer import exact_f, log_normalizer
+from tiltflow.normalizer.log_normalizer import exact_f, from_exact, log_normalizer
 from tiltflow.recipes import begin_backbone, begin_tilt, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited
 from tiltflow.spec_vae import VAESpec
@@ -149,7 +149,11 @@ def fit(
     draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
     mixed = mixing(draws)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
-    log_z = from_values(f_backbone, draws.summaries["f"])
+    log_z = (
+        from_values(f_backbone, draws.summaries["f"])
+        if model.mixture is None
+        else from_exact(model, np.asarray(draws.positions), len(f_backbone), keys["bank"])
+    )
     if not log_z.holds:
         log_z = log_normalizer(model, key=ladder_key, draws=np.asarray(draws.positions))
     scores = score(model, test, keys["score"])

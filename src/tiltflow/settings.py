@@ -180,7 +180,7 @@ def suited_vae(rows: int, shape: tuple[int, ...]) -> Settings:
         return few
     return replace(
         few,
-        model=replace(model, components=64 if images else 32),
+        model=replace(model, components=100 if images else 32),
         vae=VAESettings(steps=8_000),
         tilt=replace(
             settings.tilt,

@@ -11,7 +11,7 @@ from linear_gaussian import Z, case, generator
 from tiltflow.backbones import Prior
 from tiltflow.errors import InputError
 from tiltflow.evaluation.chains import FAR, SamplingSettings, fresh_chains
-from tiltflow.evaluation.generated import classes_of, has_noise, look_at
+from tiltflow.evaluation.generated import classes_of, grouped, has_noise, look_at
 from tiltflow.evaluation.quality.features import Features
 from tiltflow.fitted import FittedModel
 from tiltflow.mcmc import sample
@@ -97,6 +97,14 @@ def test_half_of_the_chains_may_start_far_out(model):
         near, far = (np.sqrt(np.mean(half**2)) for half in (first[:200], first[200:]))
         assert near == pytest.approx(1.0, abs=0.15)
         assert far == pytest.approx(FAR, abs=0.45)
+
+
+@pytest.mark.parametrize(("chains", "groups"), [(64, 16), (16, 16), (20, 20), (48, 16), (4, 4)])
+def test_chains_are_joined_to_few_groups(chains, groups):
+    positions = np.arange(chains * 10 * 2).reshape(chains, 10, 2)
+    found = grouped(positions)
+    assert found.shape == (groups, chains * 10 // groups, 2)
+    np.testing.assert_array_equal(found.ravel(), positions.ravel())
 
 
 @pytest.mark.parametrize("change", [{"kernel": "gibbs"}, {"kernel": "auto"}, {"chains": 3}])

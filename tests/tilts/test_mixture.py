@@ -1,5 +1,6 @@
 """The mixture tilt: log Z = 0, exact draws, and jumps that are accepted on what is added to it."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -14,8 +15,9 @@ from tiltflow.latent import kernel_of, suited_kernel
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_mixture import exact_start, fit_mixture
 from tiltflow.mcmc import HMC, Independence, sample
+from tiltflow.normalizer.log_normalizer import from_exact
 from tiltflow.tilted import TiltedModel
-from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, Sum
+from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, Sum, Tilt
 
 WEIGHTS = np.array([0.7, 0.3])
 MEANS = np.array([[3.0, 0.0], [-3.0, 1.0]])
@@ -126,6 +128,35 @@ def test_chains_travel_where_the_tilt_has_a_mixture_and_stay_where_it_is_hidden(
     assert model_of(network).mixture is None
     assert isinstance(kernel_of(model_of(network), None, 8), HMC)
     assert suited_kernel(model) == "hmc+jumps"
+
+
+class Slope(Tilt):
+    """f(c) = 0.4 c[0]."""
+
+    level: jnp.ndarray
+
+    def __call__(self, c, key=None):
+        return added(c) - self.level
+
+
+def test_log_z_is_told_from_the_mixture(mixture):
+    """Exact draws of the tilted model, too: the slope moves weights and means of the parts."""
+    log_odds = np.log(WEIGHTS) + 0.4 * MEANS[:, 0] + 0.5 * 0.16 * COVARIANCES[:, 0, 0]
+    moved = MixtureTilt(
+        jnp.asarray(log_odds),
+        jnp.asarray(MEANS + 0.4 * COVARIANCES[:, :, 0]),
+        jnp.asarray(factors(FACTORS)),
+    )
+    model = model_of(Sum(Frozen(mixture), Slope(jnp.asarray(0.0))))
+    draws = moved.draw(jr.key(3), 4_000).reshape(16, 250, 2)
+    found = from_exact(model, np.asarray(draws), 20_000, jr.key(4))
+    truth = np.log(np.exp(log_odds).sum())
+    assert found.holds
+    assert abs(found.mean - truth) < 4.5 * found.standard_error
+    assert found.standard_error < 0.05
+    half = eqx.tree_at(lambda t: t.level, Frozen(mixture), jnp.asarray(0.5))
+    shifted = from_exact(model_of(Sum(half, Slope(jnp.asarray(0.0)))), draws, 20_000, jr.key(4))
+    assert shifted.mean == pytest.approx(found.mean - 0.5, abs=1e-3)  # a level of the kept part
 
 
 def test_expectation_maximisation_finds_the_mixture(mixture):

@@ -26,11 +26,13 @@ from tiltflow.evaluation.quality.of_model import spread
 from tiltflow.fitted import FittedModel
 from tiltflow.mcmc.draws import Draws
 from tiltflow.normalizer import LogZ
-from tiltflow.normalizer.annealed import annealed
+from tiltflow.normalizer.annealed import LadderSettings, annealed
 
 ROWS = 5_000  # of each set that is compared, where there are as many
 AGREE = 0.3  # nats between the two ways to log Z
 PART = 1024  # rows that are decoded at a time
+GROUPS = 16  # of the ladder's particles: few and large, for a small group's log-mean is too low
+LADDER = LadderSettings(particles=8_192, least_rounds=1, most_rounds=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +80,9 @@ def look_at(
     positions = np.asarray(draws.positions)
     by_ladder = annealed(
         fitted.model.latent_log_densities,
-        positions,
+        grouped(positions),
         key=ladder_key,
+        settings=LADDER,
         on_round=lambda done, most, lower, upper: listen(
             "ladder", "round", done=done, most=most, lower=lower, upper=upper
         ),
@@ -97,6 +100,13 @@ def look_at(
         listen("quality", "started", rows=rows)
         told["quality"] = _quality(fitted, positions, test[:rows], train[:rows], draw_key)
     return Generated(told, [_agreement(by_bridge, by_ladder)])
+
+
+def grouped(positions: np.ndarray) -> np.ndarray:
+    """Draws `[chains, draws, ...]` with some chains joined, so that there are about `GROUPS`."""
+    chains, draws = positions.shape[:2]
+    each = next((n for n in range(max(1, chains // GROUPS), 0, -1) if chains % n == 0), 1)
+    return positions.reshape(chains // each, each * draws, *positions.shape[2:])
 
 
 def _quality(

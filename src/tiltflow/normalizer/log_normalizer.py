@@ -63,8 +63,7 @@ def log_normalizer(
             chain_key, model.latent_log_densities, start, num_draws=DRAWS, num_warmup=WARMUP
         )
         draws = np.asarray(sampled.positions)
-    f_q = np.asarray(exact_f(model, exact_draws, exact_key))
-    by_values = from_values(f_q, np.asarray(f_at(model, jnp.asarray(draws))))
+    by_values = from_exact(model, draws, exact_draws, exact_key)
     apart = by_values.upper - by_values.lower
     if by_values.holds and apart <= settings.tolerance:
         return by_values
@@ -74,6 +73,37 @@ def log_normalizer(
     if found.holds or not by_values.holds:
         return found
     return replace(found, words=f"{found.words} By {by_values.method}: {by_values.mean:.3f}.")
+
+
+def from_exact(
+    model: TiltedModel,
+    draws: Float[np.ndarray, "chains draws ..."],
+    number: int,
+    key: PRNGKeyArray,
+) -> LogZ:
+    """Importance or bridge sampling between `draws` and so many exact ones.
+
+    Those are the backbone's; or, where the tilt has a mixture in it, the mixture's: its log Z is
+    0, and it is much nearer.
+    """
+    u = jnp.asarray(draws)
+    if (mixture := model.mixture) is None:
+        return from_values(exact_f(model, number, key), f_at(model, u))
+    exact = mixture.draw(key, number).reshape(1, number, -1)
+    return from_values(_added(model, exact)[0], _added(model, u))
+
+
+@eqx.filter_jit
+def _added(model: TiltedModel, u: Float[Array, "chains draws dim"]) -> Float[Array, "chains draws"]:
+    """What the tilt adds to the log-density of its mixture over that of the backbone."""
+    mixture = model.mixture
+    assert mixture is not None
+
+    def one(u: Array) -> Array:
+        return model.tilt(u) - mixture(u) - mixture.level
+
+    flat = jax.lax.map(one, u.reshape(-1, u.shape[-1]), batch_size=PART)
+    return flat.reshape(u.shape[:2])
 
 
 @eqx.filter_jit
