@@ -6,7 +6,7 @@ is left behind is standard normal, because the conditional normal that it had is
 map. So u ~ N(0, I) throughout, and the latent space is flat.
 
 The steps are a plain loop in Python, and convolutions are products of matrices
-(`convolution.py`): loops around XLA's own convolutions were many times slower on a CPU.
+(`convolution.py`): loops around XLA's own convolutions were several times slower on a CPU.
 `coordinates` and `inverse` take leading axes, too: a gradient in the weights is cheaper so.
 """
 
