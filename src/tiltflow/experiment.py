@@ -17,7 +17,7 @@ from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.generated import ROWS, classes_of, has_noise, look_at
-from tiltflow.evaluation.likelihood import Likelihood, likelihood, score
+from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim, likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.fitted import FittedModel
@@ -155,7 +155,12 @@ def fit(
         else from_exact(model, np.asarray(draws.positions), len(f_backbone), keys["bank"])
     )
     if not log_z.holds:
-        log_z = log_normalizer(model, key=ladder_key, draws=np.asarray(draws.positions))
+        log_z = log_normalizer(
+            model,
+            key=ladder_key,
+            draws=np.asarray(draws.positions),
+            exact_draws=settings.sampling.exact_draws,
+        )
     scores = score(model, test, keys["score"])
     found = likelihood(scores, log_z)
     sampling_ended = keeper.clock()
@@ -209,6 +214,8 @@ def fit(
             "total": round(keeper.clock(), 2),
         },
     }
+    if _are_bytes_of_images(data):
+        _add_bits(metrics, int(np.prod(data.shape)))
     metrics["backbone"]["nll_val"] = nll_val
     metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
     return Result(fitted, metrics, evidence)
@@ -247,6 +254,23 @@ def _likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:
         },
         "log_z": log_z.to_dict(),
     }
+
+
+def _are_bytes_of_images(data: Dataset) -> bool:
+    """Whether they are images of 8-bit integers."""
+    in_bytes = data.integers and data.values.min() >= 0 and data.values.max() <= 255
+    return bool(in_bytes) and len(data.shape) > 1
+
+
+def _add_bits(metrics: dict[str, Any], dim: int) -> None:
+    """Bits per dimension beside the nats per example."""
+    for block, nats, bits in (
+        ("backbone", "nll_test", "bpd"),
+        ("tilted", "nll_test", "bpd"),
+        ("tilted", "nll_low", "bpd_low"),
+        ("tilted", "nll_high", "bpd_high"),
+    ):
+        metrics[block][bits] = bits_per_dim(metrics[block][nats], dim)
 
 
 def _checks(log_z: LogZ, judgement: Judgement, gained: Interval) -> list[Check]:

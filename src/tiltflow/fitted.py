@@ -30,12 +30,14 @@ from tiltflow.mcmc.pilot import Choice
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading
 from tiltflow.spec import ModelSpec, named_arrays
+from tiltflow.spec_glow import GlowSpec
 from tiltflow.spec_vae import VAESpec
 from tiltflow.tilted import TiltedModel
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 PART = 4096  # examples at a time
+Spec = ModelSpec | VAESpec | GlowSpec
 LONGEST_HEADER = 2**20  # bytes that say where each array is
 MOST_LEAPFROGS = 10_000  # of one transition
 FEWEST_SCORED = 256  # rows a program scores: fewer are filled up, so that one program does for all
@@ -54,7 +56,7 @@ class FittedModel:
     """
 
     model: TiltedModel
-    spec: ModelSpec | VAESpec | None
+    spec: Spec | None
     log_z: LogZ
     integers: bool
     step_size: float
@@ -293,18 +295,20 @@ def _check_format(config: dict[str, Any], path: Path) -> None:
         )
 
 
-def _spec(values: Any) -> ModelSpec | VAESpec:
+def _spec(values: Any) -> Spec:
     """The specification in a folder; one without a kind is of a coupling flow."""
     if isinstance(values, dict) and "kind" in values:
-        if values["kind"] != VAESpec.kind:
-            raise InputError(
-                f"the model is of kind {values['kind']!r:.50}; expected {VAESpec.kind!r}, or none"
-            )
-        return VAESpec.from_dict(values)
+        for spec in (VAESpec, GlowSpec):
+            if values["kind"] == spec.kind:
+                return spec.from_dict(values)
+        raise InputError(
+            f"the model is of kind {values['kind']!r:.50}; expected {VAESpec.kind!r}, "
+            f"{GlowSpec.kind!r}, or none"
+        )
     return ModelSpec.from_dict(values)
 
 
-def _weights(path: Path, spec: ModelSpec | VAESpec) -> dict[str, np.ndarray]:
+def _weights(path: Path, spec: Spec) -> dict[str, np.ndarray]:
     """The arrays in a file that may be no larger than a model of `spec` needs."""
     expected = named_arrays(spec.skeleton())
     most = LONGEST_HEADER + sum(

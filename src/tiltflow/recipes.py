@@ -1,6 +1,6 @@
-"""The backbones that `fit` can make: a coupling flow, or a variational autoencoder.
+"""The backbones that `fit` can make: a coupling flow, a Glow, or a variational autoencoder.
 
-Of the latter the tilt reads z: chains then have as few dimensions as z (`backbones/prior.py`).
+Of the last the tilt reads z: chains then have as few dimensions as z (`backbones/prior.py`).
 """
 
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Backbone, Prior, fit_units
-from tiltflow.backbones.scale import fit_scale
+from tiltflow.backbones.glow import Glow, initialised
+from tiltflow.backbones.scale import fit_logit_scale, fit_scale
 from tiltflow.backbones.units import Units
 from tiltflow.learning import Rows, fit_backbone
 from tiltflow.learning.early_stopping import Listener
@@ -20,31 +21,46 @@ from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.start import Start
 from tiltflow.settings import ModelSettings, Settings
 from tiltflow.spec import ModelSpec, specify
+from tiltflow.spec_glow import GlowSpec, specify_glow
 from tiltflow.spec_vae import VAESpec, specify_vae
 from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
 _OF_LATENT_TILTS = ("components", "tilt_width", "tilt_depth", "tilt_dropout")
+_FIRST_ROWS = 256  # that a Glow's normalisations are fitted to
+
+Spec = ModelSpec | VAESpec | GlowSpec
 
 
 def units_for(
     model: ModelSettings, x: np.ndarray, *, integers: bool, limits: tuple[float, float]
 ) -> Units:
-    """The units of training data `x`: as the settings say; for images before a VAE one scale."""
+    """The units of training data `x`: as the settings say.
+
+    Images before a VAE or a Glow have one scale for all pixels, before a Glow that of their logit
+    if they are integers.
+    """
+    if model.backbone == "glow" and model.units in ("auto", "logit"):
+        if integers:
+            return fit_logit_scale(x, limits=limits)
+        if model.units == "auto":
+            return fit_scale(x, integers=False, limits=limits)
     if model.backbone == "vae" and model.units == "auto" and x.ndim > 2:
         return fit_scale(x, integers=integers, limits=limits)
     return fit_units(model.units, x, integers=integers, limits=limits)
 
 
-def specification(model: ModelSettings, units: Units) -> ModelSpec | VAESpec:
+def specification(model: ModelSettings, units: Units) -> Spec:
     """What the whole model will be made of."""
     if model.backbone == "vae":
         tilt = {name: getattr(model, name) for name in _OF_LATENT_TILTS}
         return specify_vae(units, model.vae, **tilt)
+    if model.backbone == "glow":
+        return specify_glow(units, model.glow, model.conv)
     return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
 
 
-def begin_backbone(spec: ModelSpec | VAESpec, units: Units, *, key: PRNGKeyArray) -> Backbone:
+def begin_backbone(spec: Spec, units: Units, *, key: PRNGKeyArray) -> Backbone:
     """The backbone before it is learned."""
     if isinstance(spec, VAESpec):
         return Prior(spec.generator(units, key=key))
@@ -52,7 +68,7 @@ def begin_backbone(spec: ModelSpec | VAESpec, units: Units, *, key: PRNGKeyArray
 
 
 def begin_tilt(
-    spec: ModelSpec | VAESpec, mixture: MixtureTilt | None, particles: int, *, key: PRNGKeyArray
+    spec: Spec, mixture: MixtureTilt | None, particles: int, *, key: PRNGKeyArray
 ) -> tuple[Tilt, Start | None]:
     """The tilt before it is learned, and where learning starts; None: from exact draws of q.
 
@@ -86,4 +102,7 @@ def learn_backbone(
     if isinstance(backbone, Prior):
         generator, nll = fit_vae(backbone.generator, train, val, settings.vae, **how)
         return Prior(generator), nll
+    if isinstance(backbone, Glow):
+        first, _ = train.batch(jr.fold_in(key, 1), _FIRST_ROWS)
+        backbone = initialised(backbone, first)
     return fit_backbone(backbone, train, val, settings.backbone, **how)

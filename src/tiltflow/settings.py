@@ -1,15 +1,18 @@
 """All settings of `fit`, and those that suit the size of the data."""
 
+import math
 from dataclasses import dataclass, field, replace
 
+from tiltflow.backbones.glow import GlowSizes
 from tiltflow.backbones.units import KINDS
 from tiltflow.backbones.vae import VAESizes
 from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import SamplingSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.learning.fit_vae import VAESettings
+from tiltflow.tilts import ConvSizes
 
-BACKBONES = ("coupling", "vae")
+BACKBONES = ("coupling", "glow", "vae")
 MANY_ROWS = 5_000
 
 
@@ -18,12 +21,15 @@ class ModelSettings:
     """The backbone, the sizes of the networks, and the units; as in `spec.ModelSpec`.
 
     Attributes:
-        backbone: `"coupling"`, or `"vae"`, whose networks are in `vae`.
+        backbone: `"coupling"`; `"glow"` for images, whose networks are in `glow`, and those of
+            its convolutional tilt in `conv`; or `"vae"`, whose networks are in `vae`.
         components: of the mixture that a VAE's tilt begins with; 0: none.
     """
 
     backbone: str = "coupling"
     vae: VAESizes = field(default_factory=VAESizes)
+    glow: GlowSizes = field(default_factory=GlowSizes)
+    conv: ConvSizes = field(default_factory=ConvSizes)
     components: int = 0
     units: str = "auto"
     blocks: int = 3
@@ -48,11 +54,15 @@ class Settings:
         """Raises InputError for the first setting that cannot work, or a negative seed."""
         check_seed(seed)
         at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
-        at_least_one(self.backbone, "steps", "batch", "patience")
+        at_least_one(self.backbone, "steps", "batch", "patience", "val_rows", "val_draws")
         self.tilt.check()
         self.vae.check()
+        self.model.glow.check()
+        self.model.conv.check()
         if self.model.backbone not in BACKBONES:
-            raise InputError(f"backbone {self.model.backbone!r}; expected {' or '.join(BACKBONES)}")
+            raise InputError(
+                f"backbone {self.model.backbone!r}; expected one of {', '.join(BACKBONES)}"
+            )
         self.sampling.check()
         for name in ("flow_dropout", "tilt_dropout"):
             if not 0 <= getattr(self.model, name) < 1:
@@ -86,6 +96,57 @@ def suited(rows: int, dim: int) -> Settings:
             decay=0.03,
             judge_every=3,
         ),
+    )
+
+
+def suited_to(backbone: str | None, rows: int, shape: tuple[int, ...]) -> Settings:
+    """The settings that suit `rows` training rows of `shape`; None is the coupling flow."""
+    if backbone == "glow":
+        return suited_glow(rows, shape)
+    if backbone == "vae":
+        return suited_vae(rows, shape)
+    return suited(rows, math.prod(shape))
+
+
+def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
+    """The default settings with a Glow and a convolutional tilt, for images of `shape`.
+
+    A pass through a Glow is dear, so that there are fewer particles, judged by fewer draws, and
+    fewer and shorter chains than elsewhere. Where there are few rows both networks are smaller.
+    """
+    settings = Settings()
+    many = rows >= MANY_ROWS
+    colours = shape[2] if len(shape) > 2 else 1
+    sizes = GlowSizes(steps=8, width=(32 if colours == 1 else 64) if many else 16)
+    conv = ConvSizes(channels=16 if colours == 1 else 32, width=128, dropout=0.0 if many else 0.3)
+    return replace(
+        settings,
+        model=replace(settings.model, backbone="glow", glow=sizes, conv=conv),
+        backbone=replace(
+            settings.backbone,
+            steps=20_000 if many else 4_000,
+            batch=64,
+            rate=1e-3,
+            decay=0.0 if many else 0.1,
+            patience=8,
+            val_rows=1_000,
+            val_draws=1,
+        ),
+        tilt=replace(
+            settings.tilt,
+            steps=3_000,
+            particles=512,
+            batch_data=64,
+            batch_particles=128,
+            rate=1e-3,
+            decay=0.01,
+            leapfrogs=6,
+            bank=2_000,
+            judge_rows=2_000,
+            judge_draws=1,
+            judge_every=5,
+        ),
+        sampling=replace(settings.sampling, draws=400, warmup=200, exact_draws=10_000),
     )
 
 

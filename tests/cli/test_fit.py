@@ -74,6 +74,10 @@ def test_metrics_have_their_keys_and_are_consistent(small_run):
     gain, tilted = metrics["gain_nats"], metrics["tilted"]
     assert gain["low"] < gain["mean"] < gain["high"]
     assert tilted["nll_low"] < tilted["nll_test"] < tilted["nll_high"]
+    for nats, bits in (("nll_test", "bpd"), ("nll_low", "bpd_low"), ("nll_high", "bpd_high")):
+        assert tilted[bits] == pytest.approx(tilted[nats] / (64 * np.log(2)))
+    backbone = metrics["backbone"]
+    assert backbone["bpd"] == pytest.approx(backbone["nll_test"] / (64 * np.log(2)))
     assert metrics["backbone"]["nll_test"] - tilted["nll_test"] == pytest.approx(
         gain["mean"], abs=1e-4
     )

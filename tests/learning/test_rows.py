@@ -9,6 +9,8 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import fit_units
+from tiltflow.backbones.scale import identity
+from tiltflow.errors import InputError
 from tiltflow.learning import Rows
 
 
@@ -70,3 +72,18 @@ def test_batches_draw_all_rows_alike(continuous):
     counts = np.sum(np.asarray(y)[:, None, 0] == np.asarray(rows)[None, :, 0, 0], axis=0)
     assert counts.sum() == 20_000
     assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_flips_mirror_half_of_the_images_left_to_right():
+    x = np.arange(24.0, dtype=np.float32).reshape(1, 4, 3, 2)
+    rows = Rows(jnp.asarray(x), identity((4, 3, 2)), integers=False, flips=True)
+    y = np.asarray(batch(rows, jr.key(6), 2_000)[0]).reshape(-1, 4, 3, 2)
+    mirrored = np.all(y == x[0, :, ::-1], axis=(1, 2, 3))
+    assert np.all(mirrored | np.all(y == x[0], axis=(1, 2, 3)))
+    assert abs(mirrored.mean() - 0.5) < 4 * np.sqrt(0.25 / 2_000)
+    np.testing.assert_array_equal(every(rows, jr.key(0), 1)[0].reshape(x.shape), x)
+
+
+def test_only_images_can_be_flipped():
+    with pytest.raises(InputError, match="are to be flipped; expected images"):
+        Rows(jnp.zeros((5, 3)), identity((3,)), integers=False, flips=True)

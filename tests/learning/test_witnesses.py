@@ -12,9 +12,11 @@ from tiltflow.backbones.scale import identity
 from tiltflow.learning.particles import exact, log_mean_exp
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles
-from tiltflow.learning.state import LearnerState
+from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.learning.witnesses import Judge, anchored, moved_on
 from tiltflow.tilts import MLPTilt
+
+SETTINGS = TiltSettings(bank=20_000)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def lagging():
     particles = eqx.tree_at(lambda p: p.f, particles, f)
     zero = jnp.asarray(0)
     state = LearnerState(tilt, tilt, None, particles, f, *[jnp.zeros(())] * 2, zero, zero)
-    judge = Judge.gather(backbone, rows, rows, 20_000, tilt, particles, key=jr.key(4))
+    judge = Judge.gather(backbone, rows, rows, SETTINGS, tilt, particles, key=jr.key(4))
     return judge, tilt, state, float(log_mean_exp(jax.vmap(tilt)(judge.bank)))
 
 
@@ -83,7 +85,7 @@ def gains_along_the_way(moving: bool) -> np.ndarray:
     normal = Pushforward(identity((2,)), lambda u: u, (2,))
     rows = Rows(jnp.zeros((4, 2)), normal.units, False)
     first = state_at(0.0).particles
-    judge = Judge.gather(normal, rows, rows, 20_000, along(0.0), first, key=jr.key(6))
+    judge = Judge.gather(normal, rows, rows, SETTINGS, along(0.0), first, key=jr.key(6))
     found = []
     for length in range(1, 10):
         state = state_at(float(length))
@@ -105,7 +107,7 @@ def test_an_anchor_that_tells_log_z_wrong_is_found_out_by_the_bank():
     normal = Pushforward(identity((2,)), lambda u: u, (2,))
     rows = Rows(jnp.zeros((4, 2)), normal.units, False)
     near, here = state_at(5.0), state_at(6.0)
-    judge = Judge.gather(normal, rows, rows, 20_000, here.tilt, here.particles, key=jr.key(6))
+    judge = Judge.gather(normal, rows, rows, SETTINGS, here.tilt, here.particles, key=jr.key(6))
     right = judge.at(near.tilt, near.particles, jnp.asarray(12.5))
     wrong = judge.at(near.tilt, near.particles, jnp.asarray(12.5 - 26.0))
     assert bool(right.judge(here.tilt, here).holds)

@@ -262,6 +262,16 @@ def test_hostile_text_stays_text(tmp_path):
     assert page.tags.count("style") == 1
 
 
+def test_images_have_bits_per_dimension_beside_the_nats(tmp_path):
+    write_metrics(tmp_path)
+    assert "bits/dim" not in report(tmp_path).text
+    tilted = {"nll_test": 89.3, "nll_low": 89.0, "nll_high": 89.6, "bpd": 2.0131}
+    write_metrics(tmp_path, backbone={"nll_test": 93.6, "bpd": 2.1101}, tilted=tilted)
+    text = report(tmp_path).text
+    assert "2.110 bits/dim" in text
+    assert "89.00 to 89.60; 2.013 bits/dim" in text
+
+
 def test_missing_and_impossible_numbers(tmp_path):
     nothing = {"mean": None, "low": float("nan"), "high": "4"}
     write_metrics(tmp_path, status="caution", tilted={"nll_test": float("inf")}, gain_nats=nothing,

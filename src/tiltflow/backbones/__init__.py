@@ -3,6 +3,7 @@
 from tiltflow.backbones.base import Backbone, Flow
 from tiltflow.backbones.coupling import CouplingFlow
 from tiltflow.backbones.generator import Generator
+from tiltflow.backbones.glow import Glow, GlowSizes
 from tiltflow.backbones.prior import Prior
 from tiltflow.backbones.pushforward import Pushforward
 from tiltflow.backbones.units import dequantise, fit_units
@@ -12,6 +13,8 @@ __all__ = [
     "CouplingFlow",
     "Flow",
     "Generator",
+    "Glow",
+    "GlowSizes",
     "Prior",
     "Pushforward",
     "dequantise",

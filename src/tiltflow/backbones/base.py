@@ -19,7 +19,9 @@ import math
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.units import Units
@@ -90,6 +92,16 @@ class Flow(Backbone):
         """Change of variables: log N(u; 0, I) + log|det du/dy|."""
         u, log_det = self.inverse(y)
         return standard_normal_log_prob(u) + log_det
+
+    def training_log_prob(self, y: Float[Array, " dim"], key: PRNGKeyArray) -> Float[Array, ""]:
+        """The log-density of coordinates, with what is random in training, such as dropout."""
+        return self.log_prob_coordinates(y)
+
+    def training_log_probs(
+        self, y: Float[Array, "rows dim"], key: PRNGKeyArray
+    ) -> Float[Array, " rows"]:
+        """`training_log_prob` of a batch: what maximum likelihood takes (`fit_backbone.py`)."""
+        return jax.vmap(self.training_log_prob)(y, jr.split(key, len(y)))
 
     def pull(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """The u (`latent_shape`) with `push(u) == x`."""

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units import Logit, Units
+
+ALPHA = 0.01  # how far the logit keeps away from 0 and 1
 
 
 class Scale(Units):
@@ -51,6 +53,32 @@ def fit_scale(x: np.ndarray, *, integers: bool, limits: tuple[float, float] | No
         scale=jnp.asarray(scale, jnp.float32),
         low=jnp.asarray(low, jnp.float32),
         high=jnp.asarray(high + integers, jnp.float32),
+        data_shape=x.shape[1:],
+    )
+
+
+def fit_logit_scale(
+    x: np.ndarray, *, limits: tuple[float, float] | None = None, alpha: float = ALPHA
+) -> Logit:
+    """Integers `x` (`[rows, *data_shape]`) to their logit, all numbers shifted and scaled alike.
+
+    A convolution then sees the same units everywhere. Column by column, as `fit_logit` has it,
+    a pixel that is nearly always 0 would be blown up.
+    """
+    low, high = limits or (float(x.min()), float(x.max()))
+    levels, counts = np.unique(x, return_counts=True)
+    inside = np.concatenate([levels + part for part in (1 / 6, 1 / 2, 5 / 6)])
+    share = alpha + (1 - 2 * alpha) * (inside - low) / (high + 1 - low)
+    y, weights = np.log(share) - np.log1p(-share), np.tile(counts, 3)
+    mean = np.average(y, weights=weights)
+    scale = np.sqrt(max(np.average((y - mean) ** 2, weights=weights), 1e-4))
+    dim = int(np.prod(x.shape[1:]))
+    return Logit(
+        low=jnp.asarray(low, jnp.float32),
+        high=jnp.asarray(high + 1, jnp.float32),
+        alpha=jnp.asarray(alpha, jnp.float32),
+        mean=jnp.full(dim, mean, jnp.float32),
+        scale=jnp.full(dim, scale, jnp.float32),
         data_shape=x.shape[1:],
     )
 

@@ -57,10 +57,10 @@ def fit(
         Parameter(help="What pictures of a folder are converted to."),
     ] = None,
     backbone: Annotated[
-        Literal["coupling", "vae"] | None,
+        Literal["coupling", "glow", "vae"] | None,
         Parameter(
-            help="What is tilted: a coupling flow, which is the default, or a variational "
-            "autoencoder, in its latent."
+            help="What is tilted: a coupling flow, which is the default; glow, for images; or vae, "
+            "a variational autoencoder, in its latent."
         ),
     ] = None,
     learner: Annotated[
@@ -136,7 +136,7 @@ def fit(
     from tiltflow.mcmc.interrupts import Interrupts
     from tiltflow.processes import is_first, join
     from tiltflow.runs.tensorboard import check_installed
-    from tiltflow.settings import suited, suited_vae
+    from tiltflow.settings import suited_to
 
     file = Config() if config is None else read_config(config)
     if tensorboard:
@@ -156,9 +156,7 @@ def fit(
     rows = len(split(dataset).train)
     backbone = backbone or file.settings.get("model", {}).get("backbone")
     settings = layered(
-        suited_vae(rows, dataset.shape)
-        if backbone == "vae"
-        else suited(rows, math.prod(dataset.shape)),
+        suited_to(backbone, rows, dataset.shape),
         file.settings,
         {
             "model": {"units": units, "backbone": backbone},

@@ -11,6 +11,7 @@ of z alone the difference of the variational bounds of p and q is E f - log Z ex
 expectation over the encoder. `posterior.py` has a tighter bound.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,6 +68,11 @@ def of_bounds(log_q: np.ndarray, log_p: np.ndarray, log_z: LogZ) -> Likelihood:
     """The intervals from log q and log p + log Z, or bounds of them, of each row (`[rows]`)."""
     f = log_p - log_q
     return Likelihood(interval_of_mean(-log_q), interval_of_nll(-log_q, f, log_z), gain(f, log_z))
+
+
+def bits_per_dim(nats: float, dim: int) -> float:
+    """Nats per example of `dim` numbers as bits per number, the unit that images are told in."""
+    return nats / (dim * math.log(2))
 
 
 def score(model: TiltedModel, rows: Rows, key: PRNGKeyArray, draws: int = DRAWS) -> Scores:

@@ -1,6 +1,6 @@
-"""The backbone, by maximum likelihood with early stopping on validation data."""
+"""A flow as backbone, by maximum likelihood with early stopping on validation data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
-from tiltflow.backbones import CouplingFlow
+from tiltflow.backbones import Flow
 from tiltflow.devices import over_devices
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 
-VALIDATION_DRAWS = 10  # dequantisations of each validation row
+PART = 1024  # validation rows that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class BackboneSettings:
         decay: decoupled weight decay, as a multiple of the rate.
         memory: of the moving average of the weights, which is what is judged and kept.
         patience: chunks of 250 steps without a better validation score before it stops.
+        flips: whether every other image of a step is mirrored, left to right.
+        val_rows: validation rows that are scored after each chunk, at most.
+        val_draws: dequantisations of each.
     """
 
     steps: int = 2_000
@@ -38,10 +41,13 @@ class BackboneSettings:
     decay: float = 1.0
     memory: float = 0.998
     patience: int = 4
+    flips: bool = False
+    val_rows: int = 1_000_000
+    val_draws: int = 10
 
 
 def fit_backbone(
-    flow: CouplingFlow,
+    flow: Flow,
     train: Rows,
     val: Rows,
     settings: BackboneSettings,
@@ -49,18 +55,20 @@ def fit_backbone(
     key: PRNGKeyArray,
     listen: Listener,
     keeper: Keeper | None = None,
-) -> tuple[CouplingFlow, float]:
+) -> tuple[Flow, float]:
     """Fit `flow`; returns the average of its weights with the best validation score, and that.
 
     The score is the mean negative log-likelihood in nats, data units. `keeper` is offered the
     state after every chunk, as the stage `"backbone"`.
 
     Raises:
-        InputError: the likelihood was never finite.
+        InputError: the likelihood was never finite, or rows that are no images are to be flipped.
         Interrupted: the keeper was asked to stop.
     """
     validation_key, key = jr.split(key)
-    y, log_det = val.every(validation_key, VALIDATION_DRAWS)
+    val = replace(val, values=val.values[: settings.val_rows])
+    train = replace(train, flips=settings.flips)
+    y, log_det = val.every(validation_key, settings.val_draws)
     y, log_det = y.reshape(-1, y.shape[-1]), log_det.ravel()
     units_stay = eqx.tree_at(lambda f: f.units, jax.tree.map(eqx.is_inexact_array, flow), False)
     parameters, frozen = eqx.partition(flow, units_stay)
@@ -84,7 +92,7 @@ def fit_backbone(
 @over_devices
 def _chunk(
     state: Descent,
-    frozen: CouplingFlow,
+    frozen: Flow,
     train: Rows,
     key: PRNGKeyArray,
     batch: int,
@@ -96,8 +104,7 @@ def _chunk(
         flow = eqx.combine(parameters, frozen)
         rows_key, dropout_key = jr.split(key)
         y, log_det = train.batch(rows_key, batch)
-        keys = jr.split(dropout_key, batch)
-        return -jnp.mean(jax.vmap(flow.training_log_prob)(y, keys) + log_det)
+        return -jnp.mean(flow.training_log_probs(y, dropout_key) + log_det)
 
     def step(state: Descent, key: PRNGKeyArray) -> tuple[Descent, Array]:
         nll, gradient = jax.value_and_grad(loss)(state.parameters, key)
@@ -108,5 +115,6 @@ def _chunk(
 
 
 @eqx.filter_jit
-def _nll(flow: CouplingFlow, y: Array, log_det: Array) -> Array:
-    return -jnp.mean(jax.vmap(flow.log_prob_coordinates)(y) + log_det)
+def _nll(flow: Flow, y: Array, log_det: Array) -> Array:
+    log_q = jax.lax.map(flow.log_prob_coordinates, y, batch_size=PART)
+    return -jnp.mean(log_q + log_det)

@@ -92,7 +92,7 @@ def fit_tilt(
         steps=jnp.asarray(0),
         gradients=jnp.asarray(0),
     )
-    judge = Judge.gather(backbone, train, val, settings.bank, tilt, particles, key=judge_key)
+    judge = Judge.gather(backbone, train, val, settings, tilt, particles, key=judge_key)
     if not is_zero(tilt, backbone):
         judge = judge.at(tilt, particles, start.log_z)
     best, best_judgement = tilt, judge.judge(tilt, state)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units import Units, dequantise
 from tiltflow.devices import spread
+from tiltflow.errors import InputError
 
 PART = 1024  # rows that are embedded at a time
 
@@ -30,12 +31,22 @@ class Rows(eqx.Module):
         units: of the backbone.
         integers: whether uniform noise is added to each row that is drawn.
         backbone: whose coordinates are meant (`through`); None: those of the units.
+        flips: whether `batch` mirrors every other image, left to right.
     """
 
     values: Num[Array, "rows ..."]
     units: Units
     integers: bool = eqx.field(static=True)
     backbone: Backbone | None = None
+    flips: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        """Raises InputError if what is no image is to be mirrored."""
+        if self.flips and self.values.ndim not in (3, 4):
+            raise InputError(
+                f"rows of shape {self.values.shape[1:]} are to be flipped; expected images, "
+                f"[height, width] or [height, width, channels]"
+            )
 
     def through(self, backbone: Backbone) -> "Rows":
         """The same rows as coordinates of `backbone`: of a flow, those of its units."""
@@ -57,7 +68,10 @@ class Rows(eqx.Module):
         """`size` random rows: coordinates, and the log-weight (log|det dy/dx|) of each."""
         pick_key, noise_key = jr.split(key)
         index = spread(jr.randint(pick_key, (size,), 0, len(self.values)))
-        x = spread(self._noisy(noise_key, self.values[index]))
+        values = self.values[index]
+        if self.flips:
+            values = _some_flipped(jr.fold_in(pick_key, 1), values)
+        x = spread(self._noisy(noise_key, values))
         return jax.vmap(self._embed)(x, jr.split(jr.fold_in(noise_key, 1), size))
 
     def every(
@@ -85,3 +99,9 @@ class Rows(eqx.Module):
         if self.backbone is None:
             return self.units.encode_and_log_det(x)
         return self.backbone.embed(x, key)
+
+
+def _some_flipped(key: PRNGKeyArray, images: Num[Array, "n ..."]) -> Num[Array, "n ..."]:
+    """Each of the images `[n, height, width, ...]` mirrored with probability one half."""
+    flip = jr.bernoulli(key, shape=(len(images), *[1] * (images.ndim - 1)))
+    return jnp.where(flip, images[:, :, ::-1], images)

@@ -90,6 +90,8 @@ _STATIC = (
     "judge_every",
     "patience",
     "bank",
+    "judge_rows",
+    "judge_draws",
     "watch",
 )
 
@@ -128,6 +130,8 @@ class TiltSettings:
         judge_every: stages between two judgements.
         patience: judgements without a better one before learning stops.
         bank: exact backbone draws for the judgements.
+        judge_rows: rows of training and of validation data in a judgement, at most.
+        judge_draws: dequantisations of each validation row in it.
         watch: whether the health monitor may act.
     """
 
@@ -153,6 +157,8 @@ class TiltSettings:
     judge_every: int = 10
     patience: int = 12
     bank: int = 20_000
+    judge_rows: int = 1_000_000
+    judge_draws: int = 10
     watch: bool = True
 
     @classmethod
@@ -184,6 +190,8 @@ class TiltSettings:
             "judge_every",
             "patience",
             "bank",
+            "judge_rows",
+            "judge_draws",
         )
         if not 0 < self.share_end < 1:
             raise InputError(f"share_end is {self.share_end}; expected a number in (0, 1)")

@@ -19,14 +19,14 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import over_devices, spread, together
+from tiltflow.devices import map_in_parts, over_devices, together
 from tiltflow.learning.particles import Particles, log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
-from tiltflow.learning.state import LearnerState
+from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.normalizer.running import bridge_jax
 from tiltflow.tilts import Tilt
 
-DRAWS = 10  # dequantisations of each held-out row
+PART = 4_096  # rows or draws that f is computed of at a time
 FEWEST_DRAWS = 10.0  # effective, on either side of the bridge
 SCARCE_DRAWS = 100.0  # effective, on either side: below it another anchor is taken
 LARGEST_F = 1e4  # nats
@@ -98,20 +98,23 @@ class Judge(eqx.Module):
         backbone: Backbone,
         train: Rows,
         val: Rows,
-        bank: int,
+        settings: TiltSettings,
         tilt: Tilt,
         particles: Particles,
         *,
         key: PRNGKeyArray,
     ) -> "Judge":
-        """Draw the bank and dequantise the rows, once; no anchor is set.
+        """Draw the bank of the settings and dequantise the rows, once; no anchor is set.
 
         `tilt` is any of the shape to be judged, and `particles` are as many as there will be.
         """
         bank_key, train_key, val_key = jr.split(key, 3)
-        u = jr.normal(bank_key, (bank, *backbone.latent_shape))
-        train, val = train.through(backbone), val.through(backbone)
-        y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, DRAWS)[0]
+        u = jr.normal(bank_key, (settings.bank, *backbone.latent_shape))
+        train, val = (
+            replace(rows.through(backbone), values=rows.values[: settings.judge_rows])
+            for rows in (train, val)
+        )
+        y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, settings.judge_draws)[0]
         y = particles.y[particles.witnesses]
         return cls(
             push_in_parts(backbone, u),
@@ -137,7 +140,7 @@ class Judge(eqx.Module):
         """
 
         def f(y: Array) -> Array:
-            return together(jax.vmap(tilt)(spread(y)))
+            return together(map_in_parts(tilt, y, PART))
 
         particles, anchor = state.particles, self.anchor
         f_particles, f_bank = f(particles.y), f(self.bank)

@@ -113,11 +113,12 @@ def _headline(run: Run) -> Markup:
     numbers = element(
         "dl",
         _number(
-            "Backbone", "backbone", nats(run.metric("backbone", "nll_test")), f"{unit}, test data"
+            "Backbone", "backbone", nats(run.metric("backbone", "nll_test")),
+            f"{unit}, test data{_bits(run, 'backbone')}",
         ),
         _number(
             "Tilted model", "tilted", nats(run.metric("tilted", "nll_test")),
-            f"95% interval {tilted}" if tilted else "no interval",
+            f"95% interval {tilted}{_bits(run, 'tilted')}" if tilted else "no interval",
         ),
         _number(
             "Gain", "gain", signed_nats(run.metric("gain_nats", "mean")),
@@ -127,6 +128,12 @@ def _headline(run: Run) -> Markup:
     )  # fmt: skip
     note = "Negative log-likelihood in nats: lower is better. Gain: higher is better."
     return join(numbers, element("p", note, class_="note"))
+
+
+def _bits(run: Run, block: str) -> str:
+    """Bits per dimension, which images are compared in, or nothing."""
+    bits = finite(run.metric(block, "bpd"))
+    return "" if bits is None else f"; {bits:.3f} bits/dim"
 
 
 def _so_far(run: Run) -> Markup:

@@ -1,0 +1,227 @@
+"""Images within a given time: a Glow, its convolutional tilt, and what both are worth.
+
+    python benchmarks/images.py --data FILE [--json FILE] [--minutes M] [--flips]
+
+FILE holds `x_train` and `x_test`, images of bytes `[rows, height, width]` or with channels last,
+as Fashion-MNIST and CIFAR-10 are. Half of the time goes to the flow, a quarter to the tilt (in
+rounds, each at a lower rate and with the particles of the last one), and the rest to the judgement
+by chains that are started afresh (`images_judged.py`). Settings are those of `tiltflow fit
+--backbone glow`; only numbers of steps follow the clock. 60 minutes are meant for two cores; with
+a few it is a look at whether all works.
+
+Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
+gain_nats.{ladder,bridge,low,high,holds}, f_gap.{chains,expected} (mean f of fresh chains, and of
+training images, over that of test images), rhat.{u,f,projections}, class_share.{min,max},
+ess_per_1000_gradients.{latent,data_space}.{f,projections}, ess_ratio, acceptance,
+gradients_per_second, seconds, peak_bytes, minutes.
+"""
+
+import argparse
+import contextlib
+import json
+import resource
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from images_judged import judge
+from rich.console import Console
+from rich.table import Table
+
+from tiltflow.backbones import Flow
+from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
+from tiltflow.learning.early_stopping import CHUNK
+from tiltflow.learning.keeping import KeepsNothing
+from tiltflow.learning.start import Start
+from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
+from tiltflow.settings import Settings, suited_glow
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import Tilt
+
+FLOW, TILT = 0.5, 0.25  # of the time; the judgement has the rest
+VALIDATION = 2_000  # rows of the training images
+SAFETY = 0.95  # of the time that is left, for what is not foreseen
+ROUNDS = ((1.0, 0.35), (0.5, 0.3), (0.2, 0.2), (0.1, 0.15))
+"""Of the tilt: a factor on the rate, and the share of the time."""
+JUDGE_EVERY = 2  # stages
+
+AIMS = {
+    "backbone.bpd": "at most 3.50 after 60 minutes",
+    "gain_nats.ladder": "at least 8",
+    "gain_nats.bridge": "within 0.5 of the ladder's",
+    "f_gap.chains": "at most 1 over the expected",
+    "rhat.u": "at most 1.02",
+    "rhat.f": "at most 1.05",
+    "rhat.projections": "at most 1.05",
+    "class_share.min": "at least 0.05",
+    "class_share.max": "at most 0.15",
+    "ess_ratio": "at least 10",
+}
+
+
+class Enough(Exception):
+    """The time of a part is over."""
+
+
+class Timed(KeepsNothing):
+    """Holds the newest state of a learner, and ends it when its time is over."""
+
+    def __init__(self, until: float) -> None:
+        """Until a moment of the monotonic clock."""
+        super().__init__()
+        self.until, self.state = until, None
+
+    def offer(self, stage: str, step: int, tree: Any, plain: dict[str, Any]) -> None:
+        """Take the state."""
+        self.state = tree
+        if time.monotonic() > self.until:
+            raise Enough
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--flips", action="store_true", help="mirrored images, for the flow")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    whole = 60 * arguments.minutes
+    with np.load(arguments.data) as arrays:
+        images, held_out = arrays["x_train"], arrays["x_test"]
+    settings = suited_glow(len(images) - VALIDATION, images.shape[1:])
+    settings = replace(settings, backbone=replace(settings.backbone, flips=arguments.flips))
+    units = units_for(settings.model, images, integers=True, limits=(0, 255))
+    train, val, test = (
+        Rows(jnp.asarray(x), units, integers=True)
+        for x in (images[:-VALIDATION], images[-VALIDATION:], held_out)
+    )
+    spec = specification(settings.model, units)
+    start = begin_backbone(spec, units, key=jr.key(0))
+    assert isinstance(start, Flow)
+    flow, learned = timed_flow(start, train, val, settings, began + FLOW * whole)
+    tilt, told = timed_tilt(
+        flow, spec.tilt(key=jr.key(1)), train, val, settings, began + (FLOW + TILT) * whole
+    )
+    found = judge(TiltedModel(flow, tilt), train, test, until=began + SAFETY * whole)
+    found["backbone"] |= learned
+    found["learning"] = told
+    found["minutes"] = arguments.minutes
+    found["seconds"] = round(time.monotonic() - began, 1)
+    found["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    show(found)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def timed_flow(
+    start: Flow, train: Rows, val: Rows, settings: Settings, until: float
+) -> tuple[Flow, dict[str, float]]:
+    """The flow after as many steps as there is time for.
+
+    Two chunks warm it up and tell how long one takes; then the rate falls along the rest.
+    """
+    ends = []
+
+    def listen(phase: str, event: str, **fields: Any) -> None:
+        ends.append(time.monotonic())
+        say(phase, event, **fields)
+
+    how = {"listen": listen, "keeper": KeepsNothing()}
+    warm = replace(settings, backbone=averaging(settings.backbone, 2 * CHUNK))
+    flow, _ = learn_backbone(start, train, val, warm, key=jr.key(2), **how)
+    seconds = ends[1] - ends[0]
+    assert isinstance(flow, Flow)
+    chunks = max(1, int(SAFETY * (until - ends[1]) / seconds))
+    steps = chunks * CHUNK
+    say("backbone", "planned", steps=steps, seconds_a_chunk=seconds)
+    long = replace(averaging(settings.backbone, steps), patience=chunks)
+    flow, _ = fit_backbone(flow, train, val, long, key=jr.key(3), **how)
+    rate = CHUNK * settings.backbone.batch / seconds
+    return flow, {"steps": steps + 2 * CHUNK, "images_per_second": round(rate, 1)}
+
+
+def averaging(settings: BackboneSettings, steps: int) -> BackboneSettings:
+    """So many steps, and an average of the weights over the last few of them."""
+    return replace(settings, steps=steps, memory=min(settings.memory, 1 - 20 / steps))
+
+
+def timed_tilt(
+    flow: Flow, tilt: Tilt, train: Rows, val: Rows, settings: Settings, until: float
+) -> tuple[Tilt, dict[str, float]]:
+    """The tilt with the best held-out gain, as the witnesses tell it, of all rounds."""
+    began = time.monotonic()
+    best, gain, start, steps, end = tilt, 0.0, None, 0, began
+    for number, (factor, share) in enumerate(ROUNDS):
+        end += share * (until - began)
+        keeper = Timed(end)
+        learning = replace(
+            settings.tilt,
+            steps=10**6,
+            patience=10**6,
+            rate=factor * settings.tilt.rate,
+            judge_every=JUDGE_EVERY,
+        )
+        with contextlib.suppress(Enough):
+            fit_tilt(
+                flow, tilt, train, val, learning, key=jr.fold_in(jr.key(4), number), listen=say,
+                start=start, keeper=keeper,
+            )  # fmt: skip
+        assert keeper.state is not None  # a round has one stage at least
+        state, _, kept, judgement, *_ = keeper.state
+        steps += int(state.steps)
+        if float(judgement.gain_val) > gain:
+            level = kept.level + judgement.level
+            best, gain = replace_level(kept, level), float(judgement.gain_val)
+        say("tilt", "round", round=number, steps=steps, gain_val=gain)
+        tilt, particles = state.tilt, state.particles
+        start = Start(particles.u, state.log_z, particles.step_size)
+    return best, {"steps": steps, "gain_val_by_witnesses": gain}
+
+
+def replace_level(tilt: Tilt, level: Any) -> Tilt:
+    """`tilt` at another level."""
+    return eqx.tree_at(lambda t: t.level, tilt, level)
+
+
+def say(phase: str, event: str, **fields: Any) -> None:
+    """Progress, in a line."""
+    names = (
+        "round", "step", "stage", "nll_val", "gain_val", "log_z", "agreement", "acceptance",
+        "transitions", "action", "why", "steps", "seconds_a_chunk", "seconds",
+    )  # fmt: skip
+    told = (
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in fields.items()
+        if name in names
+    )
+    print(f"{phase} {event}: {', '.join(told)}", flush=True)
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print the table."""
+    table = Table("", "", "aim", box=None)
+    for name, value in flat(found):
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        table.add_row(name, shown, AIMS.get(name, ""))
+    Console(width=100).print(table)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested keys joined with dots."""
+    rows = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            rows += flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            rows.append((f"{prefix}{name}", value))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

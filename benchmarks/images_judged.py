@@ -1,0 +1,172 @@
+"""What a tilted Glow is worth, by chains that are started afresh: the second half of `images.py`.
+
+Time goes to latent chains (40%), to chains on the same density in data space, from the same start
+(15%), and to the ladder (30%); what is left is for test images and class shares.
+"""
+
+import time
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from tiltflow.backbones.base import Flow
+from tiltflow.data_space import data_space_log_density, data_space_start
+from tiltflow.diagnostics.convergence import convergence
+from tiltflow.evaluation.likelihood import Scores, bits_per_dim, likelihood, score
+from tiltflow.evaluation.quality.features import fashion_mnist
+from tiltflow.latent import chain_summary
+from tiltflow.learning import Rows
+from tiltflow.mcmc import sample
+from tiltflow.mcmc.draws import Draws
+from tiltflow.normalizer import bridge
+from tiltflow.normalizer.annealed import LadderSettings, annealed
+from tiltflow.normalizer.log_normalizer import exact_f
+from tiltflow.tilted import TiltedModel
+
+CHAINS, DATA_CHAINS, LEAPFROGS = 32, 16, 8
+WARMUP = 0.3  # of the time of a set of chains
+LATENT, DATA_SPACE, LADDER = 0.4, 0.15, 0.3  # of the time there is
+PROJECTIONS = 64  # of data, on random directions
+TEST, DEQUANTISATIONS = 2_000, 4
+EXACT = 5_000  # draws of the backbone, for the bridge
+CLASSIFIED = 2_000  # draws
+
+
+def judge(model: TiltedModel, train: Rows, test: Rows, *, until: float) -> dict[str, Any]:
+    """The numbers that `images.py` prints; see there."""
+    assert isinstance(model.backbone, Flow)
+    left = max(until - time.monotonic(), 1.0)
+    start_key, chain_key, ladder_key, score_key, exact_key = jr.split(jr.key(5), 5)
+    test = Rows(test.values[:TEST], test.units, test.integers)
+    scores = score(model, test, score_key, DEQUANTISATIONS)
+    f_train = score(
+        model, Rows(train.values[:TEST], train.units, train.integers), score_key, 1
+    ).f.mean()
+
+    u = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
+    latent = chains(chain_key, model.latent_log_densities, u, 0.1, LATENT * left, chain_summary)
+    y = data_space_start(model, u[:DATA_CHAINS])
+    outside = chains(
+        chain_key, data_space_log_density(model), y, 0.005, DATA_SPACE * left, log_density
+    )
+
+    positions = np.asarray(latent.positions)
+    settings = LadderSettings(particles=256, budget=LADDER * left)
+    ladder = annealed(model.latent_log_densities, positions, key=ladder_key, settings=settings)
+    f_chains = np.asarray(latent.summaries["f"])
+    by_bridge = bridge(np.asarray(exact_f(model, EXACT, exact_key)), f_chains)
+    found = likelihood(scores, ladder)
+
+    directions = np.asarray(jr.normal(jr.key(6), (model.backbone.dim, PROJECTIONS)))
+    directions = directions / np.linalg.norm(directions, axis=0)
+    of_latent = pushed(model, positions) @ directions
+    y = np.asarray(outside.positions)
+    of_data = y @ directions
+    f_outside = np.asarray(f_of(model, y))
+    inside = {"f": convergence(f_chains[..., None]), "projections": convergence(of_latent)}
+    twin = {"f": convergence(f_outside[..., None]), "projections": convergence(of_data)}
+    ess = {
+        space: {
+            name: 1000 * float(np.nanmin(c.ess_bulk)) / total(draws) for name, c in each.items()
+        }
+        for space, each, draws in (("latent", inside, latent), ("data_space", twin, outside))
+    }
+    return {
+        "backbone": {"bpd": bits(scores, model)},
+        "tilted": {
+            "bpd": bits_per_dim(found.tilted.mean, model.backbone.dim),
+            "low": bits_per_dim(found.tilted.low, model.backbone.dim),
+            "high": bits_per_dim(found.tilted.high, model.backbone.dim),
+        },
+        "gain_nats": {
+            "ladder": found.gain.mean,
+            "bridge": likelihood(scores, by_bridge).gain.mean,
+            "low": found.gain.low,
+            "high": found.gain.high,
+            "ladder_holds": ladder.holds,
+            "bridge_holds": by_bridge.holds,
+        },
+        "f_gap": {
+            "chains": float(f_chains.mean() - scores.f.mean()),
+            "expected": float(f_train - scores.f.mean()),
+        },
+        "rhat": {
+            "u": float(np.nanmax(convergence(positions).rhat)),
+            **{name: float(np.nanmax(c.rhat)) for name, c in inside.items()},
+        },
+        "rhat_data_space": {name: float(np.nanmax(c.rhat)) for name, c in twin.items()},
+        "class_share": class_share(model, positions),
+        "ess_per_1000_gradients": ess,
+        "ess_ratio": min(ess["latent"].values()) / min(ess["data_space"].values()),
+        "acceptance": float(np.mean(latent.acceptance)),
+        "transitions": latent.transitions,
+        "gradients_per_second": round(total(latent) / latent.seconds, 1),
+    }
+
+
+def chains(
+    key: jax.Array, density: Any, start: jax.Array, step_size: float, seconds: float, summary: Any
+) -> Draws:
+    """HMC from `start` for about so many seconds; a few transitions tell how long one takes."""
+    how = {"num_leapfrogs": LEAPFROGS, "summary": summary, "chunk": 10}
+    rates = []
+    sample(
+        key, density, start, num_draws=20, num_warmup=20, step_size=step_size,
+        on_chunk=lambda news: rates.append(news.rate), **how,
+    )  # fmt: skip
+    warmup = max(20, int(WARMUP * seconds * rates[-1]))
+    left = seconds * (1 - WARMUP)
+    return sample(
+        key, density, start, num_draws=max(40, int(left * rates[-1])), num_warmup=warmup,
+        step_size=step_size, **how,
+    )  # fmt: skip
+
+
+def log_density(position: jax.Array, log_density: jax.Array) -> dict[str, jax.Array]:
+    """What is recorded of chains in data space."""
+    return {"log_density": log_density}
+
+
+def total(draws: Draws) -> float:
+    """Gradients of all chains, those of the warm-up left out."""
+    return float(len(np.asarray(draws.positions)) * draws.gradients)
+
+
+def bits(scores: Scores, model: TiltedModel) -> float:
+    """Bits per dimension of the backbone."""
+    return bits_per_dim(-float(scores.log_q.mean()), model.backbone.dim)
+
+
+@eqx.filter_jit
+def _pushed(model: TiltedModel, u: jax.Array) -> jax.Array:
+    return jax.lax.map(model.backbone.coordinates, u, batch_size=256)
+
+
+def pushed(model: TiltedModel, positions: np.ndarray) -> np.ndarray:
+    """Coordinates of draws `[chains, draws, *latent_shape]`, `[chains, draws, dim]`."""
+    flat = jnp.asarray(positions.reshape(-1, *positions.shape[2:]))
+    return np.asarray(_pushed(model, flat)).reshape(*positions.shape[:2], -1)
+
+
+@eqx.filter_jit
+def f_of(model: TiltedModel, y: np.ndarray) -> jax.Array:
+    """The tilt at coordinates `[chains, draws, dim]`."""
+    return jax.lax.map(jax.vmap(model.tilt), jnp.asarray(y))
+
+
+def class_share(model: TiltedModel, positions: np.ndarray) -> dict[str, float] | None:
+    """The smallest and the largest share of a class among draws, where a classifier knows them."""
+    features = fashion_mnist()
+    if model.backbone.data_shape != features.shape or features.classify is None:
+        return None
+    flat = positions.swapaxes(0, 1).reshape(-1, *positions.shape[2:])
+    spread = flat[np.linspace(0, len(flat) - 1, min(CLASSIFIED, len(flat))).astype(int)]
+    y = pushed(model, spread[None])[0]
+    x = np.asarray(jax.jit(jax.vmap(model.backbone.units.decode))(jnp.asarray(y)))
+    told = features.classify(features(np.clip(np.floor(x), 0, 255).astype(np.float32)))
+    shares = np.bincount(told, minlength=len(features.classes)) / len(told)
+    return {"min": float(shares.min()), "max": float(shares.max())}

@@ -1,0 +1,160 @@
+"""What a tilted Glow is made of, in plain values; `spec.py` is for coupling flows."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.random as jr
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones.glow import Glow, GlowSizes, checked_scales, image_shape
+from tiltflow.backbones.units import KINDS, Units
+from tiltflow.errors import InputError
+from tiltflow.spec import (
+    MOST_LAYERS,
+    check_numbers,
+    check_size,
+    checked_shape,
+    units_kind,
+    units_skeleton,
+)
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import ConvSizes, ConvTilt
+from tiltflow.tilts.conv import MOST_STAGES
+
+
+@dataclass(frozen=True)
+class GlowSpec:
+    """The architecture of a Glow with a convolutional tilt.
+
+    Attributes:
+        units: `"scale"`, or one of those of `spec.ModelSpec`.
+        data_shape: of one image, channels last if there are any.
+        levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
+        scales, steps, width, precision, remat: as in `GlowSizes`.
+        tilt_channels, tilt_width, tilt_residual, tilt_spectral, tilt_dropout: as in `ConvSizes`.
+    """
+
+    units: str
+    data_shape: tuple[int, ...]
+    levels: int = 0
+    scales: int = 0
+    steps: int = 5
+    width: int = 64
+    precision: str = "float32"
+    remat: bool = False
+    tilt_channels: int = 16
+    tilt_width: int = 128
+    tilt_residual: bool = False
+    tilt_spectral: float = 0.0
+    tilt_dropout: float = 0.0
+    kind: ClassVar[str] = "glow"
+
+    @property
+    def dim(self) -> int:
+        """The number of coordinates."""
+        return math.prod(self.data_shape)
+
+    @property
+    def sizes(self) -> GlowSizes:
+        """Those of the flow."""
+        return GlowSizes(self.scales, self.steps, self.width, self.precision, self.remat)
+
+    @property
+    def tilt_sizes(self) -> ConvSizes:
+        """Those of the tilt."""
+        prefix = "tilt_"
+        return ConvSizes(**{f.name: getattr(self, prefix + f.name) for f in fields(ConvSizes)})
+
+    def flow(self, units: Units, *, key: PRNGKeyArray) -> Glow:
+        """The backbone before it has seen data."""
+        return Glow(units, self.sizes, key=key)
+
+    def tilt(self, *, key: PRNGKeyArray) -> ConvTilt:
+        """The tilt before it is learned: f = 0."""
+        return ConvTilt(self.data_shape, self.tilt_sizes, key=key)
+
+    def skeleton(self) -> TiltedModel:
+        """A model of shapes and dtypes only: nothing is allocated."""
+
+        def build() -> TiltedModel:
+            key = jr.key(0)
+            units = units_skeleton(self.units, self.data_shape, self.levels)
+            return TiltedModel(self.flow(units, key=key), self.tilt(key=key))
+
+        return eqx.filter_eval_shape(build)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"kind": self.kind, "data_shape": list(self.data_shape)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "GlowSpec":
+        """The specification in `values`.
+
+        Raises:
+            InputError: as `ModelSpec.from_dict`.
+        """
+        values = {name: value for name, value in values.items() if name != "kind"}
+        known = {field.name for field in fields(cls)}
+        if not {"units", "data_shape"} <= set(values) <= known:
+            raise InputError(
+                f"the model's specification is {values!r:.200}; expected units, data_shape and "
+                f"otherwise only {', '.join(sorted(known - {'units', 'data_shape'}))}"
+            )
+        spec = cls(**{**values, "data_shape": checked_shape(values["data_shape"])})
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        if self.units not in (*KINDS, "scale"):
+            raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
+        for name in ("remat", "tilt_residual"):
+            if type(getattr(self, name)) is not bool:
+                raise InputError(f"{name} is {getattr(self, name)!r:.100}; expected true or false")
+        at_least_one = ("steps", "width", "tilt_channels", "tilt_width")
+        counts = {"levels": 0, "scales": 0, **dict.fromkeys(at_least_one, 1)}
+        check_numbers(self, counts, ("tilt_dropout",))
+        if type(self.tilt_spectral) not in (int, float):
+            raise InputError(f"tilt_spectral is {self.tilt_spectral!r:.100}; expected a number")
+        if self.steps > MOST_LAYERS:
+            raise InputError(f"steps is {self.steps!r:.100}; expected at most {MOST_LAYERS}")
+        self.sizes.check()
+        self.tilt_sizes.check()
+        check_size(self._parameters())
+
+    def _parameters(self) -> int:
+        """About how many parameters there are, tables of the units included."""
+        height, width, channels = image_shape(self.data_shape)
+        tables = 4 * self.dim * self.levels
+        full = 2 * self.dim**2 if self.units in ("standardise", "whiten") else 0
+        flow, pixels = 0, height * width
+        for _ in range(checked_scales(self.data_shape, self.scales)):
+            pixels, channels = pixels // 4, 4 * channels
+            coupling = self.width * (14 * channels + self.width + pixels)
+            flow += (self.steps + 1) * (coupling + 2 * channels**2)
+            channels //= 2
+        return tables + full + flow + self._parameters_of_tilt()
+
+    def _parameters_of_tilt(self) -> int:
+        height, width, channels = image_shape(self.data_shape)
+        tilt, outputs = 0, self.tilt_channels
+        for _ in range(MOST_STAGES):
+            if height % 2 or width % 2:
+                break
+            tilt += 36 * channels * outputs + 18 * self.tilt_residual * outputs**2
+            height, width, channels, outputs = height // 2, width // 2, outputs, 2 * outputs
+        return tilt + self.tilt_width * height * width * channels
+
+
+def specify_glow(units: Units, sizes: GlowSizes, tilt: ConvSizes) -> GlowSpec:
+    """The specification of a Glow of these `sizes` over fitted `units`, and of its tilt.
+
+    Raises:
+        InputError: data that are no images, or that cannot be halved so often.
+    """
+    kind, levels = units_kind(units)
+    plain = asdict(sizes) | {"scales": checked_scales(units.data_shape, sizes.scales)}
+    of_tilt = {f"tilt_{name}": value for name, value in asdict(tilt).items()}
+    return GlowSpec(kind, units.data_shape, levels, **plain, **of_tilt)
