@@ -15,6 +15,7 @@ from tiltflow.latent import kernel_of, suited_kernel
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_mixture import exact_start, fit_mixture
 from tiltflow.mcmc import HMC, Independence, sample
+from tiltflow.normalizer.annealed import LadderSettings, annealed
 from tiltflow.normalizer.log_normalizer import from_exact
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, Sum, Tilt
@@ -139,6 +140,19 @@ class Slope(Tilt):
         return added(c) - self.level
 
 
+class Elsewhere(eqx.Module):
+    """Says that it draws from one mixture, and draws from another."""
+
+    told: MixtureTilt
+    drawn: MixtureTilt
+
+    def latent_log_densities(self, u):
+        return self.told.latent_log_densities(u)
+
+    def draw(self, key, number):
+        return self.drawn.draw(key, number)
+
+
 def test_log_z_is_told_from_the_mixture(mixture):
     """Exact draws of the tilted model, too: the slope moves weights and means of the parts."""
     log_odds = np.log(WEIGHTS) + 0.4 * MEANS[:, 0] + 0.5 * 0.16 * COVARIANCES[:, 0, 0]
@@ -154,6 +168,20 @@ def test_log_z_is_told_from_the_mixture(mixture):
     assert found.holds
     assert abs(found.mean - truth) < 4.5 * found.standard_error
     assert found.standard_error < 0.05
+    settings = LadderSettings(particles=1_024, most_rounds=2)
+    ladder = annealed(
+        model.latent_log_densities, np.asarray(draws), key=jr.key(5), settings=settings,
+        mixture=mixture,
+    )  # fmt: skip
+    assert ladder.holds
+    assert abs(ladder.mean - truth) < 4.5 * ladder.standard_error
+    assert ladder.standard_error < 0.05
+    wrong = MixtureTilt(mixture.log_weights, mixture.means + 0.5, mixture.factors)
+    mistaken = annealed(
+        model.latent_log_densities, np.asarray(draws), key=jr.key(5), settings=settings,
+        mixture=Elsewhere(wrong, mixture),
+    )  # fmt: skip
+    assert not (mistaken.holds and abs(mistaken.mean - truth) < 4.5 * mistaken.standard_error)
     half = eqx.tree_at(lambda t: t.level, Frozen(mixture), jnp.asarray(0.5))
     shifted = from_exact(model_of(Sum(half, Slope(jnp.asarray(0.0)))), draws, 20_000, jr.key(4))
     assert shifted.mean == pytest.approx(found.mean - 0.5, abs=1e-3)  # a level of the kept part

@@ -83,6 +83,7 @@ def look_at(
         grouped(positions),
         key=ladder_key,
         settings=LADDER,
+        mixture=fitted.model.mixture,
         on_round=lambda done, most, lower, upper: listen(
             "ladder", "round", done=done, most=most, lower=lower, upper=upper
         ),

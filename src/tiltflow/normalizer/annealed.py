@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import stdtrit
 
 from tiltflow.errors import InputError
@@ -26,6 +26,7 @@ from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mbar import mbar
 from tiltflow.normalizer.values import Values
 from tiltflow.processes import anywhere
+from tiltflow.tilts import MixtureTilt
 
 MOST_APART = 3.5  # joint standard errors between two sides that tell the same story
 MOST_SCATTER = 1.0  # nats, of the groups of a side: beyond it their mean rests on a few
@@ -62,6 +63,7 @@ def annealed(
     key: PRNGKeyArray,
     settings: LadderSettings | None = None,
     on_round: OnRound | None = None,
+    mixture: MixtureTilt | None = None,
 ) -> LogZ:
     """log Z of exp(`log_density`) over N(0, I), from both sides.
 
@@ -72,6 +74,7 @@ def annealed(
         key: random key; the same key and no budget give the same numbers.
         settings: see there.
         on_round: called after each with (rounds done, most rounds, lower, upper).
+        mixture: where the ladder begins: exact draws, log Z = 0; None: at the backbone.
 
     Raises:
         InputError: fewer than 4 chains.
@@ -83,8 +86,15 @@ def annealed(
         raise InputError(f"draws of {groups} chains; expected at least 4, to know the error")
     each = max(8, settings.particles // groups)
     plan_key, start_key, key = jr.split(key, 3)
-    start = jr.normal(start_key, (groups * each, *event))
-    ladder = passage.plan(log_density, plan_key, start, jnp.asarray(settings.share))
+    base = None if mixture is None else mixture.latent_log_densities
+
+    def exact_draws(key: PRNGKeyArray) -> Array:
+        if mixture is None:
+            return jr.normal(key, (groups, each, *event))
+        return mixture.draw(key, groups * each).reshape(groups, each, *event)
+
+    start = exact_draws(start_key).reshape(groups * each, *event)
+    ladder = passage.plan(log_density, plan_key, start, jnp.asarray(settings.share), base)
     if float(ladder.reached) != 1.0:
         return _unreached(float(ladder.reached))
     heard = _Heard(np.asarray(ladder.betas[: int(ladder.steps) + 1], np.float64))
@@ -94,11 +104,11 @@ def annealed(
     for number in range(settings.most_rounds):
         began = time.monotonic()
         up_key, down_key, exact_key = jr.split(jr.fold_in(key, number), 3)
-        exact = jr.normal(exact_key, (groups, each, *event))
+        exact = exact_draws(exact_key)
         chosen = jnp.asarray(draws[:, spread[number :: settings.most_rounds]])
         heard.listen(
-            passage.travel(log_density, up_key, ladder, exact),
-            passage.travel(log_density, down_key, descent, chosen),
+            passage.travel(log_density, up_key, ladder, exact, base),
+            passage.travel(log_density, down_key, descent, chosen, base),
         )
         below, above = heard.sides()
         if on_round is not None:

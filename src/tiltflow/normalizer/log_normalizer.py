@@ -69,7 +69,12 @@ def log_normalizer(
     if by_values.holds and apart <= settings.tolerance:
         return by_values
     found = annealed(
-        model.latent_log_densities, draws, key=key, settings=settings, on_round=on_round
+        model.latent_log_densities,
+        draws,
+        key=key,
+        settings=settings,
+        on_round=on_round,
+        mixture=model.mixture,
     )
     if found.holds or not by_values.holds:
         return found

@@ -76,16 +76,18 @@ def plan(
     key: PRNGKeyArray,
     u: Float[Array, "particles ..."],
     share: Float[Array, ""] | float,
+    base: hmc.LogDensity | None = None,
 ) -> Ladder:
     """A ladder from the backbone to the tilted model.
 
     Args:
         log_density: of the tilted model in latent space, f(g(u)) - |u|^2 / 2, batched.
         key: random key.
-        u: exact draws of N(0, I).
+        u: exact draws of the ladder's lower end.
         share: a rung is as far as the effective share of the weights over *twice* the rise is
             this: for normal f the fourth root of it over the rise itself. Twice, because weights
             that are fine and just about to lose their variance make intervals that are wrong.
+        base: the log-density of the lower end, batched; N(0, I), the backbone's, if None.
     """
 
     def climbing(carry: tuple) -> Array:
@@ -105,6 +107,7 @@ def plan(
             beta,
             ladder.step_sizes[ladder.steps],
             PLAN_TRANSITIONS,
+            base,
             adapting=True,
         )
         betas = ladder.betas.at[steps].set(beta)
@@ -118,7 +121,7 @@ def plan(
 
     zeros = jnp.zeros(MOST_RUNGS + 1, u.dtype)
     start = Ladder(zeros, zeros.at[0].set(0.5), jnp.zeros((), int), zeros[0])
-    carry = (u, together(tilt(log_density, spread(u))), start, jnp.ones_like(zeros[0]), key)
+    carry = (u, together(tilt(log_density, spread(u), base)), start, jnp.ones_like(zeros[0]), key)
     return jax.lax.while_loop(climbing, climb, carry)[2]
 
 
@@ -149,6 +152,7 @@ def paced(
             (index + 1) / rungs,
             step_size,
             PLAN_TRANSITIONS,
+            None,
             adapting=True,
         )
         return (u, step_size), step_size
@@ -166,6 +170,7 @@ def travel(
     key: PRNGKeyArray,
     ladder: Ladder,
     u: Float[Array, "groups particles ..."],
+    base: hmc.LogDensity | None = None,
 ) -> Passage:
     """Particles along `ladder`, upwards as planned or downwards (`Ladder.reverse`).
 
@@ -175,6 +180,7 @@ def travel(
         ladder: fixed, whatever these particles meet.
         u: draws of the density at the ladder's start. Groups are to be independent of one
             another; within a group it is enough that each particle is such a draw.
+        base: as in `plan`.
     """
     groups, particles = u.shape[:2]
     event = u.shape[2:]
@@ -187,12 +193,14 @@ def travel(
         chosen = jax.vmap(systematic)(jr.split(resample_key, groups), log_weights)
         u = jax.vmap(lambda u, index: u[index])(spread(u), chosen).reshape(-1, *event)
         beta, step_size = ladder.betas[index + 1], ladder.step_sizes[index + 1]
-        u, f, _ = _move(move_key, log_density, u, beta, step_size, TRANSITIONS, adapting=False)
+        u, f, _ = _move(
+            move_key, log_density, u, beta, step_size, TRANSITIONS, base, adapting=False
+        )
         u, f = u.reshape(groups, particles, *event), f.reshape(groups, particles)
         return u, f, log_ratio, fs.at[index + 1].set(f)
 
     u = spread(u)  # groups do not meet: where they are divided, nothing goes between devices
-    f = tilt(log_density, spread(u.reshape(-1, *event))).reshape(groups, particles)
+    f = tilt(log_density, spread(u.reshape(-1, *event)), base).reshape(groups, particles)
     rungs = len(ladder.betas)
     start = (
         u,
@@ -205,10 +213,12 @@ def travel(
 
 
 def tilt(
-    log_density: hmc.LogDensity, u: Float[Array, "particles ..."]
+    log_density: hmc.LogDensity,
+    u: Float[Array, "particles ..."],
+    base: hmc.LogDensity | None = None,
 ) -> Float[Array, " particles"]:
-    """f(g(u)), from the latent log-density of the tilted model."""
-    return log_density(u) + half_square(u)
+    """f(g(u)), from the latent log-density of the tilted model; or what it adds to `base`."""
+    return log_density(u) + (half_square(u) if base is None else -base(u))
 
 
 def _move(
@@ -218,13 +228,17 @@ def _move(
     beta: Array,
     step_size: Array,
     transitions: int,
+    base: hmc.LogDensity | None,
     *,
     adapting: bool,
 ) -> tuple[Array, Array, Array]:
     """HMC at `beta`: u, f there, and the step size, adapted if asked."""
 
+    def lower(u: Array) -> Array:
+        return -half_square(u) if base is None else base(u)
+
     def tempered(u: Array) -> Array:
-        return beta * log_density(u) - (1.0 - beta) * half_square(u)
+        return beta * log_density(u) + (1.0 - beta) * lower(u)
 
     value_and_grad = hmc.value_and_gradient(tempered)
 
@@ -241,7 +255,7 @@ def _move(
 
     start = (spread(hmc.init(spread(u), value_and_grad)), step_size)
     state, step_size = jax.lax.fori_loop(0, transitions, transition, start)
-    return state.position, together(tilt(log_density, state.position)), step_size
+    return state.position, together(tilt(log_density, state.position, base)), step_size
 
 
 def _next_rise(f: Float[Array, " particles"], most: Array, share: Array | float) -> Array:
