@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tiltflow.errors import InputError
 from tiltflow.learning import TiltSettings
@@ -148,14 +148,19 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name[:80], list(known), n=1, cutoff=0.5)), None)
 
 
-def _fits(value: Any, kind: type) -> bool:
+def _fits(value: Any, kind: Any) -> bool:
     """Whether a TOML value is of a setting's type; a whole number will do for any number."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
     if kind in (int, float):
         whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
         return whole or (kind is float and isinstance(value, float) and math.isfinite(value))
     return isinstance(value, kind)
 
 
-def _words(kind: type) -> str:
+def _words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(value) for value in get_args(kind))
+    kind = next((part for part in get_args(kind) if part is not type(None)), kind)
     names = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
     return names[kind]
