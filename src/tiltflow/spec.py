@@ -1,7 +1,7 @@
 """What a model is made of, in plain values: enough to build it, or to build it again."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,8 +17,19 @@ from tiltflow.errors import InputError
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
+S = TypeVar("S", bound="Spec")
 LARGEST = 100_000_000  # parameters; a folder that asks for more is refused
 MOST_LAYERS = 256  # blocks of a flow, or layers of a tilt: each is compiled
+
+
+class Spec(Protocol):
+    """A dataclass of plain values that says what a model is made of."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def check(self) -> None:
+        """Raises InputError for the first value that no model can have."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -92,17 +103,10 @@ class ModelSpec:
             InputError: a key is unknown, a value of the wrong type or out of range, or the model
                 would have more than 100 million parameters.
         """
-        known = {field.name: field for field in fields(cls)}
-        if not isinstance(values, dict) or not {"units", "data_shape"} <= set(values) <= set(known):
-            raise InputError(
-                f"the model's specification is {values!r:.200}; expected units, data_shape and "
-                f"otherwise only {', '.join(sorted(set(known) - {'units', 'data_shape'}))}"
-            )
-        spec = cls(**{**values, "data_shape": checked_shape(values["data_shape"])})
-        spec._check()
-        return spec
+        return read_spec(cls, values)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for the first value that no model can have."""
         if self.units not in KINDS:
             raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
         counts = {
@@ -128,6 +132,26 @@ class ModelSpec:
             + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
         )
         check_size(size)
+
+
+def read_spec(cls: type[S], values: Any) -> S:
+    """The specification of class `cls` in `values`, plain values with or without its `kind`.
+
+    Raises:
+        InputError: it is no table, lacks units or data_shape, has other keys than `cls`, or fails
+            the check of `cls`.
+    """
+    known = {field.name for field in fields(cls)}
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name != "kind"}
+    if not isinstance(values, dict) or not {"units", "data_shape"} <= set(values) <= known:
+        raise InputError(
+            f"the model's specification is {values!r:.200}; expected units, data_shape and "
+            f"otherwise only {', '.join(sorted(known - {'units', 'data_shape'}))}"
+        )
+    spec = cls(**{**values, "data_shape": checked_shape(values["data_shape"])})
+    spec.check()
+    return spec
 
 
 def checked_shape(shape: Any) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from tiltflow.spec import (
     MOST_LAYERS,
     check_numbers,
     check_size,
-    checked_shape,
+    read_spec,
     units_kind,
     units_skeleton,
 )
@@ -96,18 +96,10 @@ class GlowSpec:
         Raises:
             InputError: as `ModelSpec.from_dict`.
         """
-        values = {name: value for name, value in values.items() if name != "kind"}
-        known = {field.name for field in fields(cls)}
-        if not {"units", "data_shape"} <= set(values) <= known:
-            raise InputError(
-                f"the model's specification is {values!r:.200}; expected units, data_shape and "
-                f"otherwise only {', '.join(sorted(known - {'units', 'data_shape'}))}"
-            )
-        spec = cls(**{**values, "data_shape": checked_shape(values["data_shape"])})
-        spec._check()
-        return spec
+        return read_spec(cls, values)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for the first value that no model can have."""
         if self.units not in (*KINDS, "scale"):
             raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
         for name in ("remat", "tilt_residual"):

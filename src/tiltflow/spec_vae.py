@@ -11,7 +11,7 @@ from tiltflow.backbones import Generator, Prior
 from tiltflow.backbones.units import KINDS, Units
 from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
 from tiltflow.errors import InputError
-from tiltflow.spec import check_numbers, check_size, checked_shape, units_kind, units_skeleton
+from tiltflow.spec import check_numbers, check_size, read_spec, units_kind, units_skeleton
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, OfData, OfLatent, Sum
 
@@ -100,18 +100,10 @@ class VAESpec:
         Raises:
             InputError: as `ModelSpec.from_dict`.
         """
-        values = {name: value for name, value in values.items() if name != "kind"}
-        known = {field.name for field in fields(cls)}
-        if not {"units", "data_shape"} <= set(values) <= known:
-            raise InputError(
-                f"the model's specification is {values!r:.200}; expected units, data_shape and "
-                f"otherwise only {', '.join(sorted(known - {'units', 'data_shape'}))}"
-            )
-        spec = cls(**{**values, "data_shape": checked_shape(values["data_shape"])})
-        spec._check()
-        return spec
+        return read_spec(cls, values)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for the first value that no model can have."""
         if self.units not in (*KINDS, "scale"):
             raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
         if self.network not in NETWORKS:
