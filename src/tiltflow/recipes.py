@@ -26,7 +26,7 @@ from tiltflow.spec_vae import VAESpec, specify_vae
 from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
-_OF_LATENT_TILTS = ("components", "tilt_width", "tilt_depth", "tilt_dropout")
+_OF_LATENT_TILTS = ("components", "data_width", "tilt_width", "tilt_depth", "tilt_dropout")
 _FIRST_ROWS = 256  # that a Glow's normalisations are fitted to
 
 Spec = ModelSpec | VAESpec | GlowSpec
@@ -54,7 +54,8 @@ def specification(model: ModelSettings, units: Units) -> Spec:
     """What the whole model will be made of."""
     if model.backbone == "vae":
         tilt = {name: getattr(model, name) for name in _OF_LATENT_TILTS}
-        return specify_vae(units, model.vae, **tilt)
+        channels = model.conv.channels if model.data_width and len(units.data_shape) > 1 else 0
+        return specify_vae(units, model.vae, data_channels=channels, **tilt)
     if model.backbone == "glow":
         return specify_glow(units, model.glow, model.conv)
     return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})

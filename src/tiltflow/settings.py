@@ -14,6 +14,18 @@ from tiltflow.tilts import ConvSizes
 
 BACKBONES = ("coupling", "glow", "vae")
 MANY_ROWS = 5_000
+DATA_TILT = TiltSettings(
+    steps=3_000,
+    particles=1_024,
+    rate=1e-3,
+    decay=0.01,
+    share_end=0.5,
+    leapfrogs=6,
+    bank=2_000,
+    judge_rows=5_000,
+    judge_draws=1,
+    judge_every=5,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,8 @@ class ModelSettings:
         backbone: `"coupling"`; `"glow"` for images, whose networks are in `glow`, and those of
             its convolutional tilt in `conv`; or `"vae"`, whose networks are in `vae`.
         components: of the mixture that a VAE's tilt begins with; 0: none.
+        data_width: of the hidden layers of a second tilt of a VAE, which reads x, for images a
+            convolutional one with the channels of `conv`; 0: there is none.
     """
 
     backbone: str = "coupling"
@@ -31,6 +45,7 @@ class ModelSettings:
     glow: GlowSizes = field(default_factory=GlowSizes)
     conv: ConvSizes = field(default_factory=ConvSizes)
     components: int = 0
+    data_width: int = 0
     units: str = "auto"
     blocks: int = 3
     flow_width: int = 64
@@ -42,12 +57,16 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of `fit`; each part has its defaults and explanations in its own class."""
+    """All settings of `fit`; each part has its defaults and explanations in its own class.
+
+    `data_tilt` is the learning of the second tilt, if `model.data_width` asks for one.
+    """
 
     model: ModelSettings = field(default_factory=ModelSettings)
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     vae: VAESettings = field(default_factory=VAESettings)
     tilt: TiltSettings = field(default_factory=TiltSettings)
+    data_tilt: TiltSettings = field(default_factory=lambda: DATA_TILT)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
 
     def check(self, seed: int) -> None:
@@ -56,6 +75,7 @@ class Settings:
         at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
         at_least_one(self.backbone, "steps", "batch", "patience", "val_rows", "val_draws")
         self.tilt.check()
+        self._check_second()
         self.vae.check()
         self.model.glow.check()
         self.model.conv.check()
@@ -69,6 +89,23 @@ class Settings:
                 raise InputError(f"{name} is {getattr(self.model, name)}; expected [0, 1)")
         if self.model.units not in ("auto", *KINDS):
             raise InputError(f"units {self.model.units!r}; expected auto, {', '.join(KINDS)}")
+
+    def _check_second(self) -> None:
+        """Raises InputError for a second tilt that cannot be."""
+        width = self.model.data_width
+        if width < 0:
+            raise InputError(f"data_width is {width}; expected 0 for no second tilt, or a width")
+        if width and self.model.backbone != "vae":
+            raise InputError(
+                f"data_width is {width} with backbone {self.model.backbone!r}, whose tilt reads "
+                f"the data anyway; expected 0, or backbone 'vae'"
+            )
+        self.data_tilt.check()
+        if self.data_tilt.learner not in ("population", "persistent"):
+            raise InputError(
+                f"learner {self.data_tilt.learner!r} of the second tilt; expected population or "
+                f"persistent: it starts in equilibrium"
+            )
 
 
 def suited(rows: int, dim: int) -> Settings:
@@ -160,7 +197,14 @@ def suited_vae(rows: int, shape: tuple[int, ...]) -> Settings:
     settings, images = Settings(), len(shape) > 1
     many = rows >= MANY_ROWS
     sizes = VAESizes(width=512 if many else 128, z_dim=(32 if many else 16) if images else 2)
-    model = replace(settings.model, backbone="vae", vae=sizes, tilt_width=256, tilt_dropout=0.0)
+    model = replace(
+        settings.model,
+        backbone="vae",
+        vae=sizes,
+        conv=ConvSizes(channels=8),
+        tilt_width=256,
+        tilt_dropout=0.0,
+    )
     few = replace(
         settings,
         model=model,

@@ -13,7 +13,16 @@ from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
 from tiltflow.errors import InputError
 from tiltflow.spec import check_numbers, check_size, read_spec, units_kind, units_skeleton
 from tiltflow.tilted import TiltedModel
-from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, OfData, OfLatent, Sum
+from tiltflow.tilts import (
+    ConvSizes,
+    ConvTilt,
+    Frozen,
+    MixtureTilt,
+    MLPTilt,
+    OfData,
+    OfLatent,
+    Sum,
+)
 
 
 @dataclass(frozen=True)
@@ -27,8 +36,9 @@ class VAESpec:
         network, z_dim, width, channels, floor, scalar_noise: as in `VAESizes`.
         components: of a Gaussian mixture over z, the first part of the tilt; 0: there is none.
         tilt_width, tilt_depth, tilt_dropout: of the network that reads z.
-        data_width: of the network of depth 2 that reads x, added as a second stage; 0: there is
-            none, and the chains are over z alone.
+        data_width: of the hidden layers of a second tilt, which reads x; 0: there is none, and the
+            chains are over z alone.
+        data_channels: of its first convolution (`tilts/conv.py`); 0: it is a perceptron.
     """
 
     units: str
@@ -45,6 +55,7 @@ class VAESpec:
     tilt_depth: int = 2
     tilt_dropout: float = 0.0
     data_width: int = 0
+    data_channels: int = 0
     kind: ClassVar[str] = "vae"
 
     @property
@@ -75,7 +86,11 @@ class VAESpec:
 
     def second_tilt(self, first: MLPTilt | Sum, *, key: PRNGKeyArray) -> Sum:
         """The learned tilt of z, kept, and one of x that is zero."""
-        of_data = MLPTilt(self.dim, width=self.data_width, dropout=self.tilt_dropout, key=key)
+        if self.data_channels:
+            sizes = ConvSizes(channels=self.data_channels, width=self.data_width)
+            of_data = ConvTilt(self.data_shape, sizes, key=key)
+        else:
+            of_data = MLPTilt(self.dim, width=self.data_width, dropout=self.tilt_dropout, key=key)
         return Sum(Frozen(OfLatent(first, self.z_dim)), OfData(of_data, self.z_dim))
 
     def skeleton(self) -> TiltedModel:
@@ -111,7 +126,8 @@ class VAESpec:
         if type(self.scalar_noise) is not bool:
             raise InputError(f"scalar_noise is {self.scalar_noise!r:.100}; expected true or false")
         at_least_one = ("z_dim", "width", "channels", "tilt_width", "tilt_depth")
-        counts = {"levels": 0, "data_width": 0, "components": 0, **dict.fromkeys(at_least_one, 1)}
+        from_zero = ("levels", "components", "data_width", "data_channels")
+        counts = {**dict.fromkeys(from_zero, 0), **dict.fromkeys(at_least_one, 1)}
         check_numbers(self, counts, ("tilt_dropout", "floor"))
         widest = max(self.tilt_width, self.z_dim)
         features = self.dim if self.network == "mlp" else self.dim * self.channels // 8
@@ -121,7 +137,8 @@ class VAESpec:
             + 32 * self.channels * (2 * self.channels + self.data_shape[-1])
             + self.tilt_depth * self.tilt_width * widest
             + self.components * self.z_dim * (self.z_dim + 1)
-            + self.data_width * (self.dim + self.data_width)
+            + self.data_width * (self.dim * max(1, self.data_channels) + self.data_width)
+            + 9 * 36 * self.data_channels**2
             + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
         )
         check_size(size)

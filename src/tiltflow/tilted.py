@@ -5,14 +5,17 @@ Larger f is more probable; the energy is -f. References are to Nijkamp et al. 20
 """
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tiltflow.backbones import Backbone, Prior
-from tiltflow.tilts import Frozen, MixtureTilt, Sum
+from tiltflow.backbones import Backbone, Generator, Prior
+from tiltflow.tilts import Frozen, MixtureTilt, OfLatent, Sum, Tilt, WithNoise
+
+K = TypeVar("K", bound=Tilt)
 
 
 class TiltedModel(eqx.Module):
@@ -38,15 +41,18 @@ class TiltedModel(eqx.Module):
         return jax.vmap(self.latent_log_density)(u)
 
     @property
-    def mixture(self) -> MixtureTilt | None:
-        """The mixture that is a kept part of the tilt, if its draws are latent points.
+    def mixture(self) -> MixtureTilt | WithNoise | None:
+        """The mixture that is a kept part of the tilt, as a density of latent points.
 
-        It is the proposal of jumps that are accepted on what the rest of the tilt adds.
+        It is the proposal of jumps that are accepted on what the rest of the tilt adds. None:
+        there is none, or it is not one over u, or over the z of u = (z, eps).
         """
-        if not (isinstance(self.tilt, Sum) and isinstance(self.backbone, Prior)):
-            return None
-        kept = (part.tilt for part in self.tilt.parts if isinstance(part, Frozen))
-        return next((part for part in kept if isinstance(part, MixtureTilt)), None)
+        if isinstance(self.backbone, Prior):
+            return _kept(self.tilt, MixtureTilt)
+        if isinstance(self.backbone, Generator) and (first := _kept(self.tilt, OfLatent)):
+            found = _kept(first.tilt, MixtureTilt)
+            return None if found is None else WithNoise(found, self.backbone.dim)
+        return None
 
     def f(self, x: Float[Array, "..."]) -> Float[Array, ""]:
         """The tilt at data x; the energy is -f(x). InputError if it reads a latent variable."""
@@ -65,3 +71,11 @@ class TiltedModel(eqx.Module):
         """
         c, log_weight = self.backbone.embed(x)
         return self.tilt(c) + self.backbone.log_prob_coordinates(c) + log_weight - log_z
+
+
+def _kept(tilt: Any, kind: type[K]) -> K | None:
+    """The first part of a sum that is kept as it is, and of that kind; None: there is none."""
+    if not isinstance(tilt, Sum):
+        return None
+    kept = (part.tilt for part in tilt.parts if isinstance(part, Frozen))
+    return next((part for part in kept if isinstance(part, kind)), None)

@@ -63,6 +63,17 @@ def fit(
             "a variational autoencoder, in its latent."
         ),
     ] = None,
+    network: Annotated[
+        Literal["mlp", "conv"] | None,
+        Parameter(help="Of a vae: perceptrons, which is the default, or convolutions."),
+    ] = None,
+    data_tilt: Annotated[
+        int | None,
+        Parameter(
+            help="Of a vae: the width of a second tilt that reads the data, learned on top of that "
+            "of its latent; by default there is none."
+        ),
+    ] = None,
     learner: Annotated[
         Literal["population", "persistent", "nce", "nce+mle"] | None,
         Parameter(
@@ -159,7 +170,12 @@ def fit(
         suited_to(backbone, rows, dataset.shape),
         file.settings,
         {
-            "model": {"units": units, "backbone": backbone},
+            "model": {
+                "units": units,
+                "backbone": backbone,
+                "vae": {"network": network},
+                "data_width": data_tilt,
+            },
             "backbone": {"steps": backbone_steps},
             "vae": {"steps": backbone_steps},
             "tilt": {"learner": learner, "steps": tilt_steps, "particles": particles},

@@ -11,11 +11,14 @@ from rich.progress import Progress as Bars
 
 TITLES = {
     "backbone": "Backbone",
+    "mixture": "Mixture",
     "tilt": "Tilt",
+    "data_tilt": "Data tilt",
     "pilot": "Pilot",
     "sampling": "Chains",
     "reference": "Reference",
     "ladder": "log Z",
+    "quality": "Quality",
     "report": "Report",
 }
 
@@ -113,6 +116,7 @@ def _pilot(fields: dict[str, Any]) -> str:
 _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("backbone", "progress"): _backbone,
     ("tilt", "stage"): _tilt,
+    ("data_tilt", "stage"): _tilt,
     ("pilot", "candidate"): _pilot,
     ("sampling", "progress"): _sampling,
     ("reference", "progress"): _sampling,

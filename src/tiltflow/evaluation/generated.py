@@ -8,7 +8,7 @@ have to agree.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -33,6 +33,7 @@ AGREE = 0.3  # nats between the two ways to log Z
 PART = 1024  # rows that are decoded at a time
 GROUPS = 16  # of the ladder's particles: few and large, for a small group's log-mean is too low
 LADDER = LadderSettings(particles=8_192, least_rounds=1, most_rounds=2)
+FEWER = 2_048  # of them where the ladder leads through the generator's noise, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,9 @@ def look_at(
         fitted.model.latent_log_densities,
         grouped(positions),
         key=ladder_key,
-        settings=LADDER,
+        settings=LADDER
+        if isinstance(fitted.model.backbone, Prior)
+        else replace(LADDER, particles=FEWER),
         mixture=fitted.model.mixture,
         on_round=lambda done, most, lower, upper: listen(
             "ladder", "round", done=done, most=most, lower=lower, upper=upper

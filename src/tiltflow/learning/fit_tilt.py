@@ -48,15 +48,16 @@ def fit_tilt(
     start: Start | None = None,
     keeper: Keeper | None = None,
     classes: tuple[int, Callable[[Array], np.ndarray]] | None = None,
+    phase: str = "tilt",
 ) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
     What is kept is the average of the weights with the best held-out gain, as the witnesses
     judge it, at the level where E_p f = 0. A tilt that is zero starts from exact draws, any other
     from `start`, or else from a climb to it (`start.py`). `keeper` is offered the state after
-    every stage of learning, as the stage `"tilt"`, and the result of the contrast as `"nce"`.
+    every stage of learning, as the stage `phase`, and the result of the contrast as `"nce"`.
     `classes`, a number and a function of coordinates `[n, dim]` to labels below it, has the
-    witnesses' shares watched (`swings.py`).
+    witnesses' shares watched (`swings.py`). `phase` names the stage in events, and to `keeper`.
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
@@ -99,7 +100,7 @@ def fit_tilt(
     number = best_stage = best_step = 0
     overlap = 1.0
     monitor, good, started = Monitor(), state, keeper.clock()
-    if found := keeper.last("tilt", (state, good, best, best_judgement, judge.anchor, key)):
+    if found := keeper.last(phase, (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
         overlap = plain["overlap"]
@@ -111,7 +112,7 @@ def fit_tilt(
     while int(state.steps) < steps and not monitor.gave_up:
         if number:
             tree = (state, good, best, best_judgement, judge.anchor, key)
-            keeper.offer("tilt", int(state.steps), tree, {
+            keeper.offer(phase, int(state.steps), tree, {
                 "number": number, "best_stage": best_stage, "best_step": best_step,
                 "monitor": asdict(monitor), "started": started, "overlap": overlap,
             })  # fmt: skip
@@ -120,7 +121,7 @@ def fit_tilt(
         state, info = stage(state, backbone, train, traced, monitor.course(), stage_key)
         action = _health(monitor, state, info, settings) if settings.watch else None
         if action is not None:
-            listen("tilt", "health", stage=number, action=action[0], why=action[1])
+            listen(phase, "health", stage=number, action=action[0], why=action[1])
             if action[0].startswith("roll back"):
                 # The steps count on, so that a learner which keeps failing still ends.
                 counts = (state.steps, state.gradients)
@@ -140,25 +141,23 @@ def fit_tilt(
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
         seconds = keeper.clock() - started
-        listen("tilt", "stage", **_told(settings, number, state, info, judgement, now, seconds))
+        listen(phase, "stage", **_told(settings, number, state, info, judgement, now, seconds))
         if classes and swings:
             shown = classes[1](state.particles.y[state.particles.witnesses])
             if why := swings.look(shown, float(now.gain_val)):
-                listen("tilt", "health", stage=number, action="none", why=why)
+                listen(phase, "health", stage=number, action="none", why=why)
         if bool(now.holds):
             state = anchored(state, now)
             if action is None and _settled(info, settings):
                 judge = moved_on(judge, state, now)
         if number - best_stage >= settings.patience * settings.judge_every:
-            listen("tilt", "stopped", why="the held-out gain has not grown", stage=number)
+            listen(phase, "stopped", why="the held-out gain has not grown", stage=number)
             break
     if monitor.gave_up:
         why = "the rate was lowered too often: the data or the settings do not suit the learner"
-        listen("tilt", "stopped", why=why, stage=number)
+        listen(phase, "stopped", why=why, stage=number)
     gain = float(best_judgement.gain_val)
-    listen(
-        "tilt", "kept", learner=settings.learner, stage=best_stage, step=best_step, gain_val=gain
-    )
+    listen(phase, "kept", learner=settings.learner, stage=best_stage, step=best_step, gain_val=gain)
     best = eqx.tree_at(lambda t: t.level, best, best.level + best_judgement.level)
     return best, best_judgement, state
 

@@ -6,7 +6,8 @@ between modes that no trajectory connects, and is rarely accepted once f is larg
 
 Any other exact sampler r will do as `proposal`, if it knows its density over N(0, I), h = log r/N:
 then a draw of r is accepted on f - h. Where f is h and something small, as that of a tilt with a
-mixture in it (`tilts/mixture.py`), most are.
+mixture in it (`tilts/mixture.py`), most are. It need not draw everything anew: what it makes of a
+point has only to be reversible with respect to r.
 Tierney 1994, "Markov chains for exploring posterior distributions", section 2.3.3.
 """
 
@@ -29,8 +30,10 @@ class Proposal(Protocol):
         """h: the log of its density over that of N(0, I), up to a constant."""
         ...
 
-    def draw(self, key: PRNGKeyArray, number: int) -> Float[Array, "number *event"]:
-        """Independent draws."""
+    def renew(
+        self, key: PRNGKeyArray, u: Float[Array, "chains *event"]
+    ) -> Float[Array, "chains *event"]:
+        """What is proposed to chains at `u`: a transition reversible with respect to it."""
         ...
 
 
@@ -57,7 +60,7 @@ class Independence(Kernel):
         if self.proposal is None:
             draw = jax.random.normal(draw_key, state.position.shape, state.position.dtype)
         else:
-            draw = self.proposal.draw(draw_key, len(state.position))
+            draw = self.proposal.renew(draw_key, state.position)
         new = evaluate(log_density, draw)
         rise = self._over_proposal(new) - self._over_proposal(state)
         decision = decide(accept_key, rise, jnp.isfinite(new.log_density))

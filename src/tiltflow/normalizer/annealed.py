@@ -26,7 +26,7 @@ from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mbar import mbar
 from tiltflow.normalizer.values import Values
 from tiltflow.processes import anywhere
-from tiltflow.tilts import MixtureTilt
+from tiltflow.tilts import MixtureTilt, WithNoise
 
 MOST_APART = 3.5  # joint standard errors between two sides that tell the same story
 MOST_SCATTER = 1.0  # nats, of the groups of a side: beyond it their mean rests on a few
@@ -63,7 +63,7 @@ def annealed(
     key: PRNGKeyArray,
     settings: LadderSettings | None = None,
     on_round: OnRound | None = None,
-    mixture: MixtureTilt | None = None,
+    mixture: MixtureTilt | WithNoise | None = None,
 ) -> LogZ:
     """log Z of exp(`log_density`) over N(0, I), from both sides.
 

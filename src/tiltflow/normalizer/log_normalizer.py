@@ -106,7 +106,7 @@ def _added(model: TiltedModel, u: Float[Array, "chains draws dim"]) -> Float[Arr
     assert mixture is not None
 
     def one(u: Array) -> Array:
-        return model.tilt(u) - mixture(u) - mixture.level
+        return model.tilt(model.backbone.coordinates(u)) - mixture(u) - mixture.level
 
     flat = jax.lax.map(one, u.reshape(-1, u.shape[-1]), batch_size=PART)
     return flat.reshape(u.shape[:2])

@@ -29,6 +29,17 @@ MEANINGS: dict[str, str] = {
     "learning.log_z_running": "the same by the witnesses’ annealing weights",
     "learning.log_z_learners": "the same by the learners’ own weights, which absorb the updates: "
     "not to be believed, and shown for that",
+    "quality.features": "what distances between images are measured on",
+    "quality.rows": "images of each set that are compared",
+    "quality.floor.frechet": "Frechet distance of training from test images: the best there is",
+    "quality.backbone.frechet": "of the backbone’s own draws from test images",
+    "quality.tilted.frechet": "of the tilted model’s draws from test images",
+    "noise.backbone": "width of the generator’s noise, root mean square, in the data’s coordinates",
+    "noise.tilted": "the same after tilting: a tilt of the data can spend its nats on it",
+    "annealed.gain": "nats gained, with log Z by annealing",
+    "annealed.gain_by_bridge": "the same with log Z as reported above",
+    "stages.latent.mean": "nats that the tilt of the latent gains over the backbone",
+    "stages.data.mean": "nats that the tilt of the data gains on top of it",
     "mixing.rhat_max": "worst R-hat: 1 is agreement of all chains",
     "mixing.ess_bulk_min": "effective draws of the worst quantity, its middle",
     "mixing.ess_tail_min": "effective draws of the worst quantity, its tails",
@@ -41,6 +52,7 @@ MEANINGS: dict[str, str] = {
     "mixing.leapfrogs": "leapfrog steps per draw",
     "seconds.backbone": "seconds fitting the flow",
     "seconds.tilt": "seconds learning the tilt",
+    "seconds.data_tilt": "seconds learning the second tilt, of the data",
     "seconds.sampling": "seconds drawing and judging samples",
     "seconds.total": "seconds in all",
 }
@@ -53,6 +65,10 @@ GROUPS: dict[str, str] = {
     "log_z": "Normaliser",
     "learning": "Normaliser, while learning",
     "mixing": "Mixing",
+    "quality": "Quality of samples",
+    "noise": "Noise of the generator",
+    "annealed": "Gain, once more by annealing",
+    "stages": "Gain of each tilt",
     "seconds": "Time",
 }
 """Headings of the groups that are known, in no particular order."""

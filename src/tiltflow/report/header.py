@@ -139,7 +139,7 @@ def _bits(run: Run, block: str) -> str:
 def _so_far(run: Run) -> Markup:
     """What learning itself says, on validation data, before chains started afresh have judged."""
     flow = column(run.happened("backbone", "progress"), "nll_val")
-    gain = column(run.happened("tilt", "stage"), "gain_val")
+    gain = column(run.while_learning("stage"), "gain_val")
     told = "nats on validation data, so far"
     numbers = element(
         "dl",

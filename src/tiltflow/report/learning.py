@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from . import palette
 from .figures import Picture, Span, axes_with, few_ticks, key, label_ends, line
 from .numbers import finite, nats, readable
-from .run_folder import Run, column
+from .run_folder import SECOND, Run, column
 
 Stages = dict[str, list[Mapping[str, Any]]]
 """The stages of each learner, in their order."""
@@ -38,8 +38,9 @@ _CURVES: tuple[tuple[str, str, tuple[float, float] | None, Span, str], ...] = (
 def learning_pictures(run: Run) -> list[Picture]:
     """All curves of the tilt's learning for which there are events."""
     stages: Stages = {}
-    for event in run.happened("tilt", "stage"):
+    for event in run.while_learning("stage"):
         name = str(event.get("learner") or "tilt")[:24]
+        name = f"{name}, on data" if event.get("phase") == SECOND else name
         if name in stages or len(stages) < MAX_LEARNERS:
             stages.setdefault(name, []).append(event)
     pictures = [_gain(run, stages), _log_z(run, stages)]
@@ -119,7 +120,7 @@ def _gain(run: Run, stages: Stages) -> Picture | None:
 def _kept_stage(run: Run, stages: Stages) -> tuple[float, float] | None:
     """Seconds and held-out gain of the stage that was kept last, of whichever learner."""
     at = column(_all(stages), "step", "seconds", "gain_val")
-    for step, gain in column(run.happened("tilt", "kept"), "step", "gain_val")[-1:]:
+    for step, gain in column(run.while_learning("kept"), "step", "gain_val")[-1:]:
         same = at[at[:, 0] == step]
         if len(same):
             _, when, height = same[np.abs(same[:, 2] - gain).argmin()]

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from .numbers import finite, readable, seconds
 
+SECOND = "data_tilt"
+"""The phase of a second tilt, which reads the data where the first reads a latent."""
+
 _SAMPLES = ("data", "backbone", "tilted")
 _DIMENSIONS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_SAMPLES, (1, 2, 3, 4)),
@@ -54,6 +57,10 @@ class Run:
     def happened(self, phase: str, event: str) -> list[Mapping[str, Any]]:
         """The events of one phase and kind, in the order in which they were written."""
         return [e for e in self.events if e.get("phase") == phase and e.get("event") == event]
+
+    def while_learning(self, event: str) -> list[Mapping[str, Any]]:
+        """The events of one kind of all tilts that were learned, in their order."""
+        return [*self.happened("tilt", event), *self.happened(SECOND, event)]
 
     @property
     def judged(self) -> bool:

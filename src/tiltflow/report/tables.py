@@ -49,7 +49,7 @@ def checks_table(checks: Iterable[Mapping[str, Any]]) -> Markup | None:
 
 def health_table(run: Run) -> Markup | None:
     """What was done about trouble while learning, the last MAX_EVENTS of it."""
-    events = run.happened("tilt", "health")
+    events = run.while_learning("health")
     rows = [
         element(
             "tr",

@@ -3,7 +3,7 @@
 from tiltflow.tilts.base import Frozen, Tilt
 from tiltflow.tilts.conv import ConvSizes, ConvTilt
 from tiltflow.tilts.given import GivenTilt
-from tiltflow.tilts.mixture import MixtureTilt
+from tiltflow.tilts.mixture import MixtureTilt, WithNoise
 from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
 from tiltflow.tilts.select import OfData, OfLatent, Sum
@@ -20,4 +20,5 @@ __all__ = [
     "OfLatent",
     "Sum",
     "Tilt",
+    "WithNoise",
 ]

@@ -72,3 +72,53 @@ class MixtureTilt(Tilt):
             )
 
         return jax.lax.map(lambda row: one(*row), (k, noise), batch_size=1024)
+
+    def renew(self, key: PRNGKeyArray, u: Float[Array, "chains dim"]) -> Float[Array, "chains dim"]:
+        """A fresh draw for each chain, wherever it is."""
+        return self.draw(key, len(u))
+
+
+class WithNoise(eqx.Module):
+    """A mixture over the first coordinates of a latent point u = (z, eps), eps being N(0, I).
+
+    That is a tilted model of z seen as one of z and a generator's noise: an exact start, and a
+    proposal, for a tilt that reads the data, too.
+
+    Attributes:
+        mixture: of z.
+        dim: of u.
+    """
+
+    mixture: MixtureTilt
+    dim: int = eqx.field(static=True)
+
+    @property
+    def z_dim(self) -> int:
+        """The size of z."""
+        return self.mixture.means.shape[1]
+
+    def __call__(self, u: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Log of its density over that of N(0, I), up to the mixture's level."""
+        return self.mixture(u[: self.z_dim])
+
+    @property
+    def level(self) -> Float[Array, ""]:
+        """The mixture's."""
+        return self.mixture.level
+
+    def latent_log_densities(self, u: Float[Array, "chains dim"]) -> Float[Array, " chains"]:
+        """As `MixtureTilt.latent_log_densities`."""
+        return jax.vmap(self)(u) + self.level - 0.5 * jnp.sum(u**2, axis=1)
+
+    def draw(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
+        """Exact and independent draws."""
+        z_key, noise_key = jr.split(key)
+        noise = jr.normal(noise_key, (number, self.dim - self.z_dim))
+        return jnp.concatenate([self.mixture.draw(z_key, number), noise], axis=1)
+
+    def renew(self, key: PRNGKeyArray, u: Float[Array, "chains dim"]) -> Float[Array, "chains dim"]:
+        """A fresh z for each chain; its noise stays.
+
+        A tilt of the data that has given the noise a form would refuse nearly every fresh one.
+        """
+        return u.at[:, : self.z_dim].set(self.mixture.draw(key, len(u)))

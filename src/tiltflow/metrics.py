@@ -1,0 +1,110 @@
+"""What `metrics.json` says of a fit beside chains and verdict, and what the verdict looks at."""
+
+from typing import Any
+
+from tiltflow.data import Dataset, Splits
+from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim
+from tiltflow.learning.witnesses import Judgement
+from tiltflow.normalizer import Interval, LogZ
+
+HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
+
+
+def of_data(data: Dataset, parts: Splits) -> dict[str, Any]:
+    """The block `data`."""
+    return {
+        "name": data.name,
+        "train": len(parts.train),
+        "val": len(parts.val),
+        "test": len(parts.test),
+        "shape": list(data.shape),
+        "integers": data.integers,
+    }
+
+
+def seconds_of(ended: dict[str, float], sampled: float, now: float) -> dict[str, float]:
+    """Of each stage of learning, of sampling, and in all; a mixture counts as part of the tilt."""
+    ends = {name: at for name, at in ended.items() if name != "mixture"} | {"sampling": sampled}
+    begins = [0.0, *ends.values()]
+    each = {
+        name: round(end - begin, 2)
+        for (name, end), begin in zip(ends.items(), begins, strict=False)
+    }
+    return each | {"total": round(now, 2)}
+
+
+def of_likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:
+    """The blocks `backbone`, `tilted`, `gain_nats` and `log_z` of the metrics."""
+    return {
+        "backbone": {"nll_test": found.backbone.mean},
+        "tilted": {
+            "nll_test": found.tilted.mean,
+            "nll_low": found.tilted.low,
+            "nll_high": found.tilted.high,
+        },
+        "gain_nats": {
+            "mean": found.gain.mean,
+            "low": found.gain.low,
+            "high": found.gain.high,
+            "se_log_z": found.gain.se_estimator,
+            "se_test": found.gain.se_test,
+        },
+        "log_z": log_z.to_dict(),
+    }
+
+
+def are_bytes_of_images(data: Dataset) -> bool:
+    """Whether they are images of 8-bit integers."""
+    in_bytes = data.integers and data.values.min() >= 0 and data.values.max() <= 255
+    return bool(in_bytes) and len(data.shape) > 1
+
+
+def add_bits(metrics: dict[str, Any], dim: int) -> None:
+    """Bits per dimension beside the nats per example."""
+    for block, nats, bits in (
+        ("backbone", "nll_test", "bpd"),
+        ("tilted", "nll_test", "bpd"),
+        ("tilted", "nll_low", "bpd_low"),
+        ("tilted", "nll_high", "bpd_high"),
+    ):
+        metrics[block][bits] = bits_per_dim(metrics[block][nats], dim)
+
+
+def checks_of(log_z: LogZ, judgement: Judgement, gained: Interval) -> list[Check]:
+    """What is judged beside the chains: log Z, and whether learning has told the truth."""
+    apart = abs(log_z.mean - float(judgement.log_z))
+    allowed = max(HONEST, 3 * log_z.standard_error)
+    return [
+        Check(
+            name="log Z, standard error",
+            value=log_z.standard_error,
+            limit=0.5,
+            ok=log_z.holds and log_z.standard_error <= 0.5,
+            severity="failed",
+            means="The likelihood of the tilted model is not known."
+            if log_z.holds
+            else f"The likelihood of the tilted model is not known. {log_z.words}",
+            try_="Draw longer chains, or learn for fewer steps.",
+        ),
+        Check(
+            name="witnesses against fresh chains",
+            value=apart,
+            limit=allowed,
+            ok=apart <= allowed,
+            severity="caution" if apart <= 3 * allowed else "failed",
+            means="Learning and chains started afresh disagree about log Z, in nats: the gain "
+            "that learning showed is not the model's.",
+            try_="Trust the numbers of the fresh chains; learn with more particles, or at a lower "
+            "rate.",
+        ),
+        Check(
+            name="gain, lower end",
+            value=gained.low,
+            limit=0.0,
+            ok=gained.low > 0,
+            severity="caution",
+            means="No gain over the backbone is certain: the tilt has not made the model better.",
+            try_="Bring more data, learn for more steps, or use the backbone alone.",
+        ),
+    ]

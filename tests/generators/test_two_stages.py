@@ -1,0 +1,188 @@
+"""A tilt of the latent, then one of the data on top: where it starts, how it jumps, a whole fit."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from linear_gaussian import Z, case, generator
+
+import tiltflow
+from tiltflow.backbones import Prior
+from tiltflow.backbones.vae import VAESizes
+from tiltflow.data import load
+from tiltflow.errors import InputError
+from tiltflow.evaluation.by_stage import gains_by_stage
+from tiltflow.evaluation.chains import SamplingSettings
+from tiltflow.evaluation.likelihood import score
+from tiltflow.learning import Rows, TiltSettings
+from tiltflow.learning.fit_vae import VAESettings
+from tiltflow.learning.second import second_start
+from tiltflow.learning.witnesses import Judgement
+from tiltflow.mcmc import Independence, sample
+from tiltflow.mcmc.point import tilt_of
+from tiltflow.normalizer import LogZ
+from tiltflow.settings import ModelSettings, Settings, suited_vae
+from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, OfLatent, Sum, WithNoise
+
+LATENT, DATA, BOTH = case("z"), case("x"), case("both")
+JUDGED = Judgement.nothing()
+
+
+def gaussian_mixture() -> MixtureTilt:
+    """The tilted z of `LATENT`, which is normal, as a mixture of one component."""
+    mean, covariance = (part[:Z] if part.ndim == 1 else part[:Z, :Z] for part in LATENT.tilted)
+    factor = np.linalg.cholesky(np.linalg.inv(covariance)[::-1, ::-1])[::-1, ::-1]
+    return MixtureTilt(jnp.zeros(1), jnp.asarray(mean)[None], jnp.asarray(factor)[None])
+
+
+def silent(phase, event, **fields):
+    pass
+
+
+def check_moments(u: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> None:
+    """Means and second moments of independent draws, within 4.5 standard errors."""
+    away = u - mean
+    assert np.all(np.abs(away.mean(0)) < 4.5 * away.std(0) / np.sqrt(len(u)))
+    products = away[:, :, None] * away[:, None]
+    error = products.std(0) / np.sqrt(len(u))
+    assert np.all(np.abs(products.mean(0) - covariance) < 4.5 * error)
+
+
+def started(first, number=8_000) -> np.ndarray:
+    found = second_start(jr.key(0), Prior(generator()), first, JUDGED, number)
+    return np.asarray(jax.vmap(generator().coordinates)(found.u), np.float64)
+
+
+def test_a_second_tilt_starts_in_equilibrium():
+    """Of z and x together; from the mixture, and up the ladder where there is none."""
+    network = MLPTilt(Z, width=4, key=jr.key(1))
+    of_mixture = Sum(Frozen(gaussian_mixture()), network)
+    truth = LATENT.tilted
+    check_moments(started(of_mixture), *truth)
+    check_moments(started(LATENT.of(slice(Z))), *truth)
+    with pytest.raises(AssertionError):
+        check_moments(started(network), *truth)  # power: draws of the prior
+
+
+class Forgets(Independence):
+    """The mixture's density is left out of the acceptance."""
+
+    def _over_proposal(self, point):
+        return tilt_of(point)
+
+
+def check_jumps(kernel: Independence) -> None:
+    """Moments of many short chains that start in equilibrium at `BOTH` without its tilt of x."""
+    model = TiltedModel(generator(), BOTH.tilt)
+    start = kernel.proposal.draw(jr.key(2), 256)
+    mixed = tiltflow.mcmc.Mixture((tiltflow.mcmc.HMC(num_leapfrogs=5), kernel), cycle=(0, 1))
+    draws = sample(
+        jr.key(3), model.latent_log_densities, start, num_draws=40, num_warmup=40,
+        kernel=mixed, step_size=0.3, thin=1,
+    )  # fmt: skip
+    c = np.asarray(jax.vmap(jax.vmap(model.backbone.coordinates))(draws.positions), np.float64)
+    mean, covariance = BOTH.tilted
+    away = (c - mean).mean(axis=1)
+    assert np.all(np.abs(away.mean(0)) < 4.5 * away.std(0) / np.sqrt(len(c)))
+    products = np.einsum("cdi,cdj->cij", c - mean, c - mean) / c.shape[1] - covariance
+    assert np.all(np.abs(products.mean(0)) < 4.5 * products.std(0) / np.sqrt(len(c)))
+
+
+def test_jumps_in_z_keep_the_noise_and_the_target():
+    proposal = WithNoise(gaussian_mixture(), generator().dim)
+    u = proposal.draw(jr.key(4), 50)
+    renewed = np.asarray(proposal.renew(jr.key(5), u))
+    np.testing.assert_array_equal(renewed[:, Z:], u[:, Z:])
+    assert np.all(renewed[:, :Z] != u[:, :Z])
+    check_jumps(Independence(proposal=proposal))
+    with pytest.raises(AssertionError):
+        check_jumps(Forgets(proposal=proposal))
+
+
+def test_the_mixture_is_found_inside_the_tilt_of_z():
+    mixture, network = gaussian_mixture(), MLPTilt(Z, width=4, key=jr.key(1))
+    of_z = OfLatent(Sum(Frozen(mixture), network), Z)
+    model = TiltedModel(generator(), Sum(Frozen(of_z), DATA.tilt))
+    assert isinstance(model.mixture, WithNoise)
+    assert model.mixture.mixture is mixture
+    assert TiltedModel(generator(), Sum(of_z, DATA.tilt)).mixture is None  # it is learned further
+    assert TiltedModel(generator(), DATA.tilt).mixture is None
+
+
+def test_each_tilt_gets_the_gain_that_it_has():
+    """Held-out rows of the tilted model: what both tilts gain is known, and what the first does."""
+    c = np.random.default_rng(0).multivariate_normal(*BOTH.tilted, 1_000)
+    x = c[:, Z:].astype(np.float32)
+    rows = Rows(jnp.asarray(x), generator().units, False)
+    first = TiltedModel(Prior(generator()), LATENT.of(slice(Z)))
+    whole = TiltedModel(generator(), Sum(OfLatent(LATENT.of(slice(Z)), Z), DATA.tilt))
+    scores = score(whole, rows, jr.key(1))
+    truth = case("z")
+    log_z = LogZ(0.7, 0.01, 0.68, 0.72, "bridge", 900.0, 800.0, True, "Fine.")
+    sampling = SamplingSettings(chains=16, draws=200, warmup=100, exact_draws=10_000)
+    found = gains_by_stage(
+        first, rows, scores, log_z, sampling, keys=(jr.key(1), jr.key(2)), listen=silent
+    )
+    f_first = score(first, rows, jr.key(1)).f
+    assert abs(found.latent.mean - (f_first.mean() - truth.log_z)) < 4 * found.latent.se_estimator
+    whole_gain = scores.f.mean() - log_z.mean
+    assert found.latent.mean + found.data.mean == pytest.approx(whole_gain, abs=1e-4)
+    assert found.data.se_estimator > found.latent.se_estimator  # that of both
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    quick = {"particles": 64, "batch_data": 64, "batch_particles": 64, "bank": 500}
+    tilt = TiltSettings(steps=20, judge_every=1, leapfrogs=3, **quick)
+    return replace(
+        Settings(),
+        model=ModelSettings(
+            backbone="vae", vae=VAESizes(z_dim=3, width=16, channels=2, network="conv"),
+            components=4, tilt_width=8, tilt_dropout=0.0, data_width=8,
+        ),
+        vae=VAESettings(steps=250),
+        tilt=tilt,
+        data_tilt=replace(tilt, rate=3e-3, judge_rows=200),
+        sampling=SamplingSettings(chains=8, draws=20, warmup=20, leapfrogs=3, exact_draws=2_000),
+    )  # fmt: skip
+
+
+def test_a_fit_in_two_stages_tells_both_gains_and_the_noise(settings, tmp_path):
+    told = []
+    result = tiltflow.fit(
+        load("digits"), settings, listen=lambda phase, event, **fields: told.append((phase, event))
+    )
+    metrics = result.metrics
+    stages = metrics["stages"]
+    assert stages["latent"]["mean"] + stages["data"]["mean"] == pytest.approx(
+        metrics["gain_nats"]["mean"], abs=1e-3
+    )
+    assert metrics["noise"]["tilted"] != metrics["noise"]["backbone"]
+    assert {"backbone", "tilt", "data_tilt", "sampling", "total"} == set(metrics["seconds"])
+    assert ("data_tilt", "stage") in told
+    result.model.save(tmp_path)
+    x = load("digits").values[:5]
+    again = tiltflow.load_model(tmp_path).log_prob(x, draws=2)
+    np.testing.assert_array_equal(again, result.model.log_prob(x, draws=2))
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["data_width"] == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"data_width": -1}, "data_width is -1; expected 0 for no second tilt, or a width"),
+        ({"backbone": "coupling", "data_width": 8}, "whose tilt reads the data anyway"),
+    ],
+)
+def test_a_second_tilt_that_cannot_be_is_an_input_error(change, expected):
+    settings = suited_vae(10_000, (28, 28))
+    with pytest.raises(InputError, match=expected):
+        replace(settings, model=replace(settings.model, **change)).check(0)
+    second = replace(settings.data_tilt, learner="nce")
+    with pytest.raises(InputError, match="learner 'nce' of the second tilt"):
+        replace(settings, data_tilt=second).check(0)
