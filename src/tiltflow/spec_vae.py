@@ -134,7 +134,7 @@ class VAESpec:
         size = (
             4 * self.dim * self.levels
             + 2 * self.width * (features + self.width + self.z_dim)
-            + 32 * self.channels * (2 * self.channels + self.data_shape[-1])
+            + 72 * self.channels * (2 * self.channels + self.data_shape[-1])
             + self.tilt_depth * self.tilt_width * widest
             + self.components * self.z_dim * (self.z_dim + 1)
             + self.data_width * (self.dim * max(1, self.data_channels) + self.data_width)

@@ -1,7 +1,8 @@
 """The networks of a variational autoencoder: data's coordinates to a normal of z, z to their mean.
 
-Perceptrons for tables; strided convolutions (and their transposes) for images whose sides are
-divisible by four. Activations are smooth, so that leapfrog keeps its order behind a decoder.
+Perceptrons for tables; convolutions for images whose sides are divisible by four: squares of 2 x 2
+pixels go to channels before each, or come from them after it. Activations are smooth, so that
+leapfrog keeps its order behind a decoder.
 """
 
 import math
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from tiltflow.convolution import Convolution, squeeze, unsqueeze
 from tiltflow.errors import InputError
 
 SMALLEST_LOG_SCALE = -7.0  # of the encoder, softly
@@ -46,9 +48,9 @@ class MLPDecoder(eqx.Module):
 
 
 class ConvEncoder(eqx.Module):
-    """Two strided convolutions and a hidden layer."""
+    """Two convolutions, each of half the sides, and a hidden layer."""
 
-    convolutions: tuple[eqx.nn.Conv2d, ...]
+    convolutions: tuple[Convolution, Convolution]
     layers: tuple[eqx.nn.Linear, ...]
     shape: tuple[int, int, int] = eqx.field(static=True)
 
@@ -63,21 +65,20 @@ class ConvEncoder(eqx.Module):
     ) -> None:
         """Images `data_shape`, height first, colours last if there are any."""
         self.shape = image_shape(data_shape)
-        colours, height, width_of = self.shape
+        height, width_of, colours = self.shape
         keys = jr.split(key, 3)
         self.convolutions = (
-            eqx.nn.Conv2d(colours, channels, 4, stride=2, padding=1, key=keys[0]),
-            eqx.nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, key=keys[1]),
+            Convolution(4 * colours, channels, key=keys[0]),
+            Convolution(4 * channels, 2 * channels, key=keys[1]),
         )
         features = 2 * channels * (height // 4) * (width_of // 4)
         self.layers = _linears((features, width, 2 * z_dim), keys[2])
 
     def __call__(self, y: Float[Array, " dim"]) -> tuple[Float[Array, " z"], Float[Array, " z"]]:
         """Mean and log standard deviation of z."""
-        colours, height, width = self.shape
-        image = y.reshape(height, width, colours).transpose(2, 0, 1)
+        image = y.reshape(self.shape)
         for convolution in self.convolutions:
-            image = jax.nn.silu(convolution(image))
+            image = jax.nn.silu(convolution(squeeze(image)))
         return _as_normal(_perceptron(self.layers, image.ravel()))
 
 
@@ -85,7 +86,7 @@ class ConvDecoder(eqx.Module):
     """The encoder backwards."""
 
     layers: tuple[eqx.nn.Linear, ...]
-    convolutions: tuple[eqx.nn.ConvTranspose2d, ...]
+    convolutions: tuple[Convolution, Convolution]
     shape: tuple[int, int, int] = eqx.field(static=True)
 
     def __init__(
@@ -99,34 +100,32 @@ class ConvDecoder(eqx.Module):
     ) -> None:
         """`[z_dim]` to the coordinates of images `data_shape`."""
         self.shape = image_shape(data_shape)
-        colours, height, width_of = self.shape
+        height, width_of, colours = self.shape
         keys = jr.split(key, 3)
         features = 2 * channels * (height // 4) * (width_of // 4)
         self.layers = _linears((z_dim, width, features), keys[0])
         self.convolutions = (
-            eqx.nn.ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1, key=keys[1]),
-            eqx.nn.ConvTranspose2d(channels, colours, 4, stride=2, padding=1, key=keys[2]),
+            Convolution(2 * channels, 4 * channels, key=keys[1]),
+            Convolution(channels, 4 * colours, key=keys[2]),
         )
 
     def __call__(self, z: Float[Array, " z"]) -> Float[Array, " dim"]:
         """The mean of the data's coordinates."""
-        _, height, width = self.shape
-        hidden = jax.nn.silu(_perceptron(self.layers, z))
-        image = hidden.reshape(-1, height // 4, width // 4)
+        height, width, _ = self.shape
         first, second = self.convolutions
-        image = second(jax.nn.silu(first(image)))
-        return image.transpose(1, 2, 0).ravel()
+        image = jax.nn.silu(_perceptron(self.layers, z)).reshape(height // 4, width // 4, -1)
+        return unsqueeze(second(jax.nn.silu(unsqueeze(first(image))))).ravel()
 
 
 def image_shape(data_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Colours, height and width; raises InputError for what the convolutions cannot halve twice."""
+    """Height, width and colours; raises InputError for what the convolutions cannot halve twice."""
     shape = (*data_shape, 1) if len(data_shape) == 2 else data_shape
     if len(shape) != 3 or shape[0] % 4 or shape[1] % 4:
         raise InputError(
             f"data of shape {data_shape}; expected images with sides divisible by 4: use the "
             f"perceptron (network 'mlp')"
         )
-    return shape[2], shape[0], shape[1]
+    return shape[0], shape[1], shape[2]
 
 
 def _as_normal(out: Float[Array, " two_z"]) -> tuple[Float[Array, " z"], Float[Array, " z"]]:
