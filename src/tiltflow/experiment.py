@@ -15,6 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.data import Dataset, Splits, split
 from tiltflow.evaluation.by_stage import gains_by_stage
+from tiltflow.evaluation.calibration import SCALABLE, calibrate, scaled
 from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
@@ -121,6 +122,14 @@ def fit(
         keeper.listen()
 
     draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
+    calibration = None
+    if settings.sampling.calibrate and isinstance(model.tilt, SCALABLE):
+        few = replace(rows["val"], values=rows["val"].values[: settings.tilt.judge_rows])
+        f_val = score(model, few, jr.fold_in(keys["score"], 1), settings.tilt.judge_draws).f
+        calibration = calibrate(f_val, draws.summaries["f"])
+        if calibration.matters:
+            model = TiltedModel(model.backbone, scaled(model.tilt, calibration.beta))
+            draws = fresh_chains(model, settings.sampling, jr.fold_in(keys["chains"], 1), hear)
     mixed = mixing(draws)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = _log_z(model, draws, f_backbone, keys["bank"], jr.fold_in(jr.key(seed), 1))
@@ -173,9 +182,10 @@ def fit(
         "mixing": mixed.to_dict(),
         **({} if generated is None else generated.metrics),
         **({} if stages is None else {"stages": stages.to_dict()}),
+        **({} if calibration is None else {"calibration": calibration.to_dict()}),
         "verdict": mixed.verdict(
             [
-                *checks_of(log_z, judgement, found.gain),
+                *checks_of(log_z, judgement, found.gain, calibration),
                 *([] if generated is None else generated.checks),
             ]
         ),

@@ -4,10 +4,12 @@ from typing import Any
 
 from tiltflow.data import Dataset, Splits
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.calibration import Calibration
 from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ
 
+WELL_SCALED = 0.2  # beyond it the scale of a tilt says that learning went wrong
 HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
 
 
@@ -71,40 +73,72 @@ def add_bits(metrics: dict[str, Any], dim: int) -> None:
         metrics[block][bits] = bits_per_dim(metrics[block][nats], dim)
 
 
-def checks_of(log_z: LogZ, judgement: Judgement, gained: Interval) -> list[Check]:
-    """What is judged beside the chains: log Z, and whether learning has told the truth."""
+def checks_of(
+    log_z: LogZ, judgement: Judgement, gained: Interval, calibration: Calibration | None
+) -> list[Check]:
+    """What is judged beside the chains: log Z, and whether learning has told the truth.
+
+    `judgement` is of the tilt before its `calibration`, if there was one.
+    """
+    if calibration is not None and calibration.matters:
+        honest = _calibrated(calibration)
+    else:
+        honest = _honest(log_z, judgement)
+    return [_known(log_z), honest, _certain(gained)]
+
+
+def _known(log_z: LogZ) -> Check:
+    return Check(
+        name="log Z, standard error",
+        value=log_z.standard_error,
+        limit=0.5,
+        ok=log_z.holds and log_z.standard_error <= 0.5,
+        severity="failed",
+        means="The likelihood of the tilted model is not known."
+        if log_z.holds
+        else f"The likelihood of the tilted model is not known. {log_z.words}",
+        try_="Draw longer chains, or learn for fewer steps.",
+    )
+
+
+def _honest(log_z: LogZ, judgement: Judgement) -> Check:
     apart = abs(log_z.mean - float(judgement.log_z))
     allowed = max(HONEST, 3 * log_z.standard_error)
-    return [
-        Check(
-            name="log Z, standard error",
-            value=log_z.standard_error,
-            limit=0.5,
-            ok=log_z.holds and log_z.standard_error <= 0.5,
-            severity="failed",
-            means="The likelihood of the tilted model is not known."
-            if log_z.holds
-            else f"The likelihood of the tilted model is not known. {log_z.words}",
-            try_="Draw longer chains, or learn for fewer steps.",
-        ),
-        Check(
-            name="witnesses against fresh chains",
-            value=apart,
-            limit=allowed,
-            ok=apart <= allowed,
-            severity="caution" if apart <= 3 * allowed else "failed",
-            means="Learning and chains started afresh disagree about log Z, in nats: the gain "
-            "that learning showed is not the model's.",
-            try_="Trust the numbers of the fresh chains; learn with more particles, or at a lower "
-            "rate.",
-        ),
-        Check(
-            name="gain, lower end",
-            value=gained.low,
-            limit=0.0,
-            ok=gained.low > 0,
-            severity="caution",
-            means="No gain over the backbone is certain: the tilt has not made the model better.",
-            try_="Bring more data, learn for more steps, or use the backbone alone.",
-        ),
-    ]
+    return Check(
+        name="witnesses against fresh chains",
+        value=apart,
+        limit=allowed,
+        ok=apart <= allowed,
+        severity="caution" if apart <= 3 * allowed else "failed",
+        means="Learning and chains started afresh disagree about log Z, in nats: the gain "
+        "that learning showed is not the model's.",
+        try_="Trust the numbers of the fresh chains; learn with more particles, or at a lower "
+        "rate.",
+    )
+
+
+def _calibrated(calibration: Calibration) -> Check:
+    return Check(
+        name="scale of the tilt, off 1 by",
+        value=abs(calibration.beta - 1),
+        limit=WELL_SCALED,
+        ok=abs(calibration.beta - 1) <= WELL_SCALED,
+        severity="caution",
+        means=f"The tilt was multiplied by {calibration.beta:.3g}, which is worth "
+        f"{calibration.rise:.2f} nats on validation data: it had been learned for too long, or by "
+        "particles that lagged.",
+        try_="Believe these numbers: chains and log Z are those of the scaled tilt. Learn with "
+        "more transitions a stage for a better one.",
+    )
+
+
+def _certain(gained: Interval) -> Check:
+    return Check(
+        name="gain, lower end",
+        value=gained.low,
+        limit=0.0,
+        ok=gained.low > 0,
+        severity="caution",
+        means="No gain over the backbone is certain: the tilt has not made the model better.",
+        try_="Bring more data, learn for more steps, or use the backbone alone.",
+    )

@@ -178,12 +178,17 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
             rate=1e-3,
             decay=0.01,
             leapfrogs=6,
+            share_end=0.5,
+            least_transitions=3,
             bank=2_000,
             judge_rows=2_000,
             judge_draws=1,
             judge_every=5,
+            fresh_every=6,
         ),
-        sampling=replace(settings.sampling, draws=400, warmup=200, exact_draws=10_000),
+        sampling=replace(
+            settings.sampling, draws=400, warmup=200, exact_draws=10_000, calibrate=True
+        ),
     )
 
 

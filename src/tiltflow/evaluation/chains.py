@@ -32,6 +32,9 @@ class SamplingSettings:
         kernel: how chains move, by its name in `mcmc.catalogue`; None: as it suits the model.
         far: whether half of the chains start three times as far out as draws of the backbone, so
             that chains which agree have forgotten where they began.
+        calibrate: whether the tilt's scale is then chosen on validation data (`calibration.py`),
+            where
+            that is worth other chains; a sum of tilts is left as it is.
     """
 
     chains: int = 32
@@ -41,6 +44,7 @@ class SamplingSettings:
     exact_draws: int = 200_000
     kernel: str | None = None
     far: bool = False
+    calibrate: bool = False
 
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""

@@ -14,6 +14,7 @@ from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.fresh import FreshLook, look
 from tiltflow.learning.health import Monitor
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.nce import fit_nce
@@ -97,13 +98,13 @@ def fit_tilt(
     if not is_zero(tilt, backbone):
         judge = judge.at(tilt, particles, start.log_z)
     best, best_judgement = tilt, judge.judge(tilt, state)
-    number = best_stage = best_step = 0
+    number = best_stage = best_step = judged = 0
     overlap = 1.0
     monitor, good, started = Monitor(), state, keeper.clock()
     if found := keeper.last(phase, (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
-        overlap = plain["overlap"]
+        overlap, judged = plain["overlap"], plain["judged"]
         monitor, started = Monitor(**plain["monitor"]), plain["started"]
         judge = replace(judge, anchor=anchor)
     traced = settings.traced()
@@ -115,6 +116,7 @@ def fit_tilt(
             keeper.offer(phase, int(state.steps), tree, {
                 "number": number, "best_stage": best_stage, "best_step": best_step,
                 "monitor": asdict(monitor), "started": started, "overlap": overlap,
+                "judged": judged,
             })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
@@ -150,6 +152,33 @@ def fit_tilt(
             state = anchored(state, now)
             if action is None and _settled(info, settings):
                 judge = moved_on(judge, state, now)
+        judged += 1
+        if settings.fresh_every and judged % settings.fresh_every == 0 and not last:
+            key, look_key, settle_key = jr.split(key, 3)
+            seen = _look(look_key, backbone, state, judge, now, settings)
+            told = {"stage": number, "step": int(state.steps), "seconds": round(seconds, 2)}
+            listen(phase, "fresh", **told, **seen[1])
+            if seen[0].differs and settings.watch:
+                action = f"begin again where these chains are, {monitor.catch_up()}"
+                why = (
+                    f"chains started afresh have a mean f {seen[0].gap:+.2f} nats from that of the "
+                    f"witnesses: the gain that learning told is not the model's"
+                )
+                listen(phase, "health", stage=number, action=action, why=why)
+                state = population.settle(
+                    eqx.tree_at(
+                        lambda s: (s.particles, s.log_weights),
+                        state,
+                        (seen[0].instead_of(state.particles), jnp.zeros_like(state.log_weights)),
+                    ),
+                    backbone,
+                    traced,
+                    settings.fresh_transitions,
+                    settle_key,
+                )
+                # What was judged by particles that lag is judged again.
+                best, best_judgement = state.average, judge.judge(state.average, state)
+                best_stage, best_step, good = number, int(state.steps), state
         if number - best_stage >= settings.patience * settings.judge_every:
             listen(phase, "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -194,6 +223,37 @@ def _health(
         acceptance=float(info.acceptance),
         finite=bool(finite),
     )
+
+
+def _look(
+    key: PRNGKeyArray,
+    backbone: Backbone,
+    state: LearnerState,
+    judge: Judge,
+    now: Judgement,
+    settings: TiltSettings,
+) -> tuple[FreshLook, dict[str, float]]:
+    """Chains started afresh, and what is told of them; `now` is the judgement of the tilt."""
+    seen = look(
+        key,
+        backbone,
+        state.tilt,
+        state.particles,
+        chains=settings.fresh_chains,
+        transitions=settings.fresh_transitions,
+        leapfrogs=settings.leapfrogs,
+    )
+    none = jnp.zeros(settings.fresh_chains)
+    fresh = eqx.tree_at(lambda s: (s.particles, s.log_weights), state, (seen.particles, none))
+    judged = judge.judge(state.tilt, fresh)
+    return seen, {
+        "gain_val": float(now.gain_val),
+        "gain_fresh": float(judged.gain_val),
+        "holds": bool(judged.holds),
+        "gap": seen.gap,
+        "error": seen.error,
+        "rise": seen.rise,
+    }
 
 
 def _settled(info: StageInfo, settings: TiltSettings) -> bool:

@@ -80,7 +80,7 @@ class Monitor:
                 f"the chains lag: learners are {self.apart:+.1f}, witnesses {self.behind:+.1f} "
                 f"standard errors from where f is, over the last stages"
             )
-            return self._catch_up(), why
+            return self.catch_up(), why
         return None
 
     @property
@@ -88,8 +88,8 @@ class Monitor:
         """Whether the rate has been lowered so often that going on is pointless."""
         return self.rate_scale < LOWEST_RATE_SCALE
 
-    def _catch_up(self) -> str:
-        """More transitions; where they are many already, a lower rate."""
+    def catch_up(self) -> str:
+        """More transitions; where they are many already, a lower rate. Returns the action."""
         self.apart = self.behind = 0.0
         if self.effort < MOST_EFFORT:
             self.effort *= 2

@@ -6,6 +6,7 @@ the new f until acceptance is in range and learners and witnesses agree (system.
 learning"). A whole stage is one compiled program; rates and limits are traced, sizes are not.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -79,6 +80,42 @@ def stage(
         ),
     )
     return restart_gauge(state, f), info
+
+
+@over_devices
+def settle(
+    state: LearnerState, backbone: Backbone, settings: TiltSettings, transitions: int, key: Array
+) -> LearnerState:
+    """The state after so many transitions of all particles, and no step of learning.
+
+    Weights that particles still carry are used up first.
+    """
+    resample_key, move_key = jr.split(key)
+    particles = state.particles
+    index = resample(resample_key, particles, state.log_weights)
+    long = replace(
+        settings,
+        least_transitions=jnp.asarray(transitions),
+        most_transitions=jnp.asarray(transitions),
+    )
+    moved, f, info = _move(
+        TiltedModel(backbone, state.tilt),
+        together(particles.u)[index],
+        particles.step_size,
+        long,
+        jnp.asarray(1),
+        move_key,
+    )
+    state = eqx.tree_at(
+        lambda s: (s.particles, s.log_weights, s.gradients),
+        state,
+        (
+            moved,
+            jnp.zeros_like(state.log_weights),
+            state.gradients + info.transitions * settings.leapfrogs,
+        ),
+    )
+    return restart_gauge(state, f)
 
 
 def _increment(before: Tilt, log_weights: Array, moved: Particles) -> Array:

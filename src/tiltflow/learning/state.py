@@ -92,6 +92,9 @@ _STATIC = (
     "bank",
     "judge_rows",
     "judge_draws",
+    "fresh_every",
+    "fresh_chains",
+    "fresh_transitions",
     "watch",
 )
 
@@ -132,7 +135,9 @@ class TiltSettings:
         bank: exact backbone draws for the judgements.
         judge_rows: rows of training and of validation data in a judgement, at most.
         judge_draws: dequantisations of each validation row in it.
-        watch: whether the health monitor may act.
+        fresh_every: judgements between two looks at chains started afresh (`fresh.py`); 0: none.
+        fresh_chains, fresh_transitions: how many, and how long.
+        watch: whether the health monitor may act, and particles that lag are moved on.
     """
 
     learner: str = "population"
@@ -159,6 +164,9 @@ class TiltSettings:
     bank: int = 20_000
     judge_rows: int = 1_000_000
     judge_draws: int = 10
+    fresh_every: int = 0
+    fresh_chains: int = 64
+    fresh_transitions: int = 60
     watch: bool = True
 
     @classmethod
@@ -192,7 +200,13 @@ class TiltSettings:
             "bank",
             "judge_rows",
             "judge_draws",
+            "fresh_transitions",
         )
+        if self.fresh_every < 0 or self.fresh_chains < 4 or self.fresh_chains % 2:
+            raise InputError(
+                f"fresh_every is {self.fresh_every} and fresh_chains {self.fresh_chains}; expected "
+                f"0 or more, and an even number of at least 4"
+            )
         if not 0 < self.share_end < 1:
             raise InputError(f"share_end is {self.share_end}; expected a number in (0, 1)")
         if not (self.rate > 0 and 0 <= self.memory < 1):

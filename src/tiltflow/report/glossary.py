@@ -40,6 +40,8 @@ MEANINGS: dict[str, str] = {
     "annealed.gain_by_bridge": "the same with log Z as reported above",
     "stages.latent.mean": "nats that the tilt of the latent gains over the backbone",
     "stages.data.mean": "nats that the tilt of the data gains on top of it",
+    "calibration.beta": "scale of the tilt with the largest gain on validation data",
+    "calibration.rise": "nats by which it beats scale 1; from 0.05 on the tilt was scaled",
     "mixing.rhat_max": "worst R-hat: 1 is agreement of all chains",
     "mixing.ess_bulk_min": "effective draws of the worst quantity, its middle",
     "mixing.ess_tail_min": "effective draws of the worst quantity, its tails",
@@ -69,6 +71,7 @@ GROUPS: dict[str, str] = {
     "noise": "Noise of the generator",
     "annealed": "Gain, once more by annealing",
     "stages": "Gain of each tilt",
+    "calibration": "Scale of the tilt",
     "seconds": "Time",
 }
 """Headings of the groups that are known, in no particular order."""

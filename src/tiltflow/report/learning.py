@@ -43,7 +43,7 @@ def learning_pictures(run: Run) -> list[Picture]:
         name = f"{name}, on data" if event.get("phase") == SECOND else name
         if name in stages or len(stages) < MAX_LEARNERS:
             stages.setdefault(name, []).append(event)
-    pictures = [_gain(run, stages), _log_z(run, stages)]
+    pictures = [_gain(run, stages), _fresh(run), _log_z(run, stages)]
     pictures += [_curve(stages, *curve) for curve in _CURVES]
     for learner, events in stages.items():
         title = "Mean of f" if len(stages) == 1 else f"Mean of f, {learner} learner"
@@ -115,6 +115,42 @@ def _gain(run: Run, stages: Stages) -> Picture | None:
     ends = ", ".join(f"{k} {nats(float(v[0, 1]))}" for k, v in last.items() if v.size)
     alt = f"Gain against seconds; last held-out gain in nats: {ends or 'unknown'}."
     return Picture("gain", "Gain over the backbone", caption, alt, draw)
+
+
+def _fresh(run: Run) -> Picture | None:
+    """The gain by the particles that learn, and by chains started afresh, at the same moments."""
+    events = run.while_learning("fresh")
+    told, found = (column(events, "seconds", field) for field in ("gain_val", "gain_fresh"))
+    if not (told.size and found.size):
+        return None
+    low, high = finite(run.metric("gain_nats", "low")), finite(run.metric("gain_nats", "high"))
+
+    def draw(figure: Figure) -> None:
+        axes = _over_time(figure, "nats gained")
+        line(axes, told, color=palette.BACKBONE, linestyle="--")
+        line(axes, found, color=palette.TILTED, linestyle="-")
+        axes.plot(found[:, 0], found[:, 1], "o", color=palette.TILTED, markersize=4)
+        if low is not None and high is not None:
+            axes.axhspan(low, high, color=palette.TILTED, alpha=0.15, linewidth=0)
+        label_ends(
+            axes,
+            [
+                (told[-1, 1], "as learning tells it", palette.BACKBONE),
+                (found[-1, 1], "by fresh chains", palette.TILTED),
+            ],
+        )
+
+    band = "" if low is None else " The band is the final gain on test data, with its interval."
+    caption = (
+        "At set times chains are started afresh from the backbone, under the tilt as it is then. "
+        "Where they tell another gain than the particles that learn, learning had left "
+        f"equilibrium, and begins again where these chains are.{band}"
+    )
+    alt = (
+        f"Gain against seconds; at the last look {nats(float(told[-1, 1]))} nats as learning tells "
+        f"it and {nats(float(found[-1, 1]))} nats by fresh chains."
+    )
+    return Picture("fresh", "Learning against fresh chains", caption, alt, draw)
 
 
 def _kept_stage(run: Run, stages: Stages) -> tuple[float, float] | None:
