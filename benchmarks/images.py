@@ -4,16 +4,19 @@
 
 FILE holds `x_train` and `x_test`, images of bytes `[rows, height, width]` or with channels last,
 as Fashion-MNIST and CIFAR-10 are. Half of the time goes to the flow, a quarter to the tilt (in
-rounds, each at a lower rate and with the particles of the last one), and the rest to the judgement
-by chains that are started afresh (`images_judged.py`). Settings are those of `tiltflow fit
+rounds, each at a lower rate and with the particles of the last one; at set times chains are started
+afresh, and learning begins again from them where they disagree), a little to the tilt's scale,
+beta, and the rest to the judgement by chains that are started afresh once more
+(`images_judged.py`). Settings are those of `tiltflow fit
 --backbone glow`; only numbers of steps follow the clock. 60 minutes are meant for two cores; with
 a few it is a look at whether all works.
 
 Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
-gain_nats.{ladder,bridge,low,high,holds}, f_gap.{chains,expected} (mean f of fresh chains, and of
-training images, over that of test images), rhat.{u,f,projections}, class_share.{min,max},
-ess_per_1000_gradients.{latent,data_space}.{f,projections}, ess_ratio, acceptance,
-gradients_per_second, seconds, peak_bytes, minutes.
+gain_nats.{ladder,bridge,low,high,holds}, learning.{steps,gain_val_by_witnesses,looks,mended}
+(looks: seconds, the gain as learning tells it, and by fresh chains), calibration.{beta,rise},
+f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
+rhat.{u,f,projections}, class_share.{min,max}, ess_per_1000_gradients.{latent,data_space}.{f,
+projections}, ess_ratio, acceptance, gradients_per_second, seconds, peak_bytes, minutes.
 """
 
 import argparse
@@ -29,11 +32,14 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from images_judged import judge
+from images_judged import CHAINS, chains, judge
 from rich.console import Console
 from rich.table import Table
 
 from tiltflow.backbones import Flow
+from tiltflow.evaluation.calibration import Calibration, calibrate, scaled
+from tiltflow.evaluation.likelihood import score
+from tiltflow.latent import chain_summary
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.keeping import KeepsNothing
@@ -43,7 +49,7 @@ from tiltflow.settings import Settings, suited_glow
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-FLOW, TILT = 0.5, 0.25  # of the time; the judgement has the rest
+FLOW, TILT, SCALE = 0.5, 0.24, 0.04  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time that is left, for what is not foreseen
 ROUNDS = ((1.0, 0.35), (0.5, 0.3), (0.2, 0.2), (0.1, 0.15))
@@ -108,9 +114,10 @@ def main() -> None:
     tilt, told = timed_tilt(
         flow, spec.tilt(key=jr.key(1)), train, val, settings, began + (FLOW + TILT) * whole
     )
-    found = judge(TiltedModel(flow, tilt), train, test, until=began + SAFETY * whole)
+    model, scale = calibrated(TiltedModel(flow, tilt), val, SCALE * whole)
+    found = judge(model, train, test, until=began + SAFETY * whole)
     found["backbone"] |= learned
-    found["learning"] = told
+    found |= {"learning": told, "calibration": scale.to_dict()}
     found["minutes"] = arguments.minutes
     found["seconds"] = round(time.monotonic() - began, 1)
     found["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -157,6 +164,16 @@ def timed_tilt(
     """The tilt with the best held-out gain, as the witnesses tell it, of all rounds."""
     began = time.monotonic()
     best, gain, start, steps, end = tilt, 0.0, None, 0, began
+    looks, mended = [], 0
+
+    def listen(phase: str, event: str, **fields: Any) -> None:
+        nonlocal mended
+        say(phase, event, **fields)
+        if event == "fresh":
+            at = round(time.monotonic() - began, 1)
+            looks.append((at, fields["gain_val"], fields["gain_fresh"]))
+        mended += event == "health" and fields["action"].startswith("begin again")
+
     for number, (factor, share) in enumerate(ROUNDS):
         end += share * (until - began)
         keeper = Timed(end)
@@ -169,8 +186,8 @@ def timed_tilt(
         )
         with contextlib.suppress(Enough):
             fit_tilt(
-                flow, tilt, train, val, learning, key=jr.fold_in(jr.key(4), number), listen=say,
-                start=start, keeper=keeper,
+                flow, tilt, train, val, learning, key=jr.fold_in(jr.key(4), number),
+                listen=listen, start=start, keeper=keeper,
             )  # fmt: skip
         assert keeper.state is not None  # a round has one stage at least
         state, _, kept, judgement, *_ = keeper.state
@@ -181,7 +198,24 @@ def timed_tilt(
         say("tilt", "round", round=number, steps=steps, gain_val=gain)
         tilt, particles = state.tilt, state.particles
         start = Start(particles.u, state.log_z, particles.step_size)
-    return best, {"steps": steps, "gain_val_by_witnesses": gain}
+    return best, {
+        "steps": steps,
+        "gain_val_by_witnesses": gain,
+        "looks": looks,
+        "mended": mended,
+    }
+
+
+def calibrated(model: TiltedModel, val: Rows, seconds: float) -> tuple[TiltedModel, Calibration]:
+    """The model with the scale of its tilt that validation rows ask for, by chains of its own."""
+    start_key, chain_key, score_key = jr.split(jr.key(7), 3)
+    u = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
+    draws = chains(chain_key, model.latent_log_densities, u, 0.1, seconds, chain_summary)
+    found = calibrate(score(model, val, score_key, 1).f, draws.summaries["f"])
+    say("calibration", "found", **found.to_dict())
+    if not found.matters:
+        return model, found
+    return TiltedModel(model.backbone, scaled(model.tilt, found.beta)), found
 
 
 def replace_level(tilt: Tilt, level: Any) -> Tilt:
@@ -193,7 +227,8 @@ def say(phase: str, event: str, **fields: Any) -> None:
     """Progress, in a line."""
     names = (
         "round", "step", "stage", "nll_val", "gain_val", "log_z", "agreement", "acceptance",
-        "transitions", "action", "why", "steps", "seconds_a_chunk", "seconds",
+        "transitions", "action", "why", "steps", "seconds_a_chunk", "seconds", "share",
+        "gain_fresh", "gap", "error", "rise", "beta",
     )  # fmt: skip
     told = (
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
@@ -218,7 +253,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, dict):
             rows += flat(value, f"{prefix}{name}.")
-        elif value is not None:
+        elif value is not None and not isinstance(value, list):
             rows.append((f"{prefix}{name}", value))
     return rows
 

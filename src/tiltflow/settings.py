@@ -15,8 +15,10 @@ from tiltflow.tilts import ConvSizes
 BACKBONES = ("coupling", "glow", "vae")
 MANY_ROWS = 5_000
 DATA_TILT = TiltSettings(
-    steps=3_000,
-    particles=1_024,
+    steps=800,
+    particles=2_048,
+    batch_data=512,
+    batch_particles=1_024,
     rate=1e-3,
     decay=0.01,
     share_end=0.5,

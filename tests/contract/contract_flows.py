@@ -1,0 +1,60 @@
+"""The flows of the contract, their weights far from those of the identity, and rows for them."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from tiltflow.backbones import CouplingFlow, Glow, GlowSizes, dequantise, fit_units
+from tiltflow.backbones.base import Flow
+from tiltflow.backbones.scale import fit_logit_scale, fit_scale
+
+INTEGERS = ("gaussianise", "logit", "logit of images")
+LEVELS = 5
+
+
+def rows(kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Correlated rows: integers 0 to 4, or normals off centre with unequal scales."""
+    rng = np.random.default_rng(7)
+    noise = rng.normal(size=(400, *shape)) + rng.normal(size=(400, *[1] * len(shape)))
+    if kind in INTEGERS:
+        return np.clip(np.round(2 + noise), 0, LEVELS - 1)
+    return 3.0 + noise * np.linspace(0.5, 2.0, int(np.prod(shape))).reshape(shape)
+
+
+@functools.cache
+def make(kind: str, shape: tuple[int, ...], flow: type[Flow] = CouplingFlow) -> Flow:
+    """A flow whose scales and shifts are far from those of the identity."""
+    if issubclass(flow, Glow):
+        return make_glow(kind, shape, flow)
+    units = fit_units(kind, rows(kind, shape), integers=kind in INTEGERS)
+    backbone = flow(units, num_blocks=2, width=8, key=jr.key(1))
+
+    def conditioners(f):
+        return [c.out for c in (f.blocks.to_second, f.blocks.to_first)]
+
+    outs, treedef = jax.tree.flatten(conditioners(backbone))
+    keys = jr.split(jr.key(2), len(outs))
+    outs = [0.4 * jr.normal(k, out.shape) for k, out in zip(keys, outs, strict=True)]
+    return eqx.tree_at(conditioners, backbone, jax.tree.unflatten(treedef, outs))
+
+
+def make_glow(kind: str, shape: tuple[int, ...], flow: type[Glow]) -> Flow:
+    """A Glow with noise on all that is learned."""
+    x = rows(kind, shape)
+    units = fit_logit_scale(x) if kind in INTEGERS else fit_scale(x, integers=False)
+    backbone = flow(units, GlowSizes(steps=1, width=6), key=jr.key(1))
+    learned, rest = eqx.partition(backbone.scales, eqx.is_inexact_array)
+    leaves, treedef = jax.tree.flatten(learned)
+    keys = jr.split(jr.key(2), len(leaves))
+    leaves = [leaf + 0.1 * jr.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+    scales = eqx.combine(jax.tree.unflatten(treedef, leaves), rest)
+    return eqx.tree_at(lambda b: b.scales, backbone, scales)
+
+
+def data(kind: str, shape: tuple[int, ...]) -> jax.Array:
+    x = jnp.asarray(rows(kind, shape)[:32], jnp.float32)
+    return dequantise(jr.key(5), x) if kind in INTEGERS else x
