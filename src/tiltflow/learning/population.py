@@ -202,6 +202,8 @@ def _move(
 
     The first is a jump: a fresh draw, accepted on what f adds. It costs one evaluation,
     fills what the tilt has raised where no particle was, and where f is small it makes all new.
+    Jumps to a mixture go on in turn with the others: they are accepted however large its part
+    of f is, and without them resampling leaves the descendants of a few.
     """
     latent, half = hmc.value_and_gradient(model.latent_log_densities), len(u) // 2
     jump_key, key = jr.split(key)
@@ -216,6 +218,9 @@ def _move(
     def transition(carry: tuple) -> tuple:
         state, step_size, key, transitions, divergences, _, _ = carry
         key, step_key = jr.split(key)
+        if model.mixture is not None:
+            u = _jump(jr.fold_in(step_key, 1), model, state.position)
+            state = hmc.init(spread(u), latent)
         state, info = hmc.step(
             step_key, state, latent, step_size, num_leapfrogs=settings.leapfrogs, jitter=0.2
         )

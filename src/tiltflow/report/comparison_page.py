@@ -159,8 +159,8 @@ def _picture(group: str, members: list[Entry]) -> Picture | None:
         axes.grid(visible=False, axis="y")
 
     caption = (
-        "Dots: the flow alone. Lines: the tilted model, with its 95% interval; hollow where the "
-        "chains have not converged."
+        "Dots: the backbone alone. Lines: the tilted model, with its 95% interval; hollow where "
+        "the chains have not converged."
     )
     alt = "; ".join(f"{e.label} {nats(e.number('tilted', 'nll_test'))}" for e in shown)
     size = (9.6, 1.1 + 0.42 * len(shown))

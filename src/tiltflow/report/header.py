@@ -186,7 +186,7 @@ def _formula() -> Markup:
     )
     return element(
         "p", formula,
-        join(" A flow ", q, ", the backbone, is corrected by a learned tilt ", f, ". "),
+        join(" The backbone ", q, " is corrected by a learned tilt ", f, ". "),
         join("Larger ", f, " is more probable; the energy is −", f, "."),
         class_="idea",
     )  # fmt: skip

@@ -25,12 +25,12 @@ _SHEETS = {
     ),
     "backbone": (
         "Backbone",
-        "Noise pushed through the flow, before any tilting: where learning starts.",
+        "Noise pushed through the backbone, before any tilting: where learning starts.",
     ),
     "tilted": (
         "Tilted model",
-        "Draws of p by HMC in the flow’s latent space. Look for details that got repaired, and for "
-        "kinds of images that went missing.",
+        "Draws of p by HMC in the backbone’s latent space. Look for details that got repaired, and "
+        "for kinds of images that went missing.",
     ),
 }
 

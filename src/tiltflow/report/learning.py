@@ -78,8 +78,8 @@ def backbone_pictures(run: Run) -> list[Picture]:
 
     ring = "; the ring marks the state that was kept" if kept.size else ""
     caption = (
-        f"Negative log-likelihood while the flow was fitted{ring}. Where validation turns upward "
-        "while train falls, the flow begins to memorise."
+        f"Negative log-likelihood while the backbone was fitted{ring}. Where validation turns "
+        "upward while train falls, the backbone begins to memorise."
     )
     best = min(xy[:, 1].min() for xy, word, _ in curves if word == curves[-1][1])
     alt = f"Backbone training curves against step; lowest {curves[-1][1]} value {nats(best)} nats."

@@ -56,7 +56,8 @@ def _trace_of_norm(traces: NDArray[np.float64], dimension: int | None) -> Pictur
 
     caption = (
         "The squared distance of the latent position from the origin. Without a tilt it averages "
-        "the latent dimension; where it settles shows how far the tilt leaves the flow’s middle."
+        "the latent dimension; where it settles shows how far the tilt leaves the backbone’s "
+        "middle."
     )
     return Picture("trace_norm", "Trace of |u|²", caption, _trace_alt("|u|²", traces), draw)
 

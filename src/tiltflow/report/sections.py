@@ -38,8 +38,8 @@ def sections(run: Run, draw: Draw) -> dict[str, Markup]:
         (
             "chains",
             "Chains travelling",
-            "An energy-based model is only known through its chains. In the flow’s latent space "
-            "they should pass from any kind of observation to any other.",
+            "An energy-based model is only known through its chains. In the backbone’s latent "
+            "space they should pass from any kind of observation to any other.",
             [draw(p) for p in kind.travelling_chains(run)],
             "No travelling chains in evidence.npz.",
         ),
