@@ -15,11 +15,11 @@ from tiltflow.tilts import ConvSizes
 BACKBONES = ("coupling", "glow", "vae")
 MANY_ROWS = 5_000
 DATA_TILT = TiltSettings(
-    steps=800,
+    steps=1_500,
     particles=2_048,
     batch_data=512,
     batch_particles=1_024,
-    rate=1e-3,
+    rate=5e-4,
     decay=0.01,
     share_end=0.5,
     leapfrogs=6,

@@ -22,7 +22,7 @@ from tiltflow.learning import Rows, TiltSettings
 from tiltflow.learning.fit_vae import VAESettings
 from tiltflow.learning.second import second_start
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.mcmc import Independence, sample
+from tiltflow.mcmc import HMC, ISIR, Independence, Mixture, sample
 from tiltflow.mcmc.point import tilt_of
 from tiltflow.normalizer import LogZ
 from tiltflow.settings import ModelSettings, Settings, suited_vae
@@ -76,11 +76,18 @@ class Forgets(Independence):
         return tilt_of(point)
 
 
-def check_jumps(kernel: Independence) -> None:
+class ManyForget(ISIR):
+    """The same, with several draws at a time."""
+
+    def _over_proposal(self, point):
+        return tilt_of(point)
+
+
+def check_jumps(kernel: Independence | ISIR) -> None:
     """Moments of many short chains that start in equilibrium at `BOTH` without its tilt of x."""
     model = TiltedModel(generator(), BOTH.tilt)
     start = kernel.proposal.draw(jr.key(2), 256)
-    mixed = tiltflow.mcmc.Mixture((tiltflow.mcmc.HMC(num_leapfrogs=5), kernel), cycle=(0, 1))
+    mixed = Mixture((HMC(num_leapfrogs=5), kernel), cycle=(0, 1))
     draws = sample(
         jr.key(3), model.latent_log_densities, start, num_draws=40, num_warmup=40,
         kernel=mixed, step_size=0.3, thin=1,
@@ -93,15 +100,16 @@ def check_jumps(kernel: Independence) -> None:
     assert np.all(np.abs(products.mean(0)) < 4.5 * products.std(0) / np.sqrt(len(c)))
 
 
-def test_jumps_in_z_keep_the_noise_and_the_target():
+@pytest.mark.parametrize(("kind", "broken"), [(Independence, Forgets), (ISIR, ManyForget)])
+def test_jumps_in_z_keep_the_noise_and_the_target(kind, broken):
     proposal = WithNoise(gaussian_mixture(), generator().dim)
     u = proposal.draw(jr.key(4), 50)
     renewed = np.asarray(proposal.renew(jr.key(5), u))
     np.testing.assert_array_equal(renewed[:, Z:], u[:, Z:])
     assert np.all(renewed[:, :Z] != u[:, :Z])
-    check_jumps(Independence(proposal=proposal))
+    check_jumps(kind(proposal=proposal))
     with pytest.raises(AssertionError):
-        check_jumps(Forgets(proposal=proposal))
+        check_jumps(broken(proposal=proposal))
 
 
 def test_the_mixture_is_found_inside_the_tilt_of_z():

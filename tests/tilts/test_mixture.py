@@ -14,7 +14,8 @@ from tiltflow.errors import InputError
 from tiltflow.latent import kernel_of, suited_kernel
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_mixture import exact_start, fit_mixture
-from tiltflow.mcmc import HMC, Independence, sample
+from tiltflow.mcmc import HMC, ISIR, Independence, sample
+from tiltflow.mcmc.point import tilt_of
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 from tiltflow.normalizer.log_normalizer import from_exact
 from tiltflow.tilted import TiltedModel
@@ -105,13 +106,21 @@ class Forgets(Independence):
     """The proposal's density is left out of the acceptance."""
 
     def _over_proposal(self, point):
-        return point.log_density + 0.5 * jnp.sum(point.position**2, axis=1)
+        return tilt_of(point)
 
 
-def test_jumps_to_a_proposal_leave_the_target_as_it_is(mixture):
-    check_target(Independence(proposal=mixture), mixture)
+class ManyForget(ISIR):
+    """The same, with several draws at a time."""
+
+    def _over_proposal(self, point):
+        return tilt_of(point)
+
+
+@pytest.mark.parametrize(("kind", "broken"), [(Independence, Forgets), (ISIR, ManyForget)])
+def test_jumps_to_a_proposal_leave_the_target_as_it_is(mixture, kind, broken):
+    check_target(kind(proposal=mixture), mixture)
     with pytest.raises(AssertionError):
-        check_target(Forgets(proposal=mixture), mixture)
+        check_target(broken(proposal=mixture), mixture)
 
 
 def test_chains_travel_where_the_tilt_has_a_mixture_and_stay_where_it_is_hidden(mixture):

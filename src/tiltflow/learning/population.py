@@ -37,7 +37,7 @@ from tiltflow.learning.state import (
     learning_rate,
     restart_gauge,
 )
-from tiltflow.mcmc import Independence, Tuning, hmc
+from tiltflow.mcmc import Tuning, catalogue, hmc
 from tiltflow.normalizer.running import bridge_jax
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
@@ -184,8 +184,8 @@ def _learn(
 
 
 def _jump(key: PRNGKeyArray, model: TiltedModel, u: Array) -> Array:
-    """An independence transition of every particle: of the mixture in the tilt, if there is one."""
-    jump, unused = Independence(proposal=model.mixture), Tuning(jnp.ones(()), jnp.ones(()))
+    """A jump of every particle: to a draw of the mixture in the tilt, if there is one."""
+    jump, unused = catalogue.jumps_to(model.mixture), Tuning(jnp.ones(()), jnp.ones(()))
     point = jump.init(model.latent_log_densities, u)
     return jump.step(key, model.latent_log_densities, point, unused)[0].position
 

@@ -19,6 +19,7 @@ from tiltflow.mcmc.tempering import ReplicaExchange
 AUTO = "auto"
 JUMPS = "hmc+jumps"
 PROPOSALS = 16  # of i-SIR
+JUMPS_TO = 8  # draws of a proposal that compete in a jump
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of replica exchange
 
 
@@ -48,11 +49,15 @@ LENGTHS = {f"hmc-{n}": n for n in (4, 8, 16, 32)}
 """HMC with so many leapfrogs."""
 
 
+def jumps_to(proposal: Proposal | None) -> Kernel:
+    """Jumps to draws of the proposal, some at a time; of the backbone, one at a time, if None."""
+    return Independence() if proposal is None else ISIR(proposals=JUMPS_TO, proposal=proposal)
+
+
 def with_proposal(name: str, leapfrogs: int, proposal: Proposal | None) -> Kernel:
     """The kernel of that name; those of `JUMPS` jump to draws of the proposal, if there is one."""
     if name == JUMPS and proposal is not None:
-        local = HMC(num_leapfrogs=leapfrogs)
-        return Mixture((local, Independence(proposal=proposal)), cycle=(0, 1))
+        return Mixture((HMC(num_leapfrogs=leapfrogs), jumps_to(proposal)), cycle=(0, 1))
     return named(name, leapfrogs)
 
 

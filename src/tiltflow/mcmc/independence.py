@@ -6,8 +6,8 @@ between modes that no trajectory connects, and is rarely accepted once f is larg
 
 Any other exact sampler r will do as `proposal`, if it knows its density over N(0, I), h = log r/N:
 then a draw of r is accepted on f - h. Where f is h and something small, as that of a tilt with a
-mixture in it (`tilts/mixture.py`), most are. It need not draw everything anew: what it makes of a
-point has only to be reversible with respect to r.
+mixture in it (`tilts/mixture.py`), most are. It need not draw everything anew: it may leave a part
+of the point as it is, and draw the rest given that.
 Tierney 1994, "Markov chains for exploring posterior distributions", section 2.3.3.
 """
 
@@ -33,7 +33,7 @@ class Proposal(Protocol):
     def renew(
         self, key: PRNGKeyArray, u: Float[Array, "chains *event"]
     ) -> Float[Array, "chains *event"]:
-        """What is proposed to chains at `u`: a transition reversible with respect to it."""
+        """What is proposed to chains at `u`: draws of it, given what of u stays as it is."""
         ...
 
 
@@ -69,5 +69,10 @@ class Independence(Kernel):
 
     def _over_proposal(self, point: Point) -> Float[Array, " chains"]:
         """The log of the target over the proposal, up to a constant."""
-        f = tilt_of(point)
-        return f if self.proposal is None else f - jax.vmap(self.proposal)(point.position)
+        return over_proposal(self.proposal, point)
+
+
+def over_proposal(proposal: Proposal | None, point: Point) -> Float[Array, " chains"]:
+    """The log of the target at `point` over the proposal, the backbone if None, but a constant."""
+    f = tilt_of(point)
+    return f if proposal is None else f - jax.vmap(proposal)(point.position)

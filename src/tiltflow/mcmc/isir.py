@@ -1,7 +1,8 @@
 """i-SIR: iterated sampling importance resampling, independence moves with many proposals.
 
 A chain's present point and `proposals` fresh draws of the backbone compete with weights exp(f);
-the winner is the next point. Andrieu, Lee, Vihola 2018, "Uniform ergodicity of the iterated
+the winner is the next point. Draws of another sampler, of known log-density h over N(0, I), compete
+with weights exp(f - h). Andrieu, Lee, Vihola 2018, "Uniform ergodicity of the iterated
 conditional SMC" (arXiv 1312.6432), section 2; Samsonov et al. 2022 (arXiv 2111.02702), alg. 1.
 """
 
@@ -10,9 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.mcmc.batch import half_square, per_chain
+from tiltflow.mcmc.batch import per_chain
+from tiltflow.mcmc.independence import Proposal, over_proposal
 from tiltflow.mcmc.kernel import Info, Kernel, LogDensity, Tuning
-from tiltflow.mcmc.point import Point, evaluate, tilt_of
+from tiltflow.mcmc.point import Point, evaluate
+
+PART = 4_096  # evaluations at a time, or one for every chain, so that memory is bounded
 
 
 class ISIR(Kernel):
@@ -22,11 +26,14 @@ class ISIR(Kernel):
     may still move to another draw.
 
     Attributes:
-        proposals: fresh draws a chain and transition, all evaluated in one batch; static.
+        proposals: fresh draws a chain and transition, evaluated `PART` at a time; static.
+        proposal: where they are from; None: the backbone, N(0, I). What it leaves of a point as it
+            is, all draws share.
         target: None: there is no step to adapt.
     """
 
     proposals: int = eqx.field(static=True, default=16)
+    proposal: Proposal | None = None
     target: float | None = None
 
     def init(self, log_density: LogDensity, position: Float[Array, "chains *event"]) -> Point:
@@ -39,16 +46,18 @@ class ISIR(Kernel):
         """One choice for every chain; the rate told is the probability of leaving the point."""
         draw_key, choice_key = jax.random.split(key)
         chains, *event = state.position.shape
-        shape = (self.proposals, chains, *event)
-        draws = jax.random.normal(draw_key, shape, state.position.dtype)
-        values = evaluate(log_density, draws.reshape(-1, *event)).log_density
+        draws = self._draws(draw_key, state.position)
+        if self.proposals * chains <= PART:
+            values = evaluate(log_density, draws.reshape(-1, *event)).log_density
+        else:
+            values = jax.lax.map(lambda u: evaluate(log_density, u).log_density, draws)
         values = values.reshape(self.proposals, chains)
-        tilts = values + jax.vmap(half_square)(draws)
+        tilts = jax.vmap(self._over_proposal)(Point(draws, values))
         is_finite = jnp.isfinite(tilts)
 
         log_weights = jnp.where(is_finite, tilts, -jnp.inf)
         log_weights = jnp.concatenate(
-            [tilt_of(state)[None], log_weights]
+            [self._over_proposal(state)[None], log_weights]
         )  # [proposals + 1, chains]
         winner = jax.random.categorical(choice_key, log_weights, axis=0)
         is_moved = winner > 0
@@ -64,3 +73,14 @@ class ISIR(Kernel):
             energy=-log_density_kept,
             gradients=jnp.asarray(self.proposals),
         )
+
+    def _draws(self, key: PRNGKeyArray, position: Array) -> Float[Array, "proposals chains *event"]:
+        proposal = self.proposal
+        if proposal is None:
+            return jax.random.normal(key, (self.proposals, *position.shape), position.dtype)
+        keys = jax.random.split(key, self.proposals)
+        return jax.lax.map(lambda key: proposal.renew(key, position), keys)
+
+    def _over_proposal(self, point: Point) -> Float[Array, " chains"]:
+        """The log of the target over the proposal, up to a constant."""
+        return over_proposal(self.proposal, point)
