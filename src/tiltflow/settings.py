@@ -241,7 +241,7 @@ def suited_vae(rows: int, shape: tuple[int, ...]) -> Settings:
             particles=4_096,
             batch_data=512,
             batch_particles=1_024,
-            rate=5e-4,
+            rate=1e-4,
             share_end=0.5,
             judge_every=3,
         ),

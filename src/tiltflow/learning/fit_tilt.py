@@ -155,27 +155,17 @@ def fit_tilt(
         judged += 1
         if settings.fresh_every and judged % settings.fresh_every == 0 and not last:
             key, look_key, settle_key = jr.split(key, 3)
-            seen = _look(look_key, backbone, state, judge, now, settings)
+            seen, found = _look(look_key, backbone, state, judge, now, settings)
             told = {"stage": number, "step": int(state.steps), "seconds": round(seconds, 2)}
-            listen(phase, "fresh", **told, **seen[1])
-            if seen[0].differs and settings.watch:
+            listen(phase, "fresh", **told, **found)
+            if seen.differs and settings.watch:
                 action = f"begin again where these chains are, {monitor.catch_up()}"
                 why = (
-                    f"chains started afresh have a mean f {seen[0].gap:+.2f} nats from that of the "
+                    f"chains started afresh have a mean f {seen.gap:+.2f} nats from that of the "
                     f"witnesses: the gain that learning told is not the model's"
                 )
                 listen(phase, "health", stage=number, action=action, why=why)
-                state = population.settle(
-                    eqx.tree_at(
-                        lambda s: (s.particles, s.log_weights),
-                        state,
-                        (seen[0].instead_of(state.particles), jnp.zeros_like(state.log_weights)),
-                    ),
-                    backbone,
-                    traced,
-                    settings.fresh_transitions,
-                    settle_key,
-                )
+                state = _begun_again(state, seen, backbone, traced, settings, settle_key)
                 # What was judged by particles that lag is judged again.
                 best, best_judgement = state.average, judge.judge(state.average, state)
                 best_stage, best_step, good = number, int(state.steps), state
@@ -254,6 +244,23 @@ def _look(
         "error": seen.error,
         "rise": seen.rise,
     }
+
+
+def _begun_again(
+    state: LearnerState,
+    seen: FreshLook,
+    backbone: Backbone,
+    traced: TiltSettings,
+    settings: TiltSettings,
+    key: PRNGKeyArray,
+) -> LearnerState:
+    """The state with its particles where the fresh chains are, moved on for as long again."""
+    state = eqx.tree_at(
+        lambda s: (s.particles, s.log_weights),
+        state,
+        (seen.instead_of(state.particles), jnp.zeros_like(state.log_weights)),
+    )
+    return population.settle(state, backbone, traced, settings.fresh_transitions, key)
 
 
 def _settled(info: StageInfo, settings: TiltSettings) -> bool:
