@@ -60,7 +60,7 @@ def test_another_learner_brings_its_own_ground():
 
 MISTAKES = {
     "rat = 1": "unknown setting 'rat'",
-    "rate = 1": r"it belongs into \[backbone\], \[vae\] or \[tilt\]",
+    "rate = 1": r"it belongs into \[backbone\], \[vae\], \[tilt\] or \[data_tilt\]",
     "sed = 1": "did you mean seed",
     "[tild]": r"did you mean \[tilt\]",
     "zzz = 1": r"expected seed, command or a table, \[model\]",
