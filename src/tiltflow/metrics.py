@@ -5,7 +5,7 @@ from typing import Any
 from tiltflow.data import Dataset, Splits
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.calibration import Calibration
-from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim
+from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim, gain_block
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ
 
@@ -45,13 +45,7 @@ def of_likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:
             "nll_low": found.tilted.low,
             "nll_high": found.tilted.high,
         },
-        "gain_nats": {
-            "mean": found.gain.mean,
-            "low": found.gain.low,
-            "high": found.gain.high,
-            "se_log_z": found.gain.se_estimator,
-            "se_test": found.gain.se_test,
-        },
+        "gain_nats": gain_block(found.gain),
         "log_z": log_z.to_dict(),
     }
 

@@ -54,6 +54,7 @@ def test_a_glow_is_fitted_shown_and_loaded_again(tmp_path, capsys):
     assert run([*arguments, "--chains", "8", "--out", str(folder)]) in (0, 3)
     assert "tilted.bpd" in capsys.readouterr().out
     metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["calibration"]["rise"] >= 0
     bits = metrics["backbone"]["nll_test"] / (64 * np.log(2))
     assert metrics["backbone"]["bpd"] == pytest.approx(bits)
     assert "bits/dim" in (folder / "report.html").read_text()

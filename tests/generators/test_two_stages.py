@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from broken_jumps import Forgets, ManyForget
 from linear_gaussian import Z, case, generator
 
 import tiltflow
@@ -23,7 +24,6 @@ from tiltflow.learning.fit_vae import VAESettings
 from tiltflow.learning.second import second_start
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.mcmc import HMC, ISIR, Independence, Mixture, sample
-from tiltflow.mcmc.point import tilt_of
 from tiltflow.normalizer import LogZ
 from tiltflow.settings import ModelSettings, Settings, suited_vae
 from tiltflow.tilted import TiltedModel
@@ -67,20 +67,6 @@ def test_a_second_tilt_starts_in_equilibrium():
     check_moments(started(LATENT.of(slice(Z))), *truth)
     with pytest.raises(AssertionError):
         check_moments(started(network), *truth)  # power: draws of the prior
-
-
-class Forgets(Independence):
-    """The mixture's density is left out of the acceptance."""
-
-    def _over_proposal(self, point):
-        return tilt_of(point)
-
-
-class ManyForget(ISIR):
-    """The same, with several draws at a time."""
-
-    def _over_proposal(self, point):
-        return tilt_of(point)
 
 
 def check_jumps(kernel: Independence | ISIR) -> None:

@@ -272,6 +272,22 @@ def test_images_have_bits_per_dimension_beside_the_nats(tmp_path):
     assert "89.00 to 89.60; 2.013 bits/dim" in text
 
 
+def test_learning_is_shown_beside_fresh_chains_at_the_moments_when_they_were_started(tmp_path):
+    write_events(tmp_path)
+    write_metrics(tmp_path)
+    assert not any("fresh chains" in (i["alt"] or "") for i in report(tmp_path).images)
+    with (tmp_path / "events.jsonl").open("a") as stream:
+        for seconds, told, found in ((3.0, 2.0, 1.5), (6.0, 3.0, -1.25)):
+            look = {"time": 20 + seconds, "phase": "tilt", "event": "fresh", "seconds": seconds}
+            stream.write(json.dumps(look | {"gain_val": told, "gain_fresh": found}) + "\n")
+    page = report(tmp_path)
+    alt = next(i["alt"] for i in page.images if "fresh chains" in (i["alt"] or ""))
+    assert "3.00 nats as learning tells it and -1.25 nats by fresh chains" in alt.replace("−", "-")
+    assert "The band is the final gain on test data" in page.text
+    (tmp_path / "metrics.json").unlink()
+    assert "The band is the final gain" not in report(tmp_path).text
+
+
 def test_missing_and_impossible_numbers(tmp_path):
     nothing = {"mean": None, "low": float("nan"), "high": "4"}
     write_metrics(tmp_path, status="caution", tilted={"nll_test": float("inf")}, gain_nats=nothing,

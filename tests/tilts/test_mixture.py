@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from broken_jumps import Forgets, ManyForget
 from scipy.stats import multivariate_normal
 
 from tiltflow.backbones import Generator, Prior
@@ -15,7 +16,6 @@ from tiltflow.latent import kernel_of, suited_kernel
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_mixture import exact_start, fit_mixture
 from tiltflow.mcmc import HMC, ISIR, Independence, sample
-from tiltflow.mcmc.point import tilt_of
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 from tiltflow.normalizer.log_normalizer import from_exact
 from tiltflow.tilted import TiltedModel
@@ -100,20 +100,6 @@ def check_target(kernel, mixture):
     odds = WEIGHTS * np.exp(0.4 * MEANS[:, 0] + 0.5 * 0.16 * COVARIANCES[:, 0, 0])
     expected = odds[0] / odds.sum()
     assert abs(right.mean() - expected) < 4.5 * right.std() / 8 + 1e-9
-
-
-class Forgets(Independence):
-    """The proposal's density is left out of the acceptance."""
-
-    def _over_proposal(self, point):
-        return tilt_of(point)
-
-
-class ManyForget(ISIR):
-    """The same, with several draws at a time."""
-
-    def _over_proposal(self, point):
-        return tilt_of(point)
 
 
 @pytest.mark.parametrize(("kind", "broken"), [(Independence, Forgets), (ISIR, ManyForget)])

@@ -18,7 +18,14 @@ from tiltflow.data import Dataset
 from tiltflow.diagnostics.verdict import Check, conclude
 from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
-from tiltflow.evaluation.likelihood import BOUNDS, DRAWS, Likelihood, likelihood, score
+from tiltflow.evaluation.likelihood import (
+    BOUNDS,
+    DRAWS,
+    Likelihood,
+    gain_block,
+    likelihood,
+    score,
+)
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.fitted import FittedModel
@@ -137,13 +144,7 @@ def _blocks(found: Likelihood, log_z: LogZ, dim: int) -> dict[str, Any]:
         "log_z": log_z.to_dict(),
         "backbone": _block(found.backbone, dim),
         "tilted": _block(found.tilted, dim),
-        "gain_nats": {
-            "mean": found.gain.mean,
-            "low": found.gain.low,
-            "high": found.gain.high,
-            "se_log_z": found.gain.se_estimator,
-            "se_test": found.gain.se_test,
-        },
+        "gain_nats": gain_block(found.gain),
     }
 
 

@@ -70,6 +70,17 @@ def of_bounds(log_q: np.ndarray, log_p: np.ndarray, log_z: LogZ) -> Likelihood:
     return Likelihood(interval_of_mean(-log_q), interval_of_nll(-log_q, f, log_z), gain(f, log_z))
 
 
+def gain_block(gain: Interval) -> dict[str, float]:
+    """A gain as the block `gain_nats` of results; the two reasons to doubt it apart."""
+    return {
+        "mean": gain.mean,
+        "low": gain.low,
+        "high": gain.high,
+        "se_log_z": gain.se_estimator,
+        "se_test": gain.se_test,
+    }
+
+
 def bits_per_dim(nats: float, dim: int) -> float:
     """Nats per example of `dim` numbers as bits per number, the unit that images are told in."""
     return nats / (dim * math.log(2))

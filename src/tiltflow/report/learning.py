@@ -143,7 +143,7 @@ def _fresh(run: Run) -> Picture | None:
     band = "" if low is None else " The band is the final gain on test data, with its interval."
     caption = (
         "At set times chains are started afresh from the backbone, under the tilt as it is then. "
-        "Where they tell another gain than the particles that learn, learning had left "
+        "Where their mean of f is another than that of the particles, learning had left "
         f"equilibrium, and begins again where these chains are.{band}"
     )
     alt = (
