@@ -29,10 +29,10 @@ def make(flow):
     )
 
     def outs(f):
-        return (f.blocks.to_second.out.weight, f.blocks.to_first.out.weight)
+        return [c.out.weight for b in f.blocks for c in (b.to_second, b.to_first)]
 
-    first, second = outs(backbone)
-    drawn = (0.5 * jr.normal(jr.key(1), first.shape), 0.5 * jr.normal(jr.key(2), second.shape))
+    keys = jr.split(jr.key(1), len(outs(backbone)))
+    drawn = [0.5 * jr.normal(k, w.shape) for k, w in zip(keys, outs(backbone), strict=True)]
     return TiltedModel(eqx.tree_at(outs, backbone, drawn), lambda y: jnp.sin(y[0]) - y[1] ** 2)
 
 

@@ -51,10 +51,10 @@ def backbone():
     flow = CouplingFlow(units, num_blocks=2, width=8, key=jr.key(0))
 
     def outs(f):
-        return (f.blocks.to_second.out.weight, f.blocks.to_first.out.weight)
+        return [c.out.weight for b in f.blocks for c in (b.to_second, b.to_first)]
 
-    first, second = outs(flow)
-    drawn = (0.5 * jr.normal(jr.key(1), first.shape), 0.5 * jr.normal(jr.key(2), second.shape))
+    keys = jr.split(jr.key(1), len(outs(flow)))
+    drawn = [0.5 * jr.normal(k, w.shape) for k, w in zip(keys, outs(flow), strict=True)]
     return eqx.tree_at(outs, flow, drawn)
 
 

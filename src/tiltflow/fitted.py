@@ -24,6 +24,7 @@ from tiltflow._version import __version__
 from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError, UnsoundModel
+from tiltflow.former import unstacked
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice
@@ -34,7 +35,7 @@ from tiltflow.spec_glow import GlowSpec
 from tiltflow.spec_vae import VAESpec
 from tiltflow.tilted import TiltedModel
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 PART = 4096  # examples at a time
 Spec = ModelSpec | VAESpec | GlowSpec
@@ -267,6 +268,8 @@ def from_plain(
     """
     _check_format(config, where / CONFIG)
     spec = _spec(config.get("model"))
+    if config["format"] == 1:
+        arrays = unstacked(arrays)
     model = _filled(spec.skeleton(), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
@@ -288,9 +291,10 @@ def from_plain(
 
 def _check_format(config: dict[str, Any], path: Path) -> None:
     """Raises InputError for a format that this version cannot read."""
-    if config.get("format") != FORMAT:
+    found = config.get("format")
+    if type(found) is not int or not 1 <= found <= FORMAT:
         raise InputError(
-            f"{path} has format {config.get('format')!r:.50}; expected {FORMAT}: use "
+            f"{path} has format {found!r:.50}; expected {FORMAT}: use "
             f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
         )
 

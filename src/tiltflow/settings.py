@@ -52,7 +52,7 @@ class ModelSettings:
     data_width: int = 0
     units: str = "auto"
     blocks: int = 3
-    flow_width: int = 64
+    flow_width: int = 128
     flow_dropout: float = 0.2
     tilt_width: int = 256
     tilt_depth: int = 2

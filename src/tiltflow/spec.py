@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
+from tiltflow.backbones.coupling import splits_of
 from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import KINDS, Affine, Gaussianise, Histogram, Logit, Units
 from tiltflow.errors import InputError
@@ -43,6 +44,8 @@ class ModelSpec:
         blocks: of two couplings each.
         flow_width: hidden units of each conditioner.
         flow_dropout: share of them dropped in training.
+        splits: blocks from one permutation to the next; 1, as in models of former versions, unless
+            `specify` chooses.
         tilt_width, tilt_depth, tilt_dropout: of the tilt's network.
     """
 
@@ -52,6 +55,7 @@ class ModelSpec:
     blocks: int = 3
     flow_width: int = 64
     flow_dropout: float = 0.2
+    splits: int = 1
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
@@ -68,6 +72,7 @@ class ModelSpec:
             num_blocks=self.blocks,
             width=self.flow_width,
             dropout=self.flow_dropout,
+            splits=self.splits,
             key=key,
         )
 
@@ -113,6 +118,7 @@ class ModelSpec:
             "levels": 0,
             "blocks": 1,
             "flow_width": 1,
+            "splits": 1,
             "tilt_width": 1,
             "tilt_depth": 1,
         }
@@ -122,6 +128,11 @@ class ModelSpec:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r:.100}; expected at most {MOST_LAYERS}"
                 )
+        if self.splits > splits_of(self.dim):
+            raise InputError(
+                f"splits is {self.splits!r:.100}; expected at most {splits_of(self.dim)} for "
+                f"{self.dim} coordinates"
+            )
         if self.units in ("gaussianise", "histogram") and not self.levels:
             raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")
         wide = max(self.tilt_width, self.dim)
@@ -223,7 +234,8 @@ def units_kind(units: Units) -> tuple[str, int]:
 def specify(units: Units, **sizes: Any) -> ModelSpec:
     """The specification of a model over fitted `units`, with `sizes` as in `ModelSpec`."""
     kind, levels = units_kind(units)
-    return ModelSpec(kind, units.data_shape, levels, **sizes)
+    splits = splits_of(int(np.prod(units.data_shape)))
+    return ModelSpec(kind, units.data_shape, levels, **({"splits": splits} | sizes))
 
 
 def named_arrays(model: TiltedModel) -> dict[str, Any]:

@@ -168,8 +168,8 @@ MODELS = {
         "array 'tilt.level' is float64[]; expected float32[]", 2,
     ),
     "weights: order": (
-        "weights.safetensors", weights(lambda a: a["backbone.blocks.order"].fill(0)),
-        "array 'backbone.blocks.order' holds no permutations", 2,
+        "weights.safetensors", weights(lambda a: a["backbone.blocks.1.order"].fill(0)),
+        "array 'backbone.blocks.1.order' holds no permutations", 2,
     ),
     "weights: NaN": (
         "weights.safetensors",

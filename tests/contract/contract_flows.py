@@ -10,6 +10,7 @@ import numpy as np
 
 from tiltflow.backbones import CouplingFlow, Glow, GlowSizes, dequantise, fit_units
 from tiltflow.backbones.base import Flow
+from tiltflow.backbones.coupling import splits_of
 from tiltflow.backbones.scale import fit_logit_scale, fit_scale
 
 INTEGERS = ("gaussianise", "logit", "logit of images")
@@ -31,10 +32,11 @@ def make(kind: str, shape: tuple[int, ...], flow: type[Flow] = CouplingFlow) -> 
     if issubclass(flow, Glow):
         return make_glow(kind, shape, flow)
     units = fit_units(kind, rows(kind, shape), integers=kind in INTEGERS)
-    backbone = flow(units, num_blocks=2, width=8, key=jr.key(1))
+    num_blocks = 1 + splits_of(int(np.prod(shape)))  # every cut, and one after a permutation
+    backbone = flow(units, num_blocks=num_blocks, width=8, key=jr.key(1))
 
     def conditioners(f):
-        return [c.out for c in (f.blocks.to_second, f.blocks.to_first)]
+        return [c.out for block in f.blocks for c in (block.to_second, block.to_first)]
 
     outs, treedef = jax.tree.flatten(conditioners(backbone))
     keys = jr.split(jr.key(2), len(outs))
