@@ -71,7 +71,7 @@ class PersistentMomentum(Kernel):
         )
         ratio = end.log_density - start.log_density
         ratio += 0.5 * sum_event(momentum**2) - 0.5 * sum_event(last**2)
-        decision = decide(accept_key, ratio, is_finite)
+        decision = decide(jr.uniform(accept_key, ratio.shape), ratio, is_finite)
         refused = jnp.where(self.negates, -momentum, momentum)
         kept = choose(decision.is_accepted, end, start)
         return Persistent(
@@ -100,7 +100,7 @@ class AdaptsWhileSampling(Kernel):
         noise = per_chain(size, state.position) * jr.normal(draw_key, state.position.shape)
         new = Scaled(state.position + noise, log_density(state.position + noise), state.log_scale)
         ratio = new.log_density - state.log_density
-        decision = decide(accept_key, ratio, jnp.isfinite(new.log_density))
+        decision = decide(jr.uniform(accept_key, ratio.shape), ratio, jnp.isfinite(new.log_density))
         kept = choose(decision.is_accepted, new, state)
         scale = state.log_scale + self.rate * (decision.acceptance_rate - 0.5)
         return kept._replace(log_scale=scale), told(decision, kept)

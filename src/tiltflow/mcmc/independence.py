@@ -63,7 +63,8 @@ class Independence(Kernel):
             draw = self.proposal.renew(draw_key, state.position)
         new = evaluate(log_density, draw)
         rise = self._over_proposal(new) - self._over_proposal(state)
-        decision = decide(accept_key, rise, jnp.isfinite(new.log_density))
+        uniform = jax.random.uniform(accept_key, rise.shape, rise.dtype)
+        decision = decide(uniform, rise, jnp.isfinite(new.log_density))
         kept = choose(decision.is_accepted, new, state)
         return kept, Info(*decision, energy=-kept.log_density, gradients=jnp.asarray(1))
 

@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 
 class Decision(NamedTuple):
@@ -22,7 +21,7 @@ class Decision(NamedTuple):
 
 
 def decide(
-    key: PRNGKeyArray,
+    uniform: Float[Array, " chains"],
     log_ratio: Float[Array, " chains"],
     is_finite: Bool[Array, " chains"],
     *,
@@ -31,12 +30,11 @@ def decide(
     """Accept each proposal with probability min(1, exp(log_ratio)).
 
     Args:
-        key: fresh for every test.
+        uniform: fresh draws from [0, 1), `[chains]`.
         log_ratio: of the proposal's weight to the present one's, `[chains]`.
         is_finite: whether everything on the way to the proposal was, `[chains]`.
         worst: a ratio below this counts as divergent.
     """
     is_divergent = ~(is_finite & jnp.isfinite(log_ratio)) | (log_ratio < worst)
     log_accept = jnp.where(is_divergent, -jnp.inf, jnp.minimum(0.0, log_ratio))
-    uniform = jax.random.uniform(key, log_ratio.shape, log_accept.dtype)
     return Decision(jnp.exp(log_accept), jnp.log(uniform) < log_accept, is_divergent)

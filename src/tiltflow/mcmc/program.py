@@ -142,9 +142,7 @@ def advance(
         (state, memory, moments), record, tally = loop
         tuning = adaptation.tuning(memory, plan.adapting, rule)
         before = state.position
-        state, info = kernel.step(
-            jax.random.fold_in(key, plan.first + index), log_density, state, tuning
-        )
+        state, info = kernel.step(keys[index], log_density, state, tuning)
         state, info = spread(state), together(info)  # sums over chains: in the same order
         memory = adaptation.update(memory, plan.adapting, kernel.target, rule, before, info)
         row = (plan.sampled + index) // plan.thin - group
@@ -163,6 +161,8 @@ def advance(
         )
         return Carry(state, memory, moments), record, tally
 
+    # One call of the generator for all keys: one in every transition costs more than its numbers.
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, plan.first + index))(jnp.arange(size))
     value = carry.state.log_density
     row = jax.eval_shape(record_of, carry.state, value, jnp.zeros(value.shape, bool))
     record = spread(jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), row), axis=1)
