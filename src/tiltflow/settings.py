@@ -181,14 +181,14 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
             batch_particles=256,
             rate=3e-4,
             decay=0.01,
-            leapfrogs=6,
+            leapfrogs=12,
             share_end=0.5,
-            least_transitions=3,
+            least_transitions=2,
             bank=2_000,
             judge_rows=2_000,
             judge_draws=1,
             judge_every=5,
-            fresh_every=6,
+            fresh_every=8,
         ),
         sampling=replace(
             settings.sampling, draws=400, warmup=200, exact_draws=10_000, calibrate=True
