@@ -14,6 +14,11 @@ import pytest
 import safetensors.numpy
 
 import tiltflow
+from tiltflow.fitted import FittedModel
+from tiltflow.normalizer import LogZ
+from tiltflow.recipes import begin_backbone, begin_tilt, specification, units_for
+from tiltflow.settings import ModelSettings
+from tiltflow.tilted import TiltedModel
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -46,6 +51,24 @@ def test_outliers(tmp_path):
     _, *areas = map(float, row.split())
     assert len(areas) == 3
     assert all(0.8 < area <= 1 for area in areas)  # zeros are easily told from the others
+
+
+def test_inpainting(tmp_path):
+    """By a normal model of the digits: nothing is learned, and halves still tell of one another."""
+    data = tiltflow.load_data("digits")
+    known = data.values[tiltflow.data.split(data).train]
+    settings = ModelSettings(units="whiten", blocks=1, flow_width=4, tilt_width=4)
+    units = units_for(settings, known, integers=True, limits=(0.0, 16.0))
+    spec = specification(settings, units)
+    tilt, _ = begin_tilt(spec, None, 0, key=jr.key(0))
+    model = TiltedModel(begin_backbone(spec, units, key=jr.key(1)), tilt)
+    log_z = LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0)
+    FittedModel(model, spec, log_z, True, 0.1, 16).save(tmp_path / "run" / "model")
+    *_, last = printed("inpainting.py", tmp_path, "run")
+    told = re.fullmatch(r"all: draws (\S+) +mean image (\S+)", last)
+    assert told
+    assert float(told[1]) < 0.95 * float(told[2])
+    assert (tmp_path / "inpainting.png").stat().st_size > 1_000
 
 
 def sharpen(weights):

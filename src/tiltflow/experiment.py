@@ -17,8 +17,10 @@ from tiltflow.data import Dataset, Splits, split
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.calibration import SCALABLE, calibrate, scaled
 from tiltflow.evaluation.chains import fresh_chains
+from tiltflow.evaluation.copies import copies
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
+from tiltflow.evaluation.interpolation import interpolation
 from tiltflow.evaluation.likelihood import likelihood, score
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.quality import suited as suited_features
@@ -168,9 +170,13 @@ def fit(
             keys=(keys["score"], jr.fold_in(jr.key(seed), 3)),
             listen=hear,
         )
-    evidence = gather_evidence(
-        fitted, data.take(parts.test), draws, mixed, scores, f_backbone, key=keys["evidence"]
-    )
+    test = data.take(parts.test)
+    evidence = gather_evidence(fitted, test, draws, mixed, scores, f_backbone, key=keys["evidence"])
+    copied = None
+    if len(data.shape) > 1:
+        positions = np.asarray(draws.positions)
+        copied = copies(fitted, positions, test.values, np.asarray(rows["train"].values))
+        evidence |= copied.evidence | interpolation(fitted, positions, test.values)
     metrics = {
         "data": of_data(data, parts),
         **of_likelihood(found, log_z),
@@ -181,6 +187,7 @@ def fit(
         },
         "mixing": mixed.to_dict(),
         **({} if generated is None else generated.metrics),
+        **({} if copied is None else {"copies": copied.metrics}),
         **({} if stages is None else {"stages": stages.to_dict()}),
         **({} if calibration is None else {"calibration": calibration.to_dict()}),
         "verdict": mixed.verdict(

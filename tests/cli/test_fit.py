@@ -26,6 +26,7 @@ KEYS = {
         "chains",
         "ess_per_1000_gradients_min",
     },
+    "copies": {"training", "draws", "held_out", "nearer", "nearer_by_chance", "nearer_p", "twins"},
     "seconds": {"backbone", "tilt", "sampling", "total"},
     "verdict": {"status", "text", "checks"},
 }
@@ -83,6 +84,7 @@ def test_metrics_have_their_keys_and_are_consistent(small_run):
     )
     assert metrics["log_z"]["low"] < metrics["log_z"]["mean"] < metrics["log_z"]["high"]
     assert metrics["mixing"]["chains"] == 16
+    assert metrics["copies"]["training"] == 1300
     assert status == (3 if metrics["verdict"]["status"] == "failed" else 0)
 
 

@@ -45,7 +45,7 @@ def sample_plots(run: Run) -> list[Picture]:
         images = run.evidence[name][: GRID * GRID]
         sheet = mosaic(images, GRID, low, high, gaps=(0.25, 0.25))
         alt = f"{title}: a sheet of {len(images)} images, {GRID} in a row."
-        pictures.append(_sheet_picture(f"samples_{name}", title, caption, alt, sheet))
+        pictures.append(sheet_picture(f"samples_{name}", title, caption, alt, sheet))
     return pictures
 
 
@@ -64,12 +64,30 @@ def travelling_chains(run: Run) -> list[Picture]:
         "kind of image after another; a row that stays the same is a chain that is stuck."
     )
     alt = f"{chains} chains as rows, {times} moments of each from left to right, as images."
-    return [_sheet_picture("travel", f"{chains} chains over time", caption, alt, sheet, full=True)]
+    return [sheet_picture("travel", f"{chains} chains over time", caption, alt, sheet, full=True)]
+
+
+def sheet_picture(
+    name: str, title: str, caption: str, alt: str, sheet: NDArray[np.float64], *, full: bool = False
+) -> Picture:
+    """A mosaic without any axes, each of its pixels a whole number of pixels of the file."""
+    height, width, _ = sheet.shape
+    scale = max(1, round((1800 if full else 1000) / width))
+    size = (width * scale / DPI, height * scale / DPI)
+
+    def draw(figure: Figure) -> None:
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.imshow(sheet, aspect="auto")  # crisp unless it has to be made smaller
+
+    return Picture(name, title, caption, alt, draw, "full" if full else "third", size)
 
 
 def grey_range(run: Run) -> tuple[float, float]:
     """The values drawn as white and as ink: the range of the data, else of what there is."""
-    return range_of(next(run.evidence[k] for k in (*_SHEETS, "travel") if k in run.evidence))
+    shown = (*_SHEETS, "travel", "copies_training", "interpolation", "interpolation_draws")
+    return range_of(next(run.evidence[name] for name in shown if name in run.evidence))
 
 
 def range_of(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -112,20 +130,3 @@ def shrink(images: NDArray[np.float64]) -> NDArray[np.float64]:
     cut = images[:, : rows * tall, : columns * wide]
     blocks = cut.reshape(len(images), rows, tall, columns, wide, *images.shape[3:])
     return blocks.mean(axis=(2, 4))
-
-
-def _sheet_picture(
-    name: str, title: str, caption: str, alt: str, sheet: NDArray[np.float64], *, full: bool = False
-) -> Picture:
-    """A mosaic without any axes, each of its pixels a whole number of pixels of the file."""
-    height, width, _ = sheet.shape
-    scale = max(1, round((1800 if full else 1000) / width))
-    size = (width * scale / DPI, height * scale / DPI)
-
-    def draw(figure: Figure) -> None:
-        figure.set_layout_engine("none")
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.imshow(sheet, aspect="auto")  # crisp unless it has to be made smaller
-
-    return Picture(name, title, caption, alt, draw, "full" if full else "third", size)

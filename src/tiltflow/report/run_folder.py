@@ -18,9 +18,12 @@ SECOND = "data_tilt"
 """The phase of a second tilt, which reads the data where the first reads a latent."""
 
 _SAMPLES = ("data", "backbone", "tilted")
+_PAIRS = ("copies_draws", "copies_training")
+_PATHS = ("travel", "interpolation", "interpolation_draws")
 _DIMENSIONS: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(_SAMPLES, (1, 2, 3, 4)),
-    "travel": (2, 3, 4, 5),
+    **dict.fromkeys((*_SAMPLES, *_PAIRS), (1, 2, 3, 4)),
+    **dict.fromkeys(_PATHS, (2, 3, 4, 5)),
+    **dict.fromkeys(("copies_distance", "copies_distance_held_out"), (1,)),
     **dict.fromkeys(("f_data", "f_tilted", "f_backbone"), (1,)),
     **dict.fromkeys(("trace_f", "trace_norm"), (2,)),
     **dict.fromkeys(("autocorrelation_f", "autocorrelation_norm", "autocorrelation_worst"), (1,)),
@@ -38,8 +41,8 @@ class Run:
     """A run as far as it has come.
 
     `evidence` holds float64 arrays by name, infinities turned into NaN; samples [n, *event] and
-    travel [chains, times, *event] have at least one event axis. `problems` are sentences for the
-    reader: what is missing or unreadable.
+    paths [chains or pairs, times, *event] have at least one event axis. `problems` are sentences
+    for the reader: what is missing or unreadable.
     """
 
     name: str
@@ -191,8 +194,8 @@ def _admit(
     if np.isnan(values).all():
         problems.append(f"evidence.npz: {name} holds no finite number.")
         return
-    leading = 2 if name == "travel" else 1
-    if name in (*_SAMPLES, "travel"):
+    leading = 2 if name in _PATHS else 1
+    if name in (*_SAMPLES, *_PAIRS, *_PATHS):
         values = values[..., None] if values.ndim == leading else values
         event = next((arrays[s].shape[1:] for s in _SAMPLES if s in arrays), values.shape[leading:])
         if values.shape[leading:] != event:

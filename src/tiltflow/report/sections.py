@@ -4,9 +4,11 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from . import images, tabular
+from .copies import copies_pictures
 from .energies import energy_pictures
 from .figures import Picture
 from .header import checks_of
+from .interpolation import interpolation_pictures
 from .learning import backbone_pictures, learning_pictures
 from .markup import Markup, element, join
 from .mixing import mixing_pictures
@@ -24,8 +26,15 @@ def contents(names: Iterable[str]) -> Markup:
 
 
 def sections(run: Run, draw: Draw) -> dict[str, Markup]:
-    """All sections by name, in their order; of an unfinished run those that show something."""
+    """All sections by name, in their order; of an unfinished run those that show something.
+
+    A section without words for its absence is shown only if there are figures.
+    """
     kind = images if run.is_images else tabular
+
+    def of_images(pictures: Callable[[Run], list[Picture]]) -> list[Picture]:
+        return pictures(run) if run.is_images else []
+
     parts = (
         (
             "samples",
@@ -42,6 +51,22 @@ def sections(run: Run, draw: Draw) -> dict[str, Markup]:
             "space they should pass from any kind of observation to any other.",
             [draw(p) for p in kind.travelling_chains(run)],
             "No travelling chains in evidence.npz.",
+        ),
+        (
+            "copies",
+            "Copies",
+            "A model that has learned its data by heart draws what it has seen. One that has not "
+            "draws images that are no nearer to the training images than new ones are.",
+            [draw(p) for p in of_images(copies_pictures)],
+            None,
+        ),
+        (
+            "between",
+            "Between images",
+            "Where the backbone has understood the data, the way from one image to another leads "
+            "through images.",
+            [draw(p) for p in of_images(interpolation_pictures)],
+            None,
         ),
         (
             "mixing",
@@ -70,13 +95,13 @@ def sections(run: Run, draw: Draw) -> dict[str, Markup]:
     shown = {
         name: _section(name, heading, lead, figures, without)
         for name, heading, lead, figures, without in parts
-        if figures or run.judged
+        if figures or (run.judged and without is not None)
     }
     return {**shown, "numbers": _numbers(run)}
 
 
 def _section(
-    anchor: str, heading: str, lead: str, figures: Sequence[Markup], without: str
+    anchor: str, heading: str, lead: str, figures: Sequence[Markup], without: str | None
 ) -> Markup:
     body = (
         element("div", *figures, class_="panels")

@@ -6,6 +6,7 @@ from tiltflow.tilts.given import GivenTilt
 from tiltflow.tilts.mixture import MixtureTilt, WithNoise
 from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
+from tiltflow.tilts.observed import ObservedTilt
 from tiltflow.tilts.select import OfData, OfLatent, Sum
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "MLPTilt",
     "MixtureTilt",
     "NetworkTilt",
+    "ObservedTilt",
     "OfData",
     "OfLatent",
     "Sum",

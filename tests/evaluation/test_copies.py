@@ -1,0 +1,140 @@
+"""Copies of training images are found, and draws like the data are not taken for copies."""
+
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from tiltflow.backbones import CouplingFlow, fit_units
+from tiltflow.evaluation import copies as module
+from tiltflow.evaluation.copies import compared, copies, nearest
+from tiltflow.fitted import FittedModel
+from tiltflow.normalizer import LogZ
+from tiltflow.tilted import TiltedModel
+
+SHAPE, DIM = (4, 4), 16
+TRIALS, DRAWS, HELD_OUT = 2_000, 256, 297
+
+
+def by_hand(images, training):
+    """All distances, in double precision."""
+    a, b = (np.asarray(x, np.float64).reshape(len(x), 1, -1) for x in (images, training))
+    return np.linalg.norm(a - b.swapaxes(0, 1), axis=-1)
+
+
+@pytest.mark.parametrize("part", [1, 40, 2_000, 2**24])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_the_two_nearest_whatever_the_parts(part, kind, monkeypatch):
+    monkeypatch.setattr(module, "PART", part)
+    rng = np.random.default_rng(0)
+    training = rng.integers(0, 256, (50, 3, 4)).astype(kind)
+    images = rng.integers(0, 256, (20, 3, 4)).astype(np.float32)
+    images[0] = training[49]
+    index, distance = nearest(images, training)
+    expected = by_hand(images, training)
+    np.testing.assert_array_equal(index, np.argsort(expected, axis=1)[:, :2])
+    np.testing.assert_allclose(distance, np.sort(expected, axis=1)[:, :2], rtol=1e-12)
+    assert distance[0, 0] == 0
+
+
+def test_a_copy_of_large_numbers_is_at_distance_zero():
+    """In single precision the squares would hide it."""
+    training = 1e5 + np.random.default_rng(0).normal(size=(30, 200)).astype(np.float32)
+    _, distance = nearest(training[:4], training)
+    np.testing.assert_array_equal(distance[:, 0], 0)
+
+
+def alike(rng):
+    """Distances of draws and of held-out images from one distribution; the second is farther."""
+    first = rng.gamma(20.0, size=(DRAWS + HELD_OUT, 1))
+    both = first * np.array([1.0, 1.2])
+    return both[:DRAWS], both[DRAWS:]
+
+
+def check_chance(told):
+    """Over many trials: `nearer` is on average what chance gives, `nearer_p` rarely small."""
+    rng = np.random.default_rng(0)
+    found = [told(*alike(rng)) for _ in range(TRIALS)]
+    off = np.array([one["nearer"] - one["nearer_by_chance"] for one in found])
+    assert abs(off.mean()) < 4 * off.std() / np.sqrt(TRIALS)
+    small = np.mean([one["nearer_p"] < 0.05 for one in found])
+    assert small < 0.05 + 4 * np.sqrt(0.05 * 0.95 / TRIALS)
+
+
+def test_chance_is_what_it_is_said_to_be():
+    check_chance(compared)
+
+
+def test_power_of_chance():
+    """Broken: the share is held to be 1%, whatever the number of held-out images."""
+    with pytest.raises(AssertionError):
+        check_chance(lambda *both: compared(*both) | {"nearer_by_chance": 0.01})
+
+    def binomial(draws, held_out):
+        """Broken: the cut is taken for known."""
+        told = compared(draws, held_out)
+        near = round(told["nearer"] * DRAWS)
+        return told | {"nearer_p": binom(DRAWS, told["nearer_by_chance"]).sf(near - 1)}
+
+    with pytest.raises(AssertionError):
+        check_chance(binomial)
+
+
+def test_some_copies_among_draws_are_told():
+    draws, held_out = alike(np.random.default_rng(1))
+    clean = compared(draws, held_out)
+    assert clean["nearer_p"] > 0.01
+    assert clean["twins"] == clean["twins_held_out"] == 0
+    draws[:13, 0] *= 0.05
+    found = compared(draws, held_out)
+    assert found["twins"] == pytest.approx(13 / DRAWS)
+    assert found["nearer"] >= 13 / DRAWS
+    assert found["nearer_p"] < 1e-3
+    assert found["distance"] == pytest.approx(clean["distance"], rel=0.1)  # the median does not see
+
+
+def test_two_training_images_alike_are_no_division_by_zero():
+    twice = np.zeros((5, 2))
+    assert compared(twice, twice + 1.0)["twins"] == 0
+    assert compared(twice, twice + 1.0)["nearer"] == 1
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    units = fit_units("standardise", rng.normal(size=(200, *SHAPE)), integers=False)
+    flow = CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))
+    log_z = LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0)
+    return FittedModel(TiltedModel(flow, lambda c: 0.0 * c[0]), None, log_z, False, 0.3, 8)
+
+
+def test_a_model_that_draws_its_training_images_and_one_that_does_not(fitted):
+    rng = np.random.default_rng(2)
+    positions = rng.normal(size=(8, 40, DIM)).astype(np.float32)
+    held_out = fitted.push(rng.normal(size=(200, DIM)).astype(np.float32))
+    others = fitted.push(rng.normal(size=(1_000, DIM)).astype(np.float32))
+    honest = copies(fitted, positions, held_out, others)
+    assert honest.metrics["twins"] == 0
+    assert honest.metrics["nearer_p"] > 0.01
+    own = fitted.push(positions.reshape(-1, DIM))
+    thief = copies(fitted, positions, held_out, np.concatenate([others, own]))
+    assert thief.metrics["twins"] > 0.9
+    assert thief.metrics["nearer_p"] < 1e-12
+    assert thief.metrics["training"] == 1_320
+    seen = thief.evidence
+    np.testing.assert_array_equal(seen["copies_draws"], seen["copies_training"])
+    assert seen["copies_draws"].shape == (32, *SHAPE)
+    assert seen["copies_distance"].shape == (256,)
+    assert seen["copies_distance_held_out"].shape == (200,)
+
+
+def test_the_most_suspect_draw_is_shown_first_and_few_draws_will_do(fitted):
+    rng = np.random.default_rng(3)
+    positions = rng.normal(size=(4, 5, DIM)).astype(np.float32)
+    training = fitted.push(rng.normal(size=(300, DIM)).astype(np.float32)).copy()
+    training[17] = fitted.push(positions[2, 3])
+    seen = copies(fitted, positions, training[:3] + 1, training).evidence
+    assert len(seen["copies_draws"]) == len(seen["copies_training"]) == 20
+    np.testing.assert_array_equal(seen["copies_training"][0], training[17])
+    few = copies(fitted, positions[:, :2], training[:3] + 1, training).evidence
+    assert len(few["copies_draws"]) == 8
