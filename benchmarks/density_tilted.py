@@ -23,12 +23,13 @@ from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.log_normalizer import log_normalizer
+from tiltflow.recipes import specification
 from tiltflow.settings import Settings, suited
-from tiltflow.spec import specify
+from tiltflow.spec import ModelSpec, specify
 from tiltflow.tilted import TiltedModel
 
 LARGER = {  # blocks and width of conditioners, by whether there are many rows
-    False: ((6, 128), (8, 192)),
+    False: ((6, 192), (8, 256)),
     True: ((8, 256), (12, 256)),
 }
 TIMED = 250  # steps that tell how long a step takes
@@ -72,8 +73,8 @@ def score_tilted(shared: Shared, settings: Settings | None, say: Progress) -> di
     keys = jr.split(jr.key(0), 6)
     units = units_of(shared)
     train, val = rows_of(shared, units)
-    sizes = {k: v for k, v in vars(settings.model).items() if k != "units"}
-    spec = specify(units, **sizes)
+    spec = specification(settings.model, units)
+    assert isinstance(spec, ModelSpec)
     flow, nll_val = fit_backbone(
         spec.flow(units, key=keys[0]), train, val, settings.backbone, key=keys[1], listen=quiet
     )

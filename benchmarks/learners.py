@@ -24,8 +24,9 @@ from tiltflow.evaluation.likelihood import score
 from tiltflow.learning import Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.normalizer import from_values, gain
 from tiltflow.normalizer.log_normalizer import exact_f
+from tiltflow.recipes import specification
 from tiltflow.settings import Settings
-from tiltflow.spec import specify
+from tiltflow.spec import ModelSpec
 from tiltflow.tilted import TiltedModel
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of a learner's stages at which the table looks
@@ -45,7 +46,8 @@ def main() -> None:
     )
     keys = jr.split(jr.key(0), 7)
     settings = Settings()
-    spec = specify(units, **{k: v for k, v in vars(settings.model).items() if k != "units"})
+    spec = specification(settings.model, units)
+    assert isinstance(spec, ModelSpec)
     flow, nll = fit_backbone(
         spec.flow(units, key=keys[0]), train, val, settings.backbone, key=keys[1], listen=quiet
     )

@@ -43,20 +43,21 @@ def made(particles: int) -> dict:
     import jax.random as jr
     from sklearn.datasets import load_digits
 
-    from tiltflow.backbones import CouplingFlow, fit_units
+    from tiltflow.backbones import fit_units
     from tiltflow.learning import Rows, TiltSettings, optimiser, persistent
     from tiltflow.learning.health import Monitor
     from tiltflow.learning.start import Start, as_particles
     from tiltflow.learning.state import LearnerState
     from tiltflow.mcmc import sample
+    from tiltflow.recipes import specification
+    from tiltflow.settings import ModelSettings
     from tiltflow.tilted import TiltedModel
-    from tiltflow.tilts import MLPTilt
     from tiltflow.tilts.base import freeze
 
     x = load_digits().images.astype("float32")
-    units = fit_units("logit", x, integers=True)
-    flow = CouplingFlow(units, num_blocks=3, width=64, key=jr.key(0))
-    tilt = MLPTilt(64, width=256, key=jr.key(1))
+    units = fit_units("auto", x, integers=True)
+    spec = specification(ModelSettings(), units)
+    flow, tilt = spec.flow(units, key=jr.key(0)), spec.tilt(key=jr.key(1))
     last = 0.1 * jr.normal(jr.key(2), tilt.layers[-1].weight.shape)
     tilt = eqx.tree_at(lambda t: t.layers[-1].weight, tilt, last)
     rows = Rows(jnp.asarray(x, jnp.uint8), units, integers=True)

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tiltflow import fitted
 from tiltflow.errors import InputError
 from tiltflow.fitted import FORMAT, load_model
+from tiltflow.former import STACKED, unstacked
 
 SAVED = Path(__file__).parent / "saved_models"
 FOLDERS = sorted(SAVED.glob("v*/*"))
@@ -55,7 +57,28 @@ def test_a_newer_format_is_refused_in_one_line(tmp_path):
     folder = shutil.copytree(FOLDERS[0], tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format": FORMAT + 1}))
-    words = f"format {FORMAT + 1}; expected {FORMAT}: use the version of tiltflow that wrote it"
+    words = f"format {FORMAT + 1}; expected 1 to {FORMAT}: use the version of tiltflow that wrote"
     with pytest.raises(InputError, match=words) as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_the_numbers_notice_blocks_in_another_order(monkeypatch):
+    def backwards(arrays, blocks):
+        turned = {k: v[::-1] if k.startswith(STACKED) else v for k, v in arrays.items()}
+        return unstacked(turned, blocks)
+
+    monkeypatch.setattr(fitted, "unstacked", backwards)
+    assert apart(SAVED / "v1" / "three-blocks") > 1e-2
+
+
+@pytest.mark.parametrize("shape", [(10**9, 0), (), (4, 2)], ids=str)
+def test_a_stack_of_other_than_the_blocks_is_left_alone_and_refused(shape, tmp_path):
+    name = f"{STACKED}x"
+    odd = {name: np.zeros(shape, np.float32)}
+    assert set(unstacked(odd, 3)) == {name}
+    folder = shutil.copytree(SAVED / "v1" / "three-blocks", tmp_path / "model")
+    path = folder / "weights.safetensors"
+    path.write_bytes(safetensors.numpy.save(safetensors.numpy.load(path.read_bytes()) | odd))
+    with pytest.raises(InputError, match=f"array '{name}' is in one of them only"):
+        load_model(folder)

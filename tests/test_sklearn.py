@@ -17,7 +17,7 @@ from tiltflow import Settings, experiment
 from tiltflow.backbones import fit_units
 from tiltflow.errors import InputError
 from tiltflow.evaluation.chains import SamplingSettings
-from tiltflow.fitted import FittedModel
+from tiltflow.fitted import FORMAT, FittedModel
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.normalizer import LogZ
 from tiltflow.settings import ModelSettings
@@ -132,7 +132,7 @@ def test_pickles_hold_plain_arrays(fitted):
     np.testing.assert_array_equal(again.score_samples(x), fitted.score_samples(x))
     assert (again.offset_, again.verdict_) == (fitted.offset_, fitted.verdict_)
     config, arrays = fitted.__getstate__()["model_"]
-    assert config["format"] == 1
+    assert config["format"] == FORMAT
     assert all(type(array) is np.ndarray for array in arrays.values())
 
 

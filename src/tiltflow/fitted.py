@@ -246,7 +246,7 @@ def load_model(folder: str | Path) -> FittedModel:
     are refused.
 
     Raises:
-        InputError: no model, a newer format, or a damaged one.
+        InputError: no model, one of a format that this version cannot read, or a damaged one.
         UnsoundModel: weights that are not finite.
     """
     folder = Path(folder)
@@ -268,8 +268,8 @@ def from_plain(
     """
     _check_format(config, where / CONFIG)
     spec = _spec(config.get("model"))
-    if config["format"] == 1:
-        arrays = unstacked(arrays)
+    if config["format"] == 1 and isinstance(spec, ModelSpec):
+        arrays = unstacked(arrays, spec.blocks)
     model = _filled(spec.skeleton(), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
@@ -294,7 +294,7 @@ def _check_format(config: dict[str, Any], path: Path) -> None:
     found = config.get("format")
     if type(found) is not int or not 1 <= found <= FORMAT:
         raise InputError(
-            f"{path} has format {found!r:.50}; expected {FORMAT}: use "
+            f"{path} has format {found!r:.50}; expected 1 to {FORMAT}: use "
             f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
-from tiltflow.backbones.coupling import splits_of
+from tiltflow.backbones.coupling import check_splits, splits_of
 from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import KINDS, Affine, Gaussianise, Histogram, Logit, Units
 from tiltflow.errors import InputError
@@ -53,7 +53,7 @@ class ModelSpec:
     data_shape: tuple[int, ...]
     levels: int = 0
     blocks: int = 3
-    flow_width: int = 64
+    flow_width: int = 128
     flow_dropout: float = 0.2
     splits: int = 1
     tilt_width: int = 256
@@ -128,11 +128,7 @@ class ModelSpec:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r:.100}; expected at most {MOST_LAYERS}"
                 )
-        if self.splits > splits_of(self.dim):
-            raise InputError(
-                f"splits is {self.splits!r:.100}; expected at most {splits_of(self.dim)} for "
-                f"{self.dim} coordinates"
-            )
+        check_splits(self.splits, self.dim)
         if self.units in ("gaussianise", "histogram") and not self.levels:
             raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")
         wide = max(self.tilt_width, self.dim)

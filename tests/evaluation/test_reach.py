@@ -47,7 +47,7 @@ def make(centre, weight=1.0, flow=CouplingFlow):
     backbone = flow(units, num_blocks=1, width=4, key=jr.key(0))
 
     def outs(f):
-        return (f.blocks.to_second.out.weight, f.blocks.to_first.out.weight)
+        return (f.blocks[0].to_second.out.weight, f.blocks[0].to_first.out.weight)
 
     shape = outs(backbone)[0].shape
     drawn = (2 * jr.normal(jr.key(1), shape), 2 * jr.normal(jr.key(2), shape))

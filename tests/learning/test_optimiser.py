@@ -46,15 +46,19 @@ def test_twenty_steps_are_those_of_optax():
 
 
 def test_only_weights_decay():
-    """Of a real flow, whose biases have a leading axis, of blocks, and must not decay."""
+    """Of flows side by side, whose biases have two axes, as weights do, and must not decay."""
     units = fit_units("standardise", np.random.default_rng(0).normal(size=(50, 4)), integers=False)
-    flow = CouplingFlow(units, num_blocks=2, width=8, key=jr.key(0))
+    flow = eqx.filter_vmap(lambda k: CouplingFlow(units, num_blocks=1, width=8, key=k))(
+        jr.split(jr.key(0))
+    )
     flow = jax.tree.map(lambda x: jnp.ones_like(x) if eqx.is_inexact_array(x) else x, flow)
     parameters = eqx.filter(flow.blocks, eqx.is_inexact_array)
     still = jax.tree.map(jnp.zeros_like, parameters)
     decayed, _ = optimiser.update(parameters, still, optimiser.ADAM.init(still), 0.1, 2.0)
-    for conditioner in (decayed.to_first, decayed.to_second):
+    (block,) = decayed
+    for conditioner in (block.to_first, block.to_second):
         for layer in (conditioner.hidden, conditioner.out):
+            assert layer.bias.ndim == 2
             np.testing.assert_allclose(layer.weight, 0.8, rtol=1e-6)
             np.testing.assert_array_equal(layer.bias, 1.0)
 

@@ -56,7 +56,7 @@ def backbone():
     flow = CouplingFlow(units, num_blocks=1, width=8, key=jr.key(0))
 
     def outs(f):
-        return (f.blocks.to_second.out.weight, f.blocks.to_first.out.weight)
+        return (f.blocks[0].to_second.out.weight, f.blocks[0].to_first.out.weight)
 
     first, second = outs(flow)
     drawn = (0.2 * jr.normal(jr.key(1), first.shape), 0.2 * jr.normal(jr.key(2), second.shape))

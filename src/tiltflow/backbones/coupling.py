@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tiltflow.backbones.base import Flow, standard_normal_log_prob
 from tiltflow.backbones.units import Units
+from tiltflow.errors import InputError
 
 INPUT_BOUND = 2.0
 MOST_SPLITS = 3
@@ -122,8 +123,16 @@ class Block(eqx.Module):
 
 
 def splits_of(dim: int) -> int:
-    """In how many ways runs of `dim` coordinates can be cut into equal halves: 1 to 3."""
+    """In how many ways `dim` coordinates can be cut into runs: 1, with any dim, to 3."""
     return max(1, int(math.log2(math.gcd(dim, 2**MOST_SPLITS))))
+
+
+def check_splits(splits: int, dim: int) -> None:
+    """Raises InputError for a number of ways in which `dim` coordinates cannot be cut."""
+    if not 1 <= splits <= splits_of(dim):
+        raise InputError(
+            f"splits is {splits!r:.100}; expected 1 to {splits_of(dim)} for {dim} coordinates"
+        )
 
 
 class CouplingFlow(Flow):
@@ -158,9 +167,13 @@ class CouplingFlow(Flow):
             dropout: share of hidden units dropped where a training key is given.
             splits: blocks from one permutation to the next; None: as many as suit the dimension.
             key: for the hidden layers and the permutations.
+
+        Raises:
+            InputError: more splits than the dimension allows, or none.
         """
         dim = int(np.prod(units.data_shape))
         splits = splits_of(dim) if splits is None else splits
+        check_splits(splits, dim)
         self.units = units
         self.latent_shape = (dim,)
         self.data_shape = units.data_shape

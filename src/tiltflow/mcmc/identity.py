@@ -14,6 +14,9 @@ import numpy as np
 from tiltflow.errors import InputError
 from tiltflow.mcmc.kernel import Kernel
 
+GENERATOR = 2
+"""Another number where a version draws other random numbers from the same key."""
+
 
 def identity(
     *, key: Any, kernel: Kernel, log_density: Any, position: Any, **settings: Any
@@ -24,6 +27,7 @@ def identity(
         "kernel": f"{type(kernel).__name__} {_digest((eqx.tree_pformat(kernel), kernel))}",
         "log_density": _digest(log_density),
         "start": _digest(position),
+        "generator": GENERATOR,
         **settings,
     }
 
