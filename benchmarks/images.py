@@ -8,17 +8,19 @@ rounds, each at a lower rate and with the particles of the last one; at set time
 afresh, and learning begins again from them where they disagree), a little to the tilt's scale,
 beta, and the rest to the judgement by chains that are started afresh once more
 (`images_judged.py`): they need it most, because chains on images take ten thousand gradients to
-forget where they began. Settings are those of `tiltflow fit
---backbone glow`; only numbers of steps follow the clock. 60 minutes are meant for two cores; with
-a few it is a look at whether all works. `--save` is for the model, which `tiltflow.load_model`
-takes.
+forget where they began. Networks and learners are those of `tiltflow fit --backbone glow`; numbers
+of steps follow the clock, and the rounds, and the number and length of the judges' chains, are of
+this benchmark. 60 minutes are meant for two cores; with a few it is a look at whether all works.
+`--save` is for the model, which `tiltflow.load_model` takes.
 
 Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
-gain_nats.{ladder,bridge,low,high,holds}, learning.{steps,gain_val_by_witnesses,looks,mended}
+gain_nats.{ladder,bridge,low,high,ladder_holds,bridge_holds},
+learning.{steps,gain_val_by_witnesses,looks,mended}
 (looks: seconds, the gain as learning tells it, and by fresh chains), calibration.{beta,rise},
 f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
-rhat.{u,f,projections}, class_share.{min,max}, ess_per_1000_gradients.{latent,data_space}.{f,
-projections}, ess_ratio, acceptance, gradients_per_second, seconds, peak_bytes, minutes.
+rhat.{u,f,projections}, rhat_data_space.{f,projections}, class_share.{min,max},
+ess_per_1000_gradients.{latent,data_space}.{f,projections}, ess_ratio, acceptance, transitions,
+gradients_per_second, seconds, peak_bytes, minutes.
 """
 
 import argparse
@@ -100,6 +102,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--flips", action="store_true", help="mirrored images, for the flow")
     arguments = parser.parse_args()
+    if arguments.save:
+        arguments.save.mkdir(parents=True, exist_ok=True)  # an hour from now would be late
     began = time.monotonic()
     whole = 60 * arguments.minutes
     with np.load(arguments.data) as arrays:
@@ -120,8 +124,6 @@ def main() -> None:
     )
     model, scale = calibrated(TiltedModel(flow, tilt), val, SCALE * whole)
     found, log_z, step_size = judge(model, train, test, until=began + SAFETY * whole)
-    if arguments.save:
-        FittedModel(model, spec, log_z, True, step_size, LEAPFROGS).save(arguments.save)
     found["backbone"] |= learned
     found |= {"learning": told, "calibration": scale.to_dict()}
     found["minutes"] = arguments.minutes
@@ -130,6 +132,8 @@ def main() -> None:
     show(found)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.save:
+        FittedModel(model, spec, log_z, True, step_size, LEAPFROGS).save(arguments.save)
 
 
 def timed_flow(

@@ -117,12 +117,14 @@ def chains(
     key: jax.Array, density: Any, start: jax.Array, step_size: float, seconds: float, summary: Any
 ) -> Draws:
     """HMC from `start` for about so many seconds; a few transitions tell how long one takes."""
+    began = time.monotonic()
     how = {"num_leapfrogs": LEAPFROGS, "summary": summary, "chunk": 10}
     rates = []
     sample(
-        key, density, start, num_draws=20, num_warmup=20, step_size=step_size,
+        key, density, start, num_draws=10, num_warmup=10, step_size=step_size,
         on_chunk=lambda news: rates.append(news.rate), **how,
     )  # fmt: skip
+    seconds = max(seconds - (time.monotonic() - began), 0.3 * seconds)
     warmup = max(20, int(WARMUP * seconds * rates[-1]))
     left = seconds * (1 - WARMUP)
     return sample(

@@ -191,7 +191,12 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
             fresh_every=8,
         ),
         sampling=replace(
-            settings.sampling, draws=400, warmup=200, exact_draws=10_000, calibrate=True
+            settings.sampling,
+            draws=250,
+            warmup=80,
+            leapfrogs=20,
+            exact_draws=10_000,
+            calibrate=True,
         ),
     )
 
