@@ -51,8 +51,8 @@ class ModelSettings:
     components: int = 0
     data_width: int = 0
     units: str = "auto"
-    blocks: int = 3
-    flow_width: int = 128
+    blocks: int = 2
+    flow_width: int = 256
     flow_dropout: float = 0.2
     tilt_width: int = 256
     tilt_depth: int = 2

@@ -52,8 +52,8 @@ class ModelSpec:
     units: str
     data_shape: tuple[int, ...]
     levels: int = 0
-    blocks: int = 3
-    flow_width: int = 128
+    blocks: int = 2
+    flow_width: int = 256
     flow_dropout: float = 0.2
     splits: int = 1
     tilt_width: int = 256
