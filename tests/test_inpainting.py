@@ -29,7 +29,7 @@ SHAPE, DIM = (2, 2), 4
 SEEN = np.array([[True, False], [True, False]])
 Y = np.array([[1.5, 0.0], [-0.5, 0.0]])
 SIGMA = 0.6
-CHAINS = 64  # always, so that a model's chains are one program
+CHAINS = 48  # always, so that a model's chains are one program
 FEW = {"sigma": SIGMA, "chains": CHAINS, "draws": 4, "warmup": 10, "halvings": 1}
 LOG_Z = LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0)
 
@@ -166,10 +166,17 @@ def affine(function, size):
 
 def painted(fitted):
     x, latent = inpaint(
-        fitted, np.where(SEEN, Y, np.nan), SEEN, sigma=SIGMA, chains=CHAINS, draws=100, halvings=2
+        fitted,
+        np.where(SEEN, Y, np.nan),
+        SEEN,
+        sigma=SIGMA,
+        chains=CHAINS,
+        draws=60,
+        warmup=100,
+        halvings=2,
     )
-    assert x.shape == (CHAINS, 100, *SHAPE)
-    assert latent.positions.shape == (CHAINS, 100, *fitted.model.backbone.latent_shape)
+    assert x.shape == (CHAINS, 60, *SHAPE)
+    assert latent.positions.shape == (CHAINS, 60, *fitted.model.backbone.latent_shape)
     return x
 
 
@@ -188,7 +195,7 @@ def check_evidence(case, tilt=ObservedTilt):
     model = case.fitted.model
     arrays = (jnp.asarray(Y, float), jnp.asarray(SEEN), jnp.asarray(SIGMA))
     seen_too = TiltedModel(model.backbone, tilt(model.tilt, model.backbone, *arrays))
-    found = importance(np.asarray(exact_f(seen_too, 100_000, jr.key(4))))
+    found = importance(np.asarray(exact_f(seen_too, 50_000, jr.key(4))))
     alone, seen = case.prior, SEEN.ravel()
     noisy = alone.covariance[np.ix_(seen, seen)] + SIGMA**2 * np.eye(seen.sum())
     log_p = multivariate_normal(alone.mean[seen], noisy).logpdf(Y.ravel()[seen])
