@@ -8,18 +8,35 @@ import tiltflow
 from tiltflow.cli.show import show_metrics
 from tiltflow.errors import InputError
 from tiltflow.learning import BackboneSettings, TiltSettings
+from tiltflow.learning.keeping import KeepsNothing
 from tiltflow.settings import ModelSettings, SamplingSettings, Settings
+
+
+class Listens(KeepsNothing):
+    """Remembers the phases that were told, and at which of them it was asked to stop."""
+
+    def __init__(self):
+        super().__init__()
+        self.told, self.asked = [], []
+
+    def tell(self, phase, event, **fields):
+        self.told.append(phase)
+
+    def listen(self):
+        self.asked.append(self.told[-1])
 
 
 def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
     """A rate of almost 0: f stays constant, which has no R-hat, and must not break anything."""
+    keeper = Listens()
     settings = Settings(
         model=ModelSettings(blocks=1),
         backbone=BackboneSettings(steps=250),
         tilt=TiltSettings(steps=20, particles=128, rate=1e-20),
         sampling=SamplingSettings(chains=16, draws=800, exact_draws=5_000),
     )
-    result = tiltflow.fit(tiltflow.load_data("digits"), settings)
+    result = tiltflow.fit(tiltflow.load_data("digits"), settings, listen=keeper.tell, keeper=keeper)
+    assert list(dict.fromkeys(keeper.asked)) == ["sampling", "copies", "interpolation"]
     verdict = result.metrics["verdict"]
     assert verdict["status"] == "caution"
     assert [c["name"] for c in verdict["checks"] if not c["ok"]] == ["gain, lower end"]

@@ -175,7 +175,9 @@ def fit(
     copied = None
     if len(data.shape) > 1:
         positions = np.asarray(draws.positions)
+        hear("copies", "started", training=len(parts.train))
         copied = copies(fitted, positions, test.values, np.asarray(rows["train"].values))
+        hear("interpolation", "started")
         evidence |= copied.evidence | interpolation(fitted, positions, test.values)
     metrics = {
         "data": of_data(data, parts),

@@ -56,13 +56,14 @@ def inpaint(
         hidden, and the latent draws, for `tiltflow.diagnostics`: ask them whether they agree.
 
     Raises:
-        InputError: an x or a mask of another shape, a sigma that is not positive, or a model whose
-            chains move a generator's z alone.
+        InputError: an x or a mask of another shape; seen values that are not finite or, of a model
+            of integers, not integers; a sigma that is not positive, halvings, chains, draws or
+            warmup that are no such numbers; a model whose chains move a generator's z alone.
     """
     if not 0 < sigma < math.inf:
         raise InputError(f"sigma is {sigma}; expected a positive width, in data units")
-    if halvings < 0:
-        raise InputError(f"halvings is {halvings}; expected 0 or more")
+    if not isinstance(halvings, int | np.integer) or halvings < 0:
+        raise InputError(f"halvings is {halvings!r}; expected a whole number, 0 or more")
     y, mask = _observation(fitted, x, seen)
     start_key, key = jr.split(jr.key(seed))
     latent, step_size = None, fitted.step_size
@@ -79,13 +80,17 @@ def inpaint(
             step_size=step_size,
             summary=chain_summary,
         )
-        at, step_size = jnp.asarray(latent.positions)[:, -1], float(latent.step_size)
+        if stage:
+            at, step_size = latent.final.position, latent.step_size
     assert latent is not None
     return fitted.push(np.asarray(latent.positions)), latent
 
 
 def observed(model: TiltedModel, y: Any, seen: Any, sigma: float) -> TiltedModel:
-    """The model of x given the `seen` part of `y` (`data_shape`, data units) with noise `sigma`."""
+    """The model of x given the `seen` part of `y` (`data_shape`, data units) with noise `sigma`.
+
+    What its log Z is, is said in `tilts/observed.py`.
+    """
     y, seen = jnp.asarray(y, float), jnp.asarray(seen, bool)
     tilt = ObservedTilt(model.tilt, model.backbone, y, seen, jnp.asarray(sigma, float))
     return TiltedModel(model.backbone, tilt)

@@ -10,6 +10,7 @@ from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ
 
 WELL_SCALED = 0.2  # beyond it the scale of a tilt says that learning went wrong
+ROUNDING = 1e-6  # nats: a gain of less is none
 HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
 
 
@@ -130,8 +131,8 @@ def _certain(gained: Interval) -> Check:
     return Check(
         name="gain, lower end",
         value=gained.low,
-        limit=0.0,
-        ok=gained.low > 0,
+        limit=ROUNDING,
+        ok=gained.low > ROUNDING,
         severity="caution",
         means="No gain over the backbone is certain: the tilt has not made the model better.",
         try_="Bring more data, learn for more steps, or use the backbone alone.",

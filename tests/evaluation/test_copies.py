@@ -93,10 +93,12 @@ def test_some_copies_among_draws_are_told():
     assert found["distance"] == pytest.approx(clean["distance"], rel=0.1)  # the median does not see
 
 
-def test_two_training_images_alike_are_no_division_by_zero():
+def test_copies_of_two_training_images_alike_are_twins():
+    """And no division by zero; what is only near to both is as near to one as to the other."""
     twice = np.zeros((5, 2))
-    assert compared(twice, twice + 1.0)["twins"] == 0
-    assert compared(twice, twice + 1.0)["nearer"] == 1
+    found = compared(twice, twice + 1.0)
+    assert found["twins"] == found["nearer"] == 1
+    assert found["twins_held_out"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,14 @@ def test_the_most_suspect_draw_is_shown_first_and_few_draws_will_do(fitted):
     np.testing.assert_array_equal(seen["copies_training"][0], training[17])
     few = copies(fitted, positions[:, :2], training[:3] + 1, training).evidence
     assert len(few["copies_draws"]) == 8
+
+
+def test_a_copy_of_a_training_image_that_is_there_twice_is_shown_first(fitted):
+    rng = np.random.default_rng(4)
+    positions = rng.normal(size=(4, 5, DIM)).astype(np.float32)
+    training = fitted.push(rng.normal(size=(300, DIM)).astype(np.float32)).copy()
+    training[[17, 200]] = fitted.push(positions[2, 3])
+    found = copies(fitted, positions, training[:3] + 1, training)
+    assert found.metrics["twins"] == 1 / 20
+    np.testing.assert_array_equal(found.evidence["copies_draws"][0], training[17])
+    np.testing.assert_array_equal(found.evidence["copies_training"][0], training[17])

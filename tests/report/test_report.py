@@ -239,7 +239,16 @@ def test_pairs_that_do_not_fit_are_left_out(tmp_path):
     write_copies(tmp_path, copies_training=np.ones((7, 8, 8)), interpolation=np.ones((2, 3, 4, 4)))
     page = report(tmp_path)
     assert "interpolation has the shape" in page.text
+    assert "copies_draws 32 and copies_training 7 images, which make no pairs" in page.text
     assert "Upper row of each pair" not in page.text
+
+
+def test_draws_of_a_generator_are_said_to_be_without_its_noise(tmp_path):
+    write_copies(tmp_path)
+    write_metrics(tmp_path, copies=COPIES)
+    assert "generator’s noise" not in report(tmp_path).text
+    write_metrics(tmp_path, copies=COPIES, noise={"before": 0.1})
+    assert "without the generator’s noise" in report(tmp_path).text
 
 
 def test_finished_run_on_a_table(tmp_path, sharp):

@@ -19,6 +19,8 @@ TITLES = {
     "reference": "Reference",
     "ladder": "log Z",
     "quality": "Quality",
+    "copies": "Copies",
+    "interpolation": "Between",
     "report": "Report",
 }
 
@@ -123,5 +125,7 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("ladder", "round"): lambda fields: f"between {fields['lower']:.2f} and {fields['upper']:.2f}",
     ("mixture", "started"): lambda fields: f"{fields['components']} components",
     ("quality", "started"): lambda fields: f"comparing {fields['rows']:,} rows",
+    ("copies", "started"): lambda fields: f"looking among {fields['training']:,} training images",
+    ("interpolation", "started"): lambda fields: "images between images",
     ("report", "started"): lambda fields: "drawing figures",
 }

@@ -10,6 +10,8 @@ images that nobody has learned from are, so draws are held against held-out imag
   2023, arXiv 2310.02664, section 2), which does not mind that smooth images are near to everything.
 
 Neither sees a copy that is shifted, mirrored or dimmed, nor copies rarer than the draws looked at.
+Training images that are there twice, or nearly, blind the second: what is near to one is as near to
+the other, so of these it sees exact copies only.
 """
 
 from dataclasses import dataclass
@@ -19,14 +21,15 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 from scipy.stats import betabinom
 
+from tiltflow.evaluation.evenly import evenly, over_chains
+from tiltflow.evaluation.evidence import TIMES, TRAVELLERS
 from tiltflow.evaluation.quality.neighbours import squared_distances
-from tiltflow.evaluation.quality.of_model import spread
 from tiltflow.fitted import FittedModel
 
 DRAWS, HELD_OUT = 256, 512  # that are searched for, at most
 NEAREST = 0.01  # of the held-out images, nearer than which a draw is suspect
 THIRD = 1 / 3  # of the distance to the second nearest, below which the nearest is a twin
-PUSHED = 128  # draws at a time, as many as images of travelling chains: one program for both
+PUSHED = TRAVELLERS * TIMES  # draws at a time: the program that pushes travelling chains does
 SHOWN = 16  # draws most like copies, and as many others
 PART = 2**22  # numbers of an array in memory
 
@@ -62,7 +65,7 @@ def copies(
         held_out: images that it has not learned from, data units.
         training: all images that it has learned from, two at least.
     """
-    some = spread(positions, min(DRAWS, positions.shape[0] * positions.shape[1]))
+    some = over_chains(positions, min(DRAWS, positions.shape[0] * positions.shape[1]))
     draws = np.concatenate(
         [fitted.push(some[i : i + PUSHED], noise=False) for i in range(0, len(some), PUSHED)]
     )
@@ -76,8 +79,8 @@ def copies(
         **compared(found, real),
     }
     order = np.argsort(_apart(found))
-    others = spread(order[None, SHOWN:], min(SHOWN, len(order[SHOWN:])))
-    order = np.concatenate([order[:SHOWN], others])
+    shown, rest = order[:SHOWN], order[SHOWN:]
+    order = np.concatenate([shown, rest[evenly(min(SHOWN, len(rest)), len(rest))]])
     evidence = {
         "copies_draws": draws[order],
         "copies_training": np.asarray(training[index[order, 0]], np.float32),
@@ -146,6 +149,6 @@ def nearest(
 
 
 def _apart(distance: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
-    """The distance to the nearest in that to the second: 0 for a copy; 1 where both are 0."""
+    """The distance to the nearest in that to the second: 0 for a copy, of one row or of two."""
     first, second = distance.T
-    return np.divide(first, second, out=np.ones_like(first), where=second > 0)
+    return np.divide(first, second, out=np.zeros_like(first), where=first != 0)

@@ -13,7 +13,7 @@ from tiltflow.mcmc.draws import Draws
 
 SHOWN = 64  # samples of each kind, of images
 SHOWN_ROWS = 1_000  # of tables
-TRAVELLERS, TIMES = 8, 16
+TRAVELLERS, TIMES = 8, 16  # chains that are followed, and how often each is looked at
 TRACES, LAGS = 6, 100
 MOST_F = 20_000
 

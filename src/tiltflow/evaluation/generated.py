@@ -19,10 +19,10 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone, Generator, Prior
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.evenly import over_chains
 from tiltflow.evaluation.noise import noise_width
 from tiltflow.evaluation.quality import Features, quality, suited
 from tiltflow.evaluation.quality.compare import FEWEST
-from tiltflow.evaluation.quality.of_model import spread
 from tiltflow.fitted import FittedModel
 from tiltflow.mcmc.draws import Draws
 from tiltflow.normalizer import LogZ
@@ -128,7 +128,7 @@ def _quality(
         name: quality(fitted.push(latent, noise=False), test, features, floor=floor)
         for name, latent in (
             ("backbone", np.asarray(u)),
-            ("tilted", spread(positions, len(test))),
+            ("tilted", over_chains(positions, len(test))),
         )
     }
     return {"features": features.name, "rows": len(test)} | {

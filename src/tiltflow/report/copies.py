@@ -28,7 +28,7 @@ def copies_pictures(run: Run) -> list[Picture]:
 
 def _pairs(run: Run) -> list[Picture]:
     draws, training = (run.evidence.get(f"copies_{name}") for name in ("draws", "training"))
-    if draws is None or training is None or len(draws) != len(training):
+    if draws is None or training is None:
         return []
     low, high = grey_range(run)
     columns, starts = min(COLUMNS, len(draws)), range(0, len(draws), COLUMNS)
@@ -86,13 +86,19 @@ def _words(run: Run) -> str:
     if any(value is None for value in found):
         return "Numbers that say whether these are copies are missing from metrics.json."
     draws, nearer, by_chance, p, twins, held_out = (v for v in found if v is not None)
+    plain = ""
+    if run.metric("noise") is not None:  # the block of a generator
+        plain = (
+            " Draws are without the generator’s noise and held-out images as they are, which alone "
+            "can bring more of them near than chance does."
+        )
     return (
         f"Of {draws:.0f} draws {twins:.1%} have a nearest training image less than a third as far "
         f"as the second nearest, as a copy would (held-out images: {held_out:.1%}), and "
         f"{nearer:.1%} are nearer to the training images than the nearest 1% of held-out images "
-        f"({by_chance:.1%} by chance; so many or more with probability {readable(p)}). Distances "
-        f"are Euclidean: a shifted or mirrored copy is not seen, nor are copies rarer than about "
-        f"{min(1.0, 3 / max(draws, 1.0)):.1%} of draws."
+        f"({by_chance:.1%} by chance; so many or more with probability {readable(p)}).{plain} "
+        f"Distances are Euclidean: a shifted or mirrored copy is not seen, nor are copies rarer "
+        f"than about {min(1.0, 3 / max(draws, 1.0)):.1%} of draws."
     )
 
 

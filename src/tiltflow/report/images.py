@@ -12,7 +12,7 @@ from .run_folder import Run
 GRID = 8
 """Thumbnails along each side of a sheet."""
 ROWS, TIMES = 8, 16
-"""Chains and moments in the picture of travelling chains."""
+"""Chains, or pairs, and moments in pictures of travelling chains and of paths, at most."""
 THUMB = 40
 """Larger images are averaged down to at most this many pixels a side."""
 

@@ -176,6 +176,7 @@ def _read_evidence(
                 columns = tuple(str(c) for c in np.ravel(archive["columns"]))
     except _DAMAGED as error:
         problems.append(f"evidence.npz could not be read: {error}.")
+    _leave_out_what_is_unpaired(arrays, problems)
     return arrays, columns
 
 
@@ -202,6 +203,19 @@ def _admit(
             problems.append(f"evidence.npz: {name} has the shape {array.shape}, data have {event}.")
             return
     arrays[name] = values
+
+
+def _leave_out_what_is_unpaired(
+    arrays: dict[str, NDArray[np.float64]], problems: list[str]
+) -> None:
+    """Images in pairs whose number is not the same are no pairs."""
+    found = [name for name in _PAIRS if name in arrays]
+    numbers = [len(arrays[name]) for name in found]
+    if len(set(numbers)) > 1:
+        what = " and ".join(f"{name} {n}" for name, n in zip(found, numbers, strict=True))
+        problems.append(f"evidence.npz: {what} images, which make no pairs: left out.")
+        for name in found:
+            del arrays[name]
 
 
 def _text(path: Path, what: str, problems: list[str]) -> str | None:

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 
 from tiltflow.errors import InputError, at_least_one, check_seed
+from tiltflow.evaluation.evenly import over_chains
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.quality.compare import FEWEST, Quality, quality
 from tiltflow.evaluation.quality.features import Features
@@ -120,7 +121,7 @@ def quality_of(
         seed=seed,
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),
     )
-    tilted = fitted.push(spread(np.asarray(latent.positions), rows), noise=False)
+    tilted = fitted.push(over_chains(np.asarray(latent.positions), rows), noise=False)
     mixed = mixing(latent)
     return ModelQuality(
         floor=known,
@@ -131,9 +132,3 @@ def quality_of(
         verdict=mixed.verdict(),
         seconds=time.monotonic() - started,
     )
-
-
-def spread(x: np.ndarray, rows: int) -> np.ndarray:
-    """So many rows of draws `[chains, draws, *shape]`, evenly over time and over chains."""
-    flat = x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
-    return flat[np.linspace(0, len(flat) - 1, rows).round().astype(int)]
