@@ -32,16 +32,23 @@ def make(kind: str, shape: tuple[int, ...], flow: type[Flow] = CouplingFlow) -> 
     if issubclass(flow, Glow):
         return make_glow(kind, shape, flow)
     units = fit_units(kind, rows(kind, shape), integers=kind in INTEGERS)
-    num_blocks = 1 + splits_of(int(np.prod(shape)))  # every cut, and one after a permutation
+    num_blocks = max(2, splits_of(int(np.prod(shape))))  # every cut
     backbone = flow(units, num_blocks=num_blocks, width=8, key=jr.key(1))
 
-    def conditioners(f):
-        return [c.out for block in f.blocks for c in (block.to_second, block.to_first)]
+    def conditioners(block):
+        return [block.to_second.out, block.to_first.out]
 
-    outs, treedef = jax.tree.flatten(conditioners(backbone))
+    outs, treedef = jax.tree.flatten(conditioners(backbone.blocks[0]))
     keys = jr.split(jr.key(2), len(outs))
-    outs = [0.4 * jr.normal(k, out.shape) for k, out in zip(keys, outs, strict=True)]
-    return eqx.tree_at(conditioners, backbone, jax.tree.unflatten(treedef, outs))
+    scale = 0.8 / num_blocks  # quadrature and float32 want maps that are not too wild
+    drawn = [
+        scale * jr.normal(k, (num_blocks, *out.shape)) for k, out in zip(keys, outs, strict=True)
+    ]
+    blocks = [
+        eqx.tree_at(conditioners, block, jax.tree.unflatten(treedef, [x[i] for x in drawn]))
+        for i, block in enumerate(backbone.blocks)
+    ]
+    return eqx.tree_at(lambda f: f.blocks, backbone, tuple(blocks))
 
 
 def make_glow(kind: str, shape: tuple[int, ...], flow: type[Glow]) -> Flow:
