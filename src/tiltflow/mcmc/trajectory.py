@@ -156,8 +156,8 @@ def _noise(
 ) -> tuple[Float[Array, "chains *event"], Float[Array, " chains"], Float[Array, " chains"]]:
     """A transition's normal momenta, draws from (-1, 1) and draws from [0, 1).
 
-    They are cut out of one array of uniform numbers: a call of the generator costs some hundred
-    small operations, which for a few chains were half of all that HMC added to its gradients.
+    They are cut out of one array of uniform numbers: on a CPU a call of the generator is a loop of
+    some hundred small operations, whose cost is not in the numbers where chains are few.
     """
     chains, *event = position.shape
     size, dtype = math.prod(event), position.dtype
