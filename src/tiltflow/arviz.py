@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from tiltflow._version import __version__
 from tiltflow.errors import InputError
 from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.tempering import REPLICAS
 from tiltflow.runs.draws import StoredDraws, load_draws
 
 STATISTICS = {"energies": "energy", "divergent": "diverging"}
@@ -29,7 +30,8 @@ def to_arviz(draws: Draws | StoredDraws | str | Path, *, x: ArrayLike | None = N
 
     `u` are the latent positions, `[chain, draw, *latent_shape]`; `f` the tilt, larger where data
     are more probable; `norm` is |u|^2. `sample_stats` has `energy` (the kernel's, in nats),
-    `diverging`, and `lp`, the latent log-density f - |u|^2 / 2, up to log Z.
+    `diverging`, and `lp`, the latent log-density f - |u|^2 / 2, up to log Z; of replica exchange
+    also `replicas`, f at all of them.
 
     Args:
         draws: what `FittedModel.sample` returned second; or what `tiltflow.load_draws` gave, or
@@ -69,7 +71,11 @@ def _groups(draws: Draws | StoredDraws) -> tuple[dict[str, Any], dict[str, Any]]
         found = {"energies": draws.energies, "divergent": draws.divergent, **draws.summaries}
         if draws.positions is not None:
             found["positions"] = draws.positions
+        if draws.replicas is not None:
+            found[REPLICAS] = draws.replicas
     statistics = {name: found.pop(ours) for ours, name in STATISTICS.items()}
+    if REPLICAS in found:
+        statistics[REPLICAS] = found.pop(REPLICAS)
     if {"f", "norm"} <= set(found):
         statistics["lp"] = np.asarray(found["f"]) - 0.5 * np.asarray(found["norm"])
     if "positions" in found:

@@ -14,13 +14,14 @@ from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.langevin import UnadjustedLangevin
 from tiltflow.mcmc.mala import MALA
 from tiltflow.mcmc.mixture import Mixture
-from tiltflow.mcmc.tempering import ReplicaExchange
+from tiltflow.mcmc.tempering import ReplicaExchange, rising
 
 AUTO = "auto"
 JUMPS = "hmc+jumps"
+EXCHANGE = "replica-exchange"
 PROPOSALS = 16  # of i-SIR
 JUMPS_TO = 8  # draws of a proposal that compete in a jump
-BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of replica exchange
+REPLICAS = 5  # of replica exchange
 
 
 def _hmc(leapfrogs: int) -> Kernel:
@@ -40,7 +41,7 @@ KERNELS: dict[str, Callable[[int], Kernel]] = {
         (HMC(num_leapfrogs=leapfrogs), ISIR(proposals=PROPOSALS)), weights=(0.5, 0.5)
     ),
     JUMPS: lambda leapfrogs: Mixture((HMC(num_leapfrogs=leapfrogs), Independence()), cycle=(0, 1)),
-    "replica-exchange": lambda leapfrogs: ReplicaExchange(BETAS, num_leapfrogs=leapfrogs),
+    EXCHANGE: lambda leapfrogs: ReplicaExchange(rising(REPLICAS), num_leapfrogs=leapfrogs),
     "langevin": lambda leapfrogs: UnadjustedLangevin(),
 }
 """By name, from the number of leapfrogs that suits the model."""

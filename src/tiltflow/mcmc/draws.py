@@ -20,6 +20,8 @@ class Draws:
             `|momentum|^2 / 2 - log_density`.
         divergent: whether the transition that made a draw was divergent, `[chains, draws]`; it was
             refused, so the draw is where it started.
+        replicas: f at all replicas of replica exchange, `[chains, draws, replicas]`, from beta = 0
+            to beta = 1; None of other kernels.
         moments: of the positions, if these were not kept.
         acceptance: the mean Metropolis probability.
         divergences: how many of the chains * transitions were divergent.
@@ -36,6 +38,7 @@ class Draws:
     summaries: dict[str, np.ndarray]
     energies: np.ndarray
     divergent: np.ndarray
+    replicas: np.ndarray | None
     moments: Moments | None
     acceptance: float
     divergences: int

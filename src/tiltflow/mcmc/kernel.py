@@ -75,6 +75,10 @@ class Kernel(eqx.Module):
     ) -> tuple[Any, Info]:
         """One transition of every chain."""
 
+    def record(self, state: Any) -> dict[str, Array]:
+        """What is recorded of a state beside its position: arrays `[chains, ...]` by name."""
+        return {}
+
     @property
     def length_rule(self) -> LengthRule:
         """How warm-up adapts `Tuning.length`; it does not, unless a kernel says how."""

@@ -18,11 +18,14 @@ from tiltflow.mcmc import adaptation
 from tiltflow.mcmc.adaptation import Adaptation
 from tiltflow.mcmc.kernel import Kernel, LogDensity
 from tiltflow.mcmc.length import LengthRule
+from tiltflow.mcmc.tempering import REPLICAS
 
 Summary = Callable[
     [Float[Array, "chains *event"], Float[Array, " chains"]], dict[str, Float[Array, " chains"]]
 ]
 POSITIONS, ENERGIES, DIVERGENT = "positions", "energies", "divergent"
+RECORDS = (ENERGIES, DIVERGENT, REPLICAS)
+"""What kernels tell; no quantities of the target."""
 
 
 class Moments(NamedTuple):
@@ -136,7 +139,8 @@ def advance(
         summaries = {} if summary is None else summary(state.position, state.log_density)
         _check_summaries(summaries, state.position.shape[0])
         positions = {POSITIONS: state.position} if keep else {}
-        return positions | {ENERGIES: energy, DIVERGENT: is_divergent} | summaries
+        own = kernel.record(state)
+        return positions | {ENERGIES: energy, DIVERGENT: is_divergent} | own | summaries
 
     def transition(index: Array, loop: Any):
         (state, memory, moments), record, tally = loop
@@ -192,5 +196,5 @@ def _check_summaries(summaries: Any, chains: int) -> None:
             f"the summary returned {shapes}; expected a dictionary of arrays of shape ({chains},), "
             f"one number a chain"
         )
-    if taken := {POSITIONS, ENERGIES, DIVERGENT} & set(summaries):
+    if taken := {POSITIONS, *RECORDS} & set(summaries):
         raise InputError(f"the summary is called {min(taken)!r}, which is taken: rename it")

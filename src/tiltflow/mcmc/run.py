@@ -27,6 +27,7 @@ from tiltflow.mcmc.program import DIVERGENT, ENERGIES, POSITIONS, Carry, Plan, S
 from tiltflow.mcmc.schedule import Schedule
 from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
 from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
+from tiltflow.mcmc.tempering import REPLICAS
 from tiltflow.processes import anywhere
 
 LEAPFROGS = 8  # of HMC, if nobody says how many
@@ -248,6 +249,7 @@ def _draws(
         positions=arrays.pop(POSITIONS, None),
         energies=arrays.pop(ENERGIES, np.zeros((chains, 0))),
         divergent=arrays.pop(DIVERGENT, np.zeros((chains, 0), bool)),
+        replicas=arrays.pop(REPLICAS, None),
         summaries=arrays,
         moments=carry.moments,
         acceptance=counts.accepted / sampled if sampled else math.nan,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tiltflow.errors import InputError
-from tiltflow.mcmc.program import DIVERGENT, ENERGIES
+from tiltflow.mcmc.program import ENERGIES, RECORDS
 from tiltflow.mcmc.sinks import Chunk
 
 Diagnose = Callable[[np.ndarray], tuple[float, float]]
@@ -109,7 +109,7 @@ class Monitor:
 
 def _quantities(chunk: Chunk, row: int) -> np.ndarray:
     """All that is watched of one draw, `[chains, quantities]`."""
-    watched = [values[row] for name, values in chunk.items() if name not in (ENERGIES, DIVERGENT)]
+    watched = [values[row] for name, values in chunk.items() if name not in RECORDS]
     parts = [np.reshape(values, (len(values), -1)) for values in watched]
     return np.concatenate(parts, axis=1)
 

@@ -2,7 +2,7 @@
 
 Replica k of a chain has the density exp(beta_k f(u) - |u|^2 / 2). At beta = 0 that is N(0, I):
 its replicas are exact fresh draws. The others move by Gaussian-exact HMC with kicks of beta * f,
-whose step need not shrink where f is tempered away. Then neighbours exchange their points, even
+whose steps are longer where f is tempered away. Then neighbours exchange their points, even
 and odd pairs in turn, with probability min(1, exp((beta_k - beta_l) (f_l - f_k))).
 Geyer 1991; the turns are those of Okabe et al. 2001, which Syed et al. 2022 (arXiv 1905.02939)
 show to travel faster than random ones. Only values of f are needed: no evaluation is spent on
@@ -24,6 +24,15 @@ from tiltflow.mcmc.batch import all_finite, choose, half_square
 from tiltflow.mcmc.gaussian_hmc import tempered
 from tiltflow.mcmc.kernel import Kernel, LogDensity, Tuning
 from tiltflow.mcmc.trajectory import HMCState, TrajectoryInfo, transition
+
+REPLICAS = "replicas"
+"""The name under which f at all replicas is recorded."""
+DENSER = 1.2  # the power of evenly spread betas
+
+
+def rising(replicas: int) -> np.ndarray:
+    """So many betas from 0 to 1, denser near the backbone, where f varies most."""
+    return np.linspace(0.0, 1.0, replicas) ** DENSER
 
 
 class Ladder(NamedTuple):
@@ -68,21 +77,25 @@ class ReplicaExchange(Kernel):
         betas: `[replicas]`, rising from 0 to 1.
         num_leapfrogs: steps of a local trajectory; static.
         jitter: relative half-width of each replica's random step size.
-        target: the mean acceptance at beta = 1 that warm-up aims at; all betas share the step.
+        target: the mean acceptance at beta = 1 that warm-up aims at.
+        stretch: at other betas the step is beta ** -stretch times as long: kicks are by beta f, and
+            the curvature that limits the step falls with beta.
     """
 
     betas: Float[Array, " replicas"]
     num_leapfrogs: int = eqx.field(static=True)
     jitter: float | Float[Array, ""]
     target: float | None
+    stretch: float | Float[Array, ""]
 
     def __init__(
         self,
-        betas: Sequence[float] | Array,
+        betas: Sequence[float] | np.ndarray | Array,
         *,
         num_leapfrogs: int = 5,
         jitter: float = 0.2,
         target: float | None = 0.8,
+        stretch: float = 0.5,
     ) -> None:
         """A ladder; how many betas there are is static, their values are not.
 
@@ -97,6 +110,7 @@ class ReplicaExchange(Kernel):
         self.num_leapfrogs = num_leapfrogs
         self.jitter = jitter
         self.target = target
+        self.stretch = stretch
 
     def init(self, log_density: LogDensity, position: Float[Array, "chains *event"]) -> Ladder:
         """All replicas of a chain at its `position`, at the cost of one gradient."""
@@ -135,6 +149,10 @@ class ReplicaExchange(Kernel):
             swap_rate=swap_rate,
         )
 
+    def record(self, state: Ladder) -> dict[str, Array]:
+        """f at all replicas, `[chains, replicas]`, from beta = 0 to beta = 1."""
+        return {REPLICAS: _tilt(state.replicas)}
+
     def _move(
         self, key: PRNGKeyArray, log_density: LogDensity, replicas: HMCState, tuning: Tuning
     ) -> tuple[HMCState, TrajectoryInfo]:
@@ -143,7 +161,7 @@ class ReplicaExchange(Kernel):
         flat = jax.tree.map(lambda x: x[:, 1:].reshape(-1, *x.shape[2:]), replicas)
         beta = jnp.tile(self.betas[1:], chains).astype(flat.position.dtype)
         flat, info = transition(
-            key, flat, hmc.value_and_gradient(log_density), tuning.step_size,
+            key, flat, hmc.value_and_gradient(log_density), tuning.step_size * beta**-self.stretch,
             num_steps=self.num_leapfrogs, jitter=self.jitter, splitting=tempered(beta),
         )  # fmt: skip
         return jax.tree.map(lambda x: x.reshape(chains, count, *x.shape[1:]), flat), info
@@ -152,7 +170,7 @@ class ReplicaExchange(Kernel):
         self, key: PRNGKeyArray, replicas: HMCState, turn: Int[Array, ""]
     ) -> tuple[HMCState, Bool[Array, "chains replicas"], Float[Array, "chains pairs"]]:
         """Exchanges between even pairs (0-1, 2-3, ...) or, on odd turns, the others."""
-        f = replicas.log_density + jax.vmap(half_square)(replicas.position)
+        f = _tilt(replicas)
         log_ratio = jnp.diff(self.betas) * (f[:, :-1] - f[:, 1:])  # pair k: replicas k, k + 1
         uniform = jax.random.uniform(key, log_ratio.shape, log_ratio.dtype)
         is_turn = jnp.arange(self.betas.size - 1) % 2 == turn % 2
@@ -172,6 +190,10 @@ def _refresh(key: PRNGKeyArray, log_density: LogDensity, old: HMCState) -> HMCSt
     draw = jax.random.normal(key, old.position.shape, old.position.dtype)
     new = hmc.init(draw, hmc.value_and_gradient(log_density))
     return choose(all_finite(new), new, old)
+
+
+def _tilt(replicas: HMCState) -> Float[Array, "chains replicas"]:
+    return replicas.log_density + jax.vmap(half_square)(replicas.position)
 
 
 def _ladder(replicas: HMCState, turn: Int[Array, " chains"]) -> Ladder:

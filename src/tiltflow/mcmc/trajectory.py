@@ -47,7 +47,8 @@ class TrajectoryInfo(NamedTuple):
         acceptance_rate, is_accepted, is_divergent, energy, gradients: as in `kernel.Info`.
         proposal: the end of the trajectory, taken or not, `[chains, *event]`.
         proposal_momentum: the momentum there, `[chains, *event]`.
-        time: how long the trajectory was: steps times step size, before jitter; a scalar.
+        time: how long the trajectory was: steps times step size, before jitter; a scalar, or
+            `[chains]` where each has a step size of its own.
         longest: the longest time that the kernel would have followed; a scalar.
     """
 
@@ -99,7 +100,7 @@ def transition(
     key: PRNGKeyArray,
     state: HMCState,
     value_and_grad: ValueAndGradient,
-    step_size: Float[Array, ""] | float,
+    step_size: Float[Array, "#chains"] | Float[Array, ""] | float,
     *,
     num_steps: Int[Array, ""] | int,
     jitter: Float[Array, ""] | float,
@@ -117,7 +118,7 @@ def transition(
         key: fresh for every transition.
         state: where the chains are.
         value_and_grad: of the log-density, one product for all chains.
-        step_size: common to all chains.
+        step_size: common to all chains, or one for each.
         num_steps: of the trajectory, at least 1; it may be traced.
         jitter: each chain's step size is multiplied by a uniform draw from
             [1 - jitter, 1 + jitter].
