@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from tiltflow.backbones.glow import Glow
 from tiltflow.diagnostics.convergence import worst
 from tiltflow.errors import InputError
 from tiltflow.mcmc import catalogue
@@ -92,9 +93,12 @@ def run(
 def suited_kernel(model: TiltedModel) -> str:
     """The name of the kernel that chains move by if none is asked for.
 
-    HMC; and in turn jumps to draws of the mixture, where the tilt has one.
+    HMC; and in turn jumps to draws of the mixture, where the tilt has one. On images, whose tilt
+    empties the space between kinds of them, replica exchange.
     """
-    return "hmc" if model.mixture is None else catalogue.JUMPS
+    if model.mixture is not None:
+        return catalogue.JUMPS
+    return catalogue.EXCHANGE if isinstance(model.backbone, Glow) else "hmc"
 
 
 def kernel_of(model: TiltedModel, name: str | None, leapfrogs: int) -> Kernel:

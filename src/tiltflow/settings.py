@@ -10,6 +10,7 @@ from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import SamplingSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.learning.fit_vae import VAESettings
+from tiltflow.mcmc.catalogue import REPLICAS
 from tiltflow.tilts import ConvSizes
 
 BACKBONES = ("coupling", "glow", "vae")
@@ -176,25 +177,32 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
         tilt=replace(
             settings.tilt,
             steps=3_000,
-            particles=512,
-            batch_data=256,
-            batch_particles=256,
-            rate=3e-4,
+            particles=1_024,
+            batch_data=512,
+            batch_particles=512,
+            rate=1e-4,
             decay=0.01,
+            memory=0.97,
             leapfrogs=12,
-            share_end=0.5,
+            share_end=0.4,
+            check_every=5,
+            least_steps=20,
             least_transitions=2,
             bank=2_000,
             judge_rows=2_000,
             judge_draws=1,
-            judge_every=5,
-            fresh_every=8,
+            judge_every=3,
+            fresh_every=4,
+            fresh_replicas=REPLICAS,
+            fresh_chains=16,
+            fresh_transitions=300,
         ),
         sampling=replace(
             settings.sampling,
-            draws=250,
-            warmup=80,
-            leapfrogs=20,
+            chains=16,
+            draws=400,
+            warmup=100,
+            leapfrogs=12,
             exact_draws=10_000,
             calibrate=True,
         ),

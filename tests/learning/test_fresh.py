@@ -69,6 +69,15 @@ def test_chains_that_still_rise_do_not_accuse_those_ahead():
     assert FreshLook(there, gap=2.0, error=0.1, rise=0.8).differs
 
 
+def test_a_gain_that_replicas_do_not_confirm_differs_even_where_mean_f_agrees():
+    there = Particles(jnp.zeros((4, 1)), jnp.zeros((4, 1)), jnp.zeros(4), jnp.asarray(0.1))
+    right = FreshLook(there, gap=0.1, error=0.1, rise=0.0, log_z=-3.0, excess=0.2)
+    assert not right.differs
+    wrong = replace(right, excess=0.8)
+    assert wrong.differs
+    assert "a gain -0.80 nats from what learning told" in wrong.why
+
+
 def test_both_halves_begin_again_from_chains_of_their_own(backbone):
     found = seen(backbone, 0.0 * SLOPE)
     new = found.instead_of(particles(backbone, SLOPE)[1])

@@ -64,6 +64,18 @@ def test_one_stage_that_lags_by_chance_changes_nothing():
     assert monitor.react(**WELL) is None
 
 
+def test_short_stages_slow_learning_down_and_never_end_it():
+    monitor = Monitor()
+    assert monitor.pace(20, 20) is None
+    assert monitor.pace(5, 0) is None
+    action, why = monitor.pace(5, 20)
+    assert (action, monitor.rate_scale) == ("lower the rate by 30%", pytest.approx(0.7))
+    assert "5 steps" in why
+    for _ in range(100):
+        monitor.pace(5, 20)
+    assert not monitor.gave_up
+
+
 def test_it_gives_up_after_ten_halvings():
     monitor = Monitor()
     for _ in range(9):

@@ -35,8 +35,8 @@ def sample(
     kernel: Annotated[
         str | None,
         Parameter(
-            help="How chains move; auto tries several for a moment and chooses. By default hmc, or "
-            "hmc+jumps where a mixture in the tilt proposes them."
+            help="How chains move; auto tries several for a moment and chooses. By default hmc; "
+            "hmc+jumps where a mixture in the tilt proposes them; replica-exchange with a Glow."
         ),
     ] = None,
     until: Annotated[

@@ -14,13 +14,14 @@ from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.early_stopping import Listener
-from tiltflow.learning.fresh import FreshLook, look
+from tiltflow.learning.fresh import FreshLook, look, renewed
 from tiltflow.learning.health import Monitor
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.nce import fit_nce
+from tiltflow.learning.renewal import renew
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
-from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
+from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings, restart_gauge
 from tiltflow.learning.swings import Swings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
 from tiltflow.tilts import Tilt
@@ -120,15 +121,19 @@ def fit_tilt(
             })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
+        before = int(state.steps)
         state, info = stage(state, backbone, train, traced, monitor.course(), stage_key)
-        action = _health(monitor, state, info, settings) if settings.watch else None
-        if action is not None:
-            listen(phase, "health", stage=number, action=action[0], why=action[1])
-            if action[0].startswith("roll back"):
-                # The steps count on, so that a learner which keeps failing still ends.
-                counts = (state.steps, state.gradients)
-                state = eqx.tree_at(lambda s: (s.steps, s.gradients), good, counts)
-                continue
+        action = pace = None
+        if settings.watch:
+            action = _health(monitor, state, info, settings)
+            pace = action or monitor.pace(int(state.steps) - before, settings.least_steps)
+        if pace is not None:
+            listen(phase, "health", stage=number, action=pace[0], why=pace[1])
+        if action is not None and action[0].startswith("roll back"):
+            # The steps count on, so that a learner which keeps failing still ends.
+            counts = (state.steps, state.gradients)
+            state = eqx.tree_at(lambda s: (s.steps, s.gradients), good, counts)
+            continue
         last = int(state.steps) >= settings.steps
         overlap *= float(info.share)
         leaves_anchor = bool(judge.anchor.set) and overlap < LEAST_OVERLAP
@@ -158,14 +163,15 @@ def fit_tilt(
             seen, found = _look(look_key, backbone, state, judge, now, settings)
             told = {"stage": number, "step": int(state.steps), "seconds": round(seconds, 2)}
             listen(phase, "fresh", **told, **found)
+            if seen.log_z is not None:
+                state = _renewed(state, seen)
+                judge = judge.at(state.tilt, state.particles, state.log_z)
             if seen.differs and settings.watch:
-                action = f"begin again where these chains are, {monitor.catch_up()}"
-                why = (
-                    f"chains started afresh have a mean f {seen.gap:+.2f} nats from that of the "
-                    f"witnesses: the gain that learning told is not the model's"
-                )
-                listen(phase, "health", stage=number, action=action, why=why)
-                state = _begun_again(state, seen, backbone, traced, settings, settle_key)
+                action = "begin again where these chains are"
+                if seen.log_z is None:
+                    state = _begun_again(state, seen, backbone, traced, settings, settle_key)
+                    action += f", {monitor.catch_up()}"
+                listen(phase, "health", stage=number, action=action, why=seen.why)
                 # What was judged by particles that lag is judged again.
                 best, best_judgement = state.average, judge.judge(state.average, state)
                 best_stage, best_step, good = number, int(state.steps), state
@@ -224,18 +230,27 @@ def _look(
     settings: TiltSettings,
 ) -> tuple[FreshLook, dict[str, float]]:
     """Chains started afresh, and what is told of them; `now` is the judgement of the tilt."""
-    seen = look(
-        key,
-        backbone,
-        state.tilt,
-        state.particles,
-        chains=settings.fresh_chains,
-        transitions=settings.fresh_transitions,
-        leapfrogs=settings.leapfrogs,
-    )
-    none = jnp.zeros(settings.fresh_chains)
+    how = {
+        "chains": settings.fresh_chains,
+        "transitions": settings.fresh_transitions,
+        "leapfrogs": settings.leapfrogs,
+    }
+    there = state.particles
+    if settings.fresh_replicas:
+        found = renew(
+            key, backbone, state.tilt, settings.particles, there.step_size,
+            replicas=settings.fresh_replicas, **how,
+        )  # fmt: skip
+        seen = renewed(found, backbone, state.tilt, there)
+        if seen.log_z is not None:
+            judge = judge.at(state.tilt, seen.particles, jnp.asarray(seen.log_z))
+    else:
+        seen = look(key, backbone, state.tilt, there, **how)
+    none = jnp.zeros(len(seen.particles.f))
     fresh = eqx.tree_at(lambda s: (s.particles, s.log_weights), state, (seen.particles, none))
     judged = judge.judge(state.tilt, fresh)
+    if seen.log_z is not None:
+        seen = replace(seen, excess=float(now.gain_val - judged.gain_val))
     return seen, {
         "gain_val": float(now.gain_val),
         "gain_fresh": float(judged.gain_val),
@@ -244,6 +259,17 @@ def _look(
         "error": seen.error,
         "rise": seen.rise,
     }
+
+
+def _renewed(state: LearnerState, seen: FreshLook) -> LearnerState:
+    """The state with the draws of replica exchange in place of its particles, and their log Z."""
+    log_z = jnp.asarray(seen.log_z, state.log_z.dtype)
+    state = eqx.tree_at(
+        lambda s: (s.particles, s.log_weights, s.log_z, s.log_z_learners),
+        state,
+        (seen.particles, jnp.zeros_like(state.log_weights), log_z, log_z),
+    )
+    return restart_gauge(state, seen.particles.f)
 
 
 def _begun_again(

@@ -12,6 +12,7 @@ GROSS = 10.0  # times the agreement asked for
 MEMORY = 0.7  # of the running mean of agreement and lag: one stage alone may be chance
 MOST_EFFORT = 16
 LOWEST_RATE_SCALE = 1e-3
+SLOWEST_PACE = 1e-2  # a factor on the rate, below which haste is no reason to go slower
 
 
 @dataclass
@@ -82,6 +83,16 @@ class Monitor:
             )
             return self.catch_up(), why
         return None
+
+    def pace(self, steps: int, least: int) -> tuple[str, str] | None:
+        """A lower rate after a healthy stage that was over in fewer than `least` steps, or None.
+
+        Then single steps carry f hither and thither faster than their mean leads anywhere.
+        """
+        if steps >= least or self.rate_scale <= SLOWEST_PACE:
+            return None
+        self._slow_down(0.7)
+        return "lower the rate by 30%", f"the stage was over after {steps} steps"
 
     @property
     def gave_up(self) -> bool:

@@ -86,6 +86,7 @@ _STATIC = (
     "batch_particles",
     "leapfrogs",
     "check_every",
+    "least_steps",
     "iterations",
     "judge_every",
     "patience",
@@ -95,6 +96,7 @@ _STATIC = (
     "fresh_every",
     "fresh_chains",
     "fresh_transitions",
+    "fresh_replicas",
     "watch",
 )
 
@@ -126,6 +128,7 @@ class TiltSettings:
         target: acceptance that the step size follows.
         share_end: effective share of the witnesses at which a stage ends (population).
         check_every: steps between two looks at that share (population).
+        least_steps: a stage that is over sooner lowers the rate (population); 0: none does.
         least_transitions, most_transitions: of a stage (population).
         agree_within: standard errors between learners and witnesses that end a stage's moves.
         iterations: in a stage (persistent).
@@ -137,6 +140,9 @@ class TiltSettings:
         judge_draws: dequantisations of each validation row in it.
         fresh_every: judgements between two looks at chains started afresh (`fresh.py`); 0: none.
         fresh_chains, fresh_transitions: how many, and how long.
+        fresh_replicas: of each of these chains, so that they travel wherever the backbone reaches;
+            their draws then become the particles (`renewal.py`). 0: chains alone, heard only where
+            they differ.
         watch: whether the health monitor may act, and particles that lag are moved on.
     """
 
@@ -154,6 +160,7 @@ class TiltSettings:
     target: float = 0.8
     share_end: float = 0.3
     check_every: int = 2
+    least_steps: int = 0
     least_transitions: int = 2
     most_transitions: int = 12
     agree_within: float = 2.5
@@ -167,6 +174,7 @@ class TiltSettings:
     fresh_every: int = 0
     fresh_chains: int = 64
     fresh_transitions: int = 60
+    fresh_replicas: int = 0
     watch: bool = True
 
     @classmethod
@@ -206,6 +214,11 @@ class TiltSettings:
             raise InputError(
                 f"fresh_every is {self.fresh_every} and fresh_chains {self.fresh_chains}; expected "
                 f"0 or more, and an even number of at least 4"
+            )
+        if self.fresh_replicas < 0 or self.fresh_replicas == 1:
+            raise InputError(
+                f"fresh_replicas is {self.fresh_replicas}; expected 0, or 2 and more: from the "
+                f"backbone to the model"
             )
         if not 0 < self.share_end < 1:
             raise InputError(f"share_end is {self.share_end}; expected a number in (0, 1)")

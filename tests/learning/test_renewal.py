@@ -1,0 +1,150 @@
+"""Particles made anew come from the whole model, whatever the old ones had lost."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from tiltflow.backbones import CouplingFlow, fit_units
+from tiltflow.errors import InputError
+from tiltflow.learning import Rows, TiltSettings, fit_tilt, population
+from tiltflow.learning.fit_tilt import STAGES
+from tiltflow.learning.fresh import look, renewed
+from tiltflow.learning.particles import Particles
+from tiltflow.learning.renewal import renew
+from tiltflow.tilts import MLPTilt
+
+DIM, SHARE = 4, 0.25
+PLACES = jnp.asarray([-3.0, 3.0])
+HOW = {"replicas": 6, "chains": 32, "transitions": 400, "leapfrogs": 5}
+
+
+class Parted(MLPTilt):
+    """p has two narrow parts, 6 apart, a quarter and three quarters of it; log Z = 0.
+
+    f(c) = log p(c_0) - log N(c_0): the valley between is 16 nats deep.
+    """
+
+    def __call__(self, c, key=None):
+        parts = jnp.log(jnp.asarray([SHARE, 1 - SHARE])) - 2 * (c[0] - PLACES) ** 2
+        return jax.nn.logsumexp(parts) + jnp.log(2.0) + 0.5 * c[0] ** 2 - self.level
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    x = np.random.default_rng(0).normal(size=(500, DIM)).astype(np.float32)
+    units = fit_units("standardise", x, integers=False)
+    return CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))
+
+
+@pytest.fixture(scope="module")
+def found(backbone):
+    tilt = Parted(DIM, key=jr.key(1))
+    return tilt, renew(jr.key(2), backbone, tilt, 512, jnp.asarray(0.2), **HOW)
+
+
+def test_both_parts_have_their_shares_and_log_z_its_value(found):
+    _, renewal = found
+    assert renewal.log_z.holds
+    assert abs(renewal.log_z.mean) < 4 * renewal.log_z.standard_error
+    assert renewal.log_z.standard_error < 0.15
+    assert renewal.f.shape == (32, 300)
+    share = np.mean(np.asarray(renewal.start.u[:, 0]) < 0)
+    assert share == pytest.approx(SHARE, abs=0.12)
+
+
+def test_chains_alone_keep_the_shares_of_the_backbone(backbone):
+    """The twin: from N(0, I) half of the chains go either way, and none returns."""
+    tilt = Parted(DIM, key=jr.key(1))
+    u = jr.normal(jr.key(3), (400, DIM))
+    y = jax.vmap(backbone.coordinates)(u)
+    there = Particles(u, y, jax.vmap(tilt)(y), jnp.asarray(0.3))
+    alone = look(jr.key(4), backbone, tilt, there, chains=64, transitions=40, leapfrogs=5)
+    share = np.mean(np.asarray(alone.particles.u[:, 0]) < 0)
+    assert share > SHARE + 0.12
+
+
+def test_learners_and_witnesses_are_from_other_chains(found):
+    _, renewal = found
+    learners, witnesses = (
+        {tuple(row) for row in np.asarray(half)} for half in np.split(renewal.start.u, 2)
+    )
+    assert not learners & witnesses
+    assert len(renewal.start.u) == 512
+
+
+def test_particles_that_have_lost_a_part_are_found_out(backbone, found):
+    """Mean f is the same in both parts: it is their log Z that differs, and that is put right."""
+    tilt, renewal = found
+    u = jr.normal(jr.key(5), (512, DIM)).at[:, 0].set(3 + 0.5 * jr.normal(jr.key(6), (512,)))
+    y = jax.vmap(backbone.coordinates)(u)
+    lost = Particles(u, y, jax.vmap(tilt)(y), jnp.asarray(0.3))
+    seen = renewed(renewal, backbone, tilt, lost)
+    assert seen.log_z == renewal.log_z.mean
+    assert np.mean(np.asarray(seen.particles.u[:, 0]) < 0) > 0.1
+    assert abs(seen.gap) < max(1.0, 4 * seen.error)
+
+
+QUICK = TiltSettings(
+    steps=400, particles=128, batch_data=128, batch_particles=64, rate=2e-3, leapfrogs=4,
+    share_end=0.9, judge_every=1, patience=100, bank=5_000, fresh_every=3, fresh_chains=16,
+    fresh_transitions=60, fresh_replicas=3,
+)  # fmt: skip
+
+
+def learned(backbone, settings):
+    """The events of a short fit to two parts, of which a quarter of the rows are in one."""
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(2_000, DIM)).astype(np.float32)
+    x[:, 0] = np.where(generator.random(2_000) < SHARE, -1.5, 1.5) + 0.5 * x[:, 0]
+    rows = Rows(jnp.asarray(x), backbone.units, integers=False)
+    told = []
+    _, judgement, state = fit_tilt(
+        backbone, MLPTilt(DIM, width=32, key=jr.key(5)), rows, rows, settings, key=jr.key(6),
+        listen=lambda phase, event, **fields: told.append((event, fields)),
+    )  # fmt: skip
+    return told, judgement, state
+
+
+def test_learning_goes_on_from_what_replicas_have_found(backbone, monkeypatch):
+    """Stages that leave all particles in one corner are put right at every look."""
+
+    def stuck(state, *rest):
+        new, info = population.stage(state, *rest)
+        u = 1.5 + 0.3 * jr.normal(jr.key(8), new.particles.u.shape)
+        y = jax.vmap(backbone.coordinates)(u)
+        there = Particles(u, y, jax.vmap(new.tilt)(y), new.particles.step_size)
+        return eqx.tree_at(lambda s: s.particles, new, there), info
+
+    monkeypatch.setitem(STAGES, "population", stuck)
+    told, _, _ = learned(backbone, replace(QUICK, steps=80, fresh_every=1))
+    looks = [fields for event, fields in told if event == "fresh"]
+    begun = [f for event, f in told if event == "health" and f["action"].startswith("begin again")]
+    assert len(looks) >= 2
+    assert begun
+
+
+def test_a_fit_with_renewals_gains_what_fresh_chains_say(backbone):
+    told, judgement, _ = learned(backbone, QUICK)
+    looks = [fields for event, fields in told if event == "fresh" and fields["holds"]]
+    assert len(looks) >= 2
+    assert all(abs(f["gain_fresh"] - f["gain_val"]) < 0.3 for f in looks)
+    assert float(judgement.gain_val) > 0.3
+
+
+def test_a_stage_that_is_over_soon_lowers_the_rate(backbone):
+    hasty = replace(QUICK, steps=60, least_steps=1_000, fresh_every=0)
+    told, _, _ = learned(backbone, hasty)
+    why = [fields["why"] for event, fields in told if event == "health"]
+    assert any("the stage was over after" in words for words in why)
+    told, _, _ = learned(backbone, replace(hasty, least_steps=0))
+    assert not any("was over after" in f["why"] for event, f in told if event == "health")
+
+
+def test_one_replica_is_refused():
+    with pytest.raises(InputError, match="fresh_replicas is 1; expected 0, or 2"):
+        TiltSettings(fresh_replicas=1).check()
