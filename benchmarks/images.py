@@ -33,10 +33,11 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from images_judged import CHAINS, LEAPFROGS, chains, judge
+from images_judged import CHAINS, EXCHANGED, LEAPFROGS, REPLICAS, chains, exchange, judge
 from rich.console import Console
 from rich.table import Table
 
@@ -48,18 +49,26 @@ from tiltflow.latent import chain_summary
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.keeping import KeepsNothing
+from tiltflow.learning.renewal import Renewal, renew
 from tiltflow.learning.start import Start
 from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited_glow
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-FLOW, TILT, SCALE = 0.21, 0.36, 0.03  # of the time; the judgement has the rest
+FLOW, TILT, SCALE = 0.14, 0.45, 0.02  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time that is left, for what is not foreseen
-ROUNDS = ((1.0, 0.45), (0.3, 0.3), (0.1, 0.25))
-"""Of the tilt: a factor on the rate, and the share of the time."""
-JUDGE_EVERY = 3  # stages
+ROUNDS = (
+    (1.0, 1_024, 0.0, 0.36),
+    (0.2, 4_096, 0.11, 0.09),
+    (0.1, 4_096, 0.33, 0.06),
+)
+"""Of the tilt: a factor on the rate, particles, and the shares of the time for renewing them and
+for learning."""
+BATCH = 512
+MEMORY, SHARE_END = 0.97, 0.4  # of the averaged weights; effective share that ends a stage
+TRIED = 25  # transitions
 
 AIMS = {
     "backbone.bpd": "at most 3.50 after 60 minutes",
@@ -170,57 +179,80 @@ def averaging(settings: BackboneSettings, steps: int) -> BackboneSettings:
 
 def timed_tilt(
     flow: Flow, tilt: Tilt, train: Rows, val: Rows, settings: Settings, until: float
-) -> tuple[Tilt, dict[str, float]]:
-    """The tilt with the best held-out gain, as the witnesses tell it, of all rounds."""
+) -> tuple[Tilt, dict[str, Any]]:
+    """The tilt with the best held-out gain of the last round, as its witnesses tell it."""
     began = time.monotonic()
-    best, gain, start, steps, end = tilt, 0.0, None, 0, began
-    looks, mended = [], 0
-
-    def listen(phase: str, event: str, **fields: Any) -> None:
-        nonlocal mended
-        say(phase, event, **fields)
-        if event == "fresh":
-            at = round(time.monotonic() - began, 1)
-            looks.append((at, fields["gain_val"], fields["gain_fresh"]))
-        mended += event == "health" and fields["action"].startswith("begin again")
-
-    for number, (factor, share) in enumerate(ROUNDS):
-        end += share * (until - began)
+    whole, end, gain, steps, start = until - began, began, 0.0, 0, None
+    looks = []
+    for number, (factor, particles, renewal, share) in enumerate(ROUNDS):
+        key = jr.fold_in(jr.key(4), number)
+        if renewal:
+            assert start is not None
+            found = renewed(key, flow, tilt, particles, start.step_size, renewal * whole)
+            fresh = gain_of(TiltedModel(flow, tilt), val, found.log_z.mean)
+            looks.append((round(time.monotonic() - began, 1), gain, fresh))
+            say("tilt", "renewal", gain_val=gain, gain_fresh=fresh, rhat=found.rhat)
+            start = found.start
+        end = max(end, time.monotonic()) + share * whole
         keeper = Timed(end)
+        moves = settings.tilt.least_transitions if number == 0 else 1
         learning = replace(
             settings.tilt,
+            least_transitions=moves,
+            most_transitions=6 * moves,
             steps=10**6,
             patience=10**6,
             rate=factor * settings.tilt.rate,
-            judge_every=JUDGE_EVERY,
+            particles=particles,
+            check_every=5,
+            batch_data=BATCH,
+            batch_particles=BATCH,
+            memory=MEMORY,
+            share_end=SHARE_END,
+            judge_every=1,
+            fresh_every=0,  # rounds begin with fresh chains
         )
         with contextlib.suppress(Enough):
             fit_tilt(
-                flow, tilt, train, val, learning, key=jr.fold_in(jr.key(4), number),
-                listen=listen, start=start, keeper=keeper,
-            )  # fmt: skip
+                flow, tilt, train, val, learning, key=key, listen=say, start=start, keeper=keeper
+            )
         assert keeper.state is not None  # a round has one stage at least
         state, _, kept, judgement, *_ = keeper.state
         steps += int(state.steps)
-        if float(judgement.gain_val) > gain:
-            level = kept.level + judgement.level
-            best, gain = replace_level(kept, level), float(judgement.gain_val)
+        gain = float(judgement.gain_val)
+        tilt = replace_level(kept, kept.level + judgement.level)
+        start = Start(state.particles.u, state.log_z, state.particles.step_size)
         say("tilt", "round", round=number, steps=steps, gain_val=gain)
-        tilt, particles = state.tilt, state.particles
-        start = Start(particles.u, state.log_z, particles.step_size)
-    return best, {
-        "steps": steps,
-        "gain_val_by_witnesses": gain,
-        "looks": looks,
-        "mended": mended,
-    }
+    return tilt, {"steps": steps, "gain_val_by_witnesses": gain, "looks": looks}
+
+
+def renewed(
+    key: jax.Array, flow: Flow, tilt: Tilt, particles: int, step_size: jax.Array, seconds: float
+) -> Renewal:
+    """Particles made anew in about so many seconds; a few transitions tell how long one takes."""
+    how = {"replicas": REPLICAS, "chains": CHAINS, "leapfrogs": EXCHANGED}
+    began = time.monotonic()
+    for _ in range(2):  # the first compiles
+        before = time.monotonic()
+        renew(key, flow, tilt, particles, step_size, transitions=TRIED, **how)
+    each = (time.monotonic() - before) / TRIED
+    left = seconds - (time.monotonic() - began)
+    transitions = max(TRIED, int(left / each))
+    return renew(key, flow, tilt, particles, step_size, transitions=transitions, **how)
+
+
+def gain_of(model: TiltedModel, val: Rows, log_z: float) -> float:
+    """Mean log p - log q of the validation rows."""
+    return float(score(model, val, jr.key(8), 1).f.mean()) - log_z
 
 
 def calibrated(model: TiltedModel, val: Rows, seconds: float) -> tuple[TiltedModel, Calibration]:
     """The model with the scale of its tilt that validation rows ask for, by chains of its own."""
     start_key, chain_key, score_key = jr.split(jr.key(7), 3)
     u = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
-    draws = chains(chain_key, model.latent_log_densities, u, 0.1, seconds, chain_summary)
+    draws, _ = chains(
+        chain_key, model.latent_log_densities, u, exchange(), 0.1, seconds, chain_summary
+    )
     found = calibrate(score(model, val, score_key, 1).f, draws.summaries["f"])
     say("calibration", "found", **found.to_dict())
     if not found.matters:

@@ -1,9 +1,10 @@
 """What a tilted Glow is worth, by chains that are started afresh: the second half of `images.py`.
 
-Time goes to latent chains (62%), to chains on the same density in data space, from the same start
-(13%), and to the ladder (17%); what is left is for test images and class shares. There are few
+Time goes to latent chains by replica exchange (half of it), to HMC without replicas in the latent
+space and on the same density in data space, from the same start, and to the ladder; what is left
+is for test images and class shares. A gradient of any replica counts. There are few
 chains, and long ones: R-hat depends on how long a chain is, not on how many there are. Chains that
-do not move are flattered by an effective size of one each, so there are fewer still in data space.
+do not move are flattered by an effective size of one each, so there are fewer still of HMC.
 """
 
 import time
@@ -22,16 +23,20 @@ from tiltflow.evaluation.likelihood import Scores, bits_per_dim, likelihood, sco
 from tiltflow.evaluation.quality.features import fashion_mnist
 from tiltflow.latent import chain_summary
 from tiltflow.learning import Rows
-from tiltflow.mcmc import sample
-from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc import HMC, Draws, Kernel, ReplicaExchange, sample
+from tiltflow.mcmc.replicas import barrier, evened
+from tiltflow.mcmc.tempering import rising
 from tiltflow.normalizer import LogZ, bridge
 from tiltflow.normalizer.annealed import LadderSettings, annealed
+from tiltflow.normalizer.from_replicas import from_replicas
 from tiltflow.normalizer.log_normalizer import exact_f
 from tiltflow.tilted import TiltedModel
 
-CHAINS, DATA_CHAINS, LEAPFROGS = 24, 8, 24
+CHAINS, REPLICAS, EXCHANGED = 16, 5, 8  # EXCHANGED: leapfrogs between two exchanges
+HMC_CHAINS, LEAPFROGS = 4, 20
 WARMUP = 0.15  # of the time of a set of chains
-LATENT, DATA_SPACE, LADDER = 0.62, 0.13, 0.17  # of the time there is
+LATENT, HMC_LATENT, DATA_SPACE, LADDER = 0.5, 0.08, 0.15, 0.17  # of the time there is
+TRIED = 15  # transitions that warm up the first look at a set of chains, and twice as many draws
 PROJECTIONS = 64  # of data, on random directions
 TEST, DEQUANTISATIONS = 2_000, 4
 EXACT = 5_000  # draws of the backbone, for the bridge
@@ -52,11 +57,14 @@ def judge(
     ).f.mean()
 
     u = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
-    latent = chains(chain_key, model.latent_log_densities, u, 0.1, LATENT * left, chain_summary)
-    y = data_space_start(model, u[:DATA_CHAINS])
-    outside = chains(
-        chain_key, data_space_log_density(model), y, 0.005, DATA_SPACE * left, log_density
-    )
+    density, hmc = model.latent_log_densities, HMC(num_leapfrogs=LEAPFROGS)
+    latent, betas = chains(chain_key, density, u, exchange(), 0.1, LATENT * left, chain_summary)
+    few = u[:HMC_CHAINS]
+    alone, _ = chains(chain_key, density, few, hmc, 0.1, HMC_LATENT * left, chain_summary)
+    outside, _ = chains(
+        chain_key, data_space_log_density(model), data_space_start(model, few), hmc, 0.005,
+        DATA_SPACE * left, log_density,
+    )  # fmt: skip
 
     positions = np.asarray(latent.positions)
     settings = LadderSettings(particles=256, budget=LADDER * left)
@@ -69,16 +77,28 @@ def judge(
     directions = directions / np.linalg.norm(directions, axis=0)
     of_latent = pushed(model, positions) @ directions
     y = np.asarray(outside.positions)
-    of_data = y @ directions
-    f_outside = np.asarray(f_of(model, y))
-    inside = {"f": convergence(f_chains[..., None]), "projections": convergence(of_latent)}
-    twin = {"f": convergence(f_outside[..., None]), "projections": convergence(of_data)}
-    ess = {
-        space: {
-            name: 1000 * float(np.nanmin(c.ess_bulk)) / total(draws) for name, c in each.items()
-        }
-        for space, each, draws in (("latent", inside, latent), ("data_space", twin, outside))
+    f_alone = np.asarray(alone.summaries["f"])
+    looked_at = {
+        "latent": (latent, f_chains, of_latent),
+        "latent_hmc": (alone, f_alone, pushed(model, np.asarray(alone.positions)) @ directions),
+        "data_space": (outside, np.asarray(f_of(model, y)), y @ directions),
     }
+    found_of = {
+        name: {"f": convergence(f[..., None]), "projections": convergence(projections)}
+        for name, (_, f, projections) in looked_at.items()
+    }
+    rhats = {
+        name: {what: float(np.nanmax(c.rhat)) for what, c in each.items()}
+        for name, each in found_of.items()
+    }
+    ess = {
+        name: {
+            what: 1000 * float(np.nanmin(c.ess_bulk)) / total(looked_at[name][0])
+            for what, c in each.items()
+        }
+        for name, each in found_of.items()
+    }
+    by_replicas = from_replicas(betas, np.asarray(latent.replicas))
     told = {
         "backbone": {"bpd": bits(scores, model)},
         "tilted": {
@@ -89,48 +109,63 @@ def judge(
         "gain_nats": {
             "ladder": found.gain.mean,
             "bridge": likelihood(scores, by_bridge).gain.mean,
+            "replicas": likelihood(scores, by_replicas).gain.mean,
             "low": found.gain.low,
             "high": found.gain.high,
             "ladder_holds": ladder.holds,
             "bridge_holds": by_bridge.holds,
+            "replicas_holds": by_replicas.holds,
         },
         "f_gap": {
             "chains": float(f_chains.mean() - scores.f.mean()),
             "expected": float(f_train - scores.f.mean()),
         },
-        "rhat": {
-            "u": float(np.nanmax(convergence(positions).rhat)),
-            **{name: float(np.nanmax(c.rhat)) for name, c in inside.items()},
-        },
-        "rhat_data_space": {name: float(np.nanmax(c.rhat)) for name, c in twin.items()},
+        "rhat": {"u": float(np.nanmax(convergence(positions).rhat)), **rhats["latent"]},
+        "rhat_latent_hmc": rhats["latent_hmc"],
+        "rhat_data_space": rhats["data_space"],
         "class_share": class_share(model, positions),
         "ess_per_1000_gradients": ess,
         "ess_ratio": min(ess["latent"].values()) / min(ess["data_space"].values()),
         "acceptance": float(np.mean(latent.acceptance)),
+        "barrier": barrier(betas, np.asarray(latent.replicas)),
+        "betas": np.round(betas, 3).tolist(),
         "transitions": latent.transitions,
         "gradients_per_second": round(total(latent) / latent.seconds, 1),
     }
     return told, ladder, latent.step_size
 
 
+def exchange() -> ReplicaExchange:
+    """Chains of replicas, from the backbone to the model."""
+    return ReplicaExchange(rising(REPLICAS), num_leapfrogs=EXCHANGED)
+
+
 def chains(
-    key: jax.Array, density: Any, start: jax.Array, step_size: float, seconds: float, summary: Any
-) -> Draws:
-    """HMC from `start` for about so many seconds; a few transitions tell how long one takes."""
+    key: jax.Array, density: Any, start: jax.Array, kernel: Kernel, step_size: float,
+    seconds: float, summary: Any,
+) -> tuple[Draws, np.ndarray | None]:  # fmt: skip
+    """Chains from `start` for about so many seconds, and the betas, where they have replicas.
+
+    A few transitions tell how long one takes, the step size, and betas that exchange evenly.
+    """
     began = time.monotonic()
-    how = {"num_leapfrogs": LEAPFROGS, "summary": summary, "chunk": 10}
-    rates = []
-    sample(
-        key, density, start, num_draws=10, num_warmup=10, step_size=step_size,
-        on_chunk=lambda news: rates.append(news.rate), **how,
+    how = {"summary": summary, "chunk": 5}
+    rates, betas = [], None
+    tried = sample(
+        key, density, start, num_draws=2 * TRIED, num_warmup=TRIED, step_size=step_size,
+        kernel=kernel, on_chunk=lambda news: rates.append(news.rate), **how,
     )  # fmt: skip
+    if isinstance(kernel, ReplicaExchange):
+        betas = evened(np.asarray(kernel.betas), np.asarray(tried.replicas))
+        kernel = ReplicaExchange(betas, num_leapfrogs=kernel.num_leapfrogs)
     seconds = max(seconds - (time.monotonic() - began), 0.3 * seconds)
     warmup = max(20, int(WARMUP * seconds * rates[-1]))
-    left = seconds * (1 - WARMUP)
-    return sample(
-        key, density, start, num_draws=max(40, int(left * rates[-1])), num_warmup=warmup,
-        step_size=step_size, **how,
+    draws = max(40, int((1 - WARMUP) * seconds * rates[-1]))
+    made = sample(
+        key, density, start, num_draws=draws, num_warmup=warmup, step_size=tried.step_size,
+        kernel=kernel, **how,
     )  # fmt: skip
+    return made, betas
 
 
 def log_density(position: jax.Array, log_density: jax.Array) -> dict[str, jax.Array]:
