@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-BATCH, LEAPFROGS, ITERATIONS, TRANSITIONS = 256, 8, 2, 2
+BATCH, LEAPFROGS, ITERATIONS, TRANSITIONS = 256, 8, 4, 3
 
 
 def main() -> None:
