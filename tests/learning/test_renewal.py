@@ -121,7 +121,7 @@ def test_learning_goes_on_from_what_replicas_have_found(backbone, monkeypatch):
         return eqx.tree_at(lambda s: s.particles, new, there), info
 
     monkeypatch.setitem(STAGES, "population", stuck)
-    told, _, _ = learned(backbone, replace(QUICK, steps=80, fresh_every=1))
+    told, _, _ = learned(backbone, replace(QUICK, steps=160, fresh_every=1))
     looks = [fields for event, fields in told if event == "fresh"]
     begun = [f for event, f in told if event == "health" and f["action"].startswith("begin again")]
     assert len(looks) >= 2
