@@ -59,7 +59,7 @@ class FreshLook:
         words = f"a mean f {self.gap:+.2f} nats from that of the witnesses"
         if self.log_z is not None:
             words += f", and a gain {-self.excess:+.2f} nats from what learning told"
-        return f"chains started afresh have {words}: its particles are not the model's"
+        return f"chains started afresh have {words}: what learning holds for the model is not it"
 
     def instead_of(self, particles: Particles) -> Particles:
         """As many particles as there are, where these chains are: each several times over.

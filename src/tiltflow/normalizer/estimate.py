@@ -24,7 +24,7 @@ class LogZ:
     """Ends of the 95% interval, by Student's t."""
     high: float
     method: str
-    """"importance", "bridge" or "ladder"."""
+    """"importance", "bridge", "ladder" or "replicas"."""
     ess_q: float
     ess_p: float = math.nan
     """NaN where no draws of p were used."""
