@@ -3,24 +3,23 @@
     python benchmarks/images.py --data FILE [--json FILE] [--save FOLDER] [--minutes M] [--flips]
 
 FILE holds `x_train` and `x_test`, images of bytes `[rows, height, width]` or with channels last,
-as Fashion-MNIST and CIFAR-10 are. A fifth of the time goes to the flow, a third to the tilt (in
-rounds, each at a lower rate and with the particles of the last one; at set times chains are started
-afresh, and learning begins again from them where they disagree), a little to the tilt's scale,
-beta, and the rest to the judgement by chains that are started afresh once more
-(`images_judged.py`): they need it most, because chains on images take ten thousand gradients to
-forget where they began. Networks and learners are those of `tiltflow fit --backbone glow`; numbers
-of steps follow the clock, and the rounds, and the number and length of the judges' chains, are of
-this benchmark. 60 minutes are meant for two cores; with a few it is a look at whether all works.
+as Fashion-MNIST and CIFAR-10 are. A seventh of the time goes to the flow, nearly half to the tilt
+(in rounds, each at a lower rate; before all but the first the particles are made anew by replica
+exchange, which takes 44% of it), a little to the tilt's scale, beta, and the rest to the judgement
+by chains that are started afresh once more (`images_judged.py`). Networks and learners are those
+of `tiltflow fit --backbone glow`; numbers of steps follow the clock, and the rounds, the sizes of
+population and batch, and the number and length of all chains, are of this benchmark. 60 minutes
+are meant for two cores; with a few it is a look at whether all works.
 `--save` is for the model, which `tiltflow.load_model` takes.
 
 Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
-gain_nats.{ladder,bridge,low,high,ladder_holds,bridge_holds},
-learning.{steps,gain_val_by_witnesses,looks,mended}
+gain_nats.{ladder,bridge,replicas,low,high} and whether each holds,
+learning.{steps,gain_val_by_witnesses,looks}
 (looks: seconds, the gain as learning tells it, and by fresh chains), calibration.{beta,rise},
 f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
-rhat.{u,f,projections}, rhat_data_space.{f,projections}, class_share.{min,max},
-ess_per_1000_gradients.{latent,data_space}.{f,projections}, ess_ratio, acceptance, transitions,
-gradients_per_second, seconds, peak_bytes, minutes.
+rhat.{u,f,projections}, rhat_latent_hmc and rhat_data_space.{f,projections}, class_share.{min,max},
+ess_per_1000_gradients.{latent,latent_hmc,data_space}.{f,projections}, ess_ratio, acceptance,
+barrier, betas, transitions, gradients_per_second, seconds, peak_bytes, minutes.
 """
 
 import argparse

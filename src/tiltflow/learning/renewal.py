@@ -2,8 +2,7 @@
 
 Resampling leaves a population with fewer ancestors stage after stage, and where f has cut the
 model into parts no local move brings the lost ones back. So the shares of the parts wander off,
-learning corrects f for it, and the model is wrong where its particles look right: on images of
-clothes more than half of one became shoes.
+learning corrects f for it, and the model is wrong where its particles look right.
 
 Chains of replicas start from the backbone and carry fresh draws of it up all the time
 (`mcmc/tempering.py`). What they pass at beta = 1 become the particles: learners from one half of

@@ -2,8 +2,9 @@
 
 Neighbours refuse an exchange more often the further apart they are. Added up along the ladder
 the refusals approach a number that belongs to the model, not to the ladder: its barrier. Chains
-travel fastest where every pair refuses equally often, and then one in 2 + 2 barrier exchanges
-brings a draw of the backbone all the way up (Syed et al. 2022, arXiv 1905.02939, section 4).
+travel fastest where every pair refuses equally often; with many replicas one in 2 + 2 barrier
+exchanges then brings a draw of the backbone all the way up, with few it is fewer (Syed et al.
+2022, arXiv 1905.02939, section 4).
 """
 
 import numpy as np
