@@ -184,6 +184,7 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
             decay=0.01,
             memory=0.97,
             leapfrogs=12,
+            moved_at_once=256,
             share_end=0.4,
             check_every=5,
             least_steps=20,

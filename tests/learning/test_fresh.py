@@ -15,6 +15,7 @@ from tiltflow.learning import Rows, TiltSettings, fit_tilt, population
 from tiltflow.learning.fit_tilt import STAGES
 from tiltflow.learning.fresh import FreshLook, look
 from tiltflow.learning.particles import Particles
+from tiltflow.learning.renewal import RenewedLook
 from tiltflow.tilts import MLPTilt
 
 DIM, CHAINS = 4, 64
@@ -71,7 +72,7 @@ def test_chains_that_still_rise_do_not_accuse_those_ahead():
 
 def test_a_gain_that_replicas_do_not_confirm_differs_even_where_mean_f_agrees():
     there = Particles(jnp.zeros((4, 1)), jnp.zeros((4, 1)), jnp.zeros(4), jnp.asarray(0.1))
-    right = FreshLook(there, gap=0.1, error=0.1, rise=0.0, log_z=-3.0, excess=0.2)
+    right = RenewedLook(there, gap=0.1, error=0.1, rise=0.0, log_z=-3.0, excess=0.2)
     assert not right.differs
     wrong = replace(right, excess=0.8)
     assert wrong.differs

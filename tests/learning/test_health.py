@@ -58,6 +58,18 @@ def test_a_lag_that_stays_asks_for_more_transitions_and_then_for_a_lower_rate(wh
     assert monitor.effort == 16
 
 
+def test_where_particles_can_be_made_anew_a_lag_asks_for_that_and_no_transitions():
+    monitor, actions = Monitor(renews=True), []
+    for _ in range(20):
+        found = monitor.react(**(WELL | {"lag": 9.0}))
+        assert monitor.due == (found is not None)
+        actions += [found[0]] if found else []
+        monitor.due = False
+    assert set(actions) == {"particles anew, lower the rate by 30%"}
+    assert monitor.effort == 1
+    assert monitor.rate_scale == pytest.approx(0.7 ** len(actions))
+
+
 def test_one_stage_that_lags_by_chance_changes_nothing():
     monitor = Monitor()
     assert monitor.react(**(WELL | {"lag": 5.0})) is None

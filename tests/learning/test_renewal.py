@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from tiltflow.backbones import CouplingFlow, fit_units
-from tiltflow.errors import InputError
+from tiltflow.errors import InputError, Interrupted
 from tiltflow.learning import Rows, TiltSettings, fit_tilt, population
 from tiltflow.learning.fit_tilt import STAGES
-from tiltflow.learning.fresh import look, renewed
+from tiltflow.learning.fresh import look
+from tiltflow.learning.keeping import KeepsNothing
 from tiltflow.learning.particles import Particles
-from tiltflow.learning.renewal import renew
+from tiltflow.learning.renewal import renew, renewed
 from tiltflow.tilts import MLPTilt
 
 DIM, SHARE = 4, 0.25
@@ -96,7 +97,7 @@ QUICK = TiltSettings(
 )  # fmt: skip
 
 
-def learned(backbone, settings):
+def learned(backbone, settings, keeper=None):
     """The events of a short fit to two parts, of which a quarter of the rows are in one."""
     generator = np.random.default_rng(1)
     x = generator.normal(size=(2_000, DIM)).astype(np.float32)
@@ -105,7 +106,7 @@ def learned(backbone, settings):
     told = []
     _, judgement, state = fit_tilt(
         backbone, MLPTilt(DIM, width=32, key=jr.key(5)), rows, rows, settings, key=jr.key(6),
-        listen=lambda phase, event, **fields: told.append((event, fields)),
+        listen=lambda phase, event, **fields: told.append((event, fields)), keeper=keeper,
     )  # fmt: skip
     return told, judgement, state
 
@@ -126,6 +127,51 @@ def test_learning_goes_on_from_what_replicas_have_found(backbone, monkeypatch):
     begun = [f for event, f in told if event == "health" and f["action"].startswith("begin again")]
     assert len(looks) >= 2
     assert begun
+
+
+def test_a_lag_leads_to_a_look_at_once(backbone, monkeypatch):
+    """No look is due by itself; stages that say their witnesses lag ask for one all the same."""
+
+    def lagging(state, *rest):
+        new, info = population.stage(state, *rest)
+        return new, eqx.tree_at(lambda i: i.lag, info, jnp.asarray(9.0))
+
+    rare = replace(QUICK, share_end=0.98, fresh_every=1_000)
+    told, _, _ = learned(backbone, rare)
+    assert not [fields for event, fields in told if event == "fresh"]
+    monkeypatch.setitem(STAGES, "population", lagging)
+    told, _, _ = learned(backbone, rare)
+    events = [event for event, _ in told]
+    assert "fresh" in events
+    done = [fields["done"] for event, fields in told if event == "looking"]
+    assert done[-1] == rare.fresh_transitions
+
+
+def test_a_fit_can_be_stopped_while_chains_are_looked_at(backbone):
+    class Impatient(KeepsNothing):
+        def listen(self):
+            raise Interrupted("Ctrl-C")
+
+    with pytest.raises(Interrupted):
+        learned(backbone, replace(QUICK, fresh_every=1), Impatient())
+
+
+def test_replicas_whose_log_z_does_not_hold_take_over_only_where_they_differ(backbone, found):
+    """Then the learner's own log Z stays, and no particle is moved for minutes."""
+    tilt, renewal = found
+    u = jr.normal(jr.key(5), (512, DIM))
+    y = jax.vmap(backbone.coordinates)(u)
+    there = Particles(u, y, jax.vmap(tilt)(y), jnp.asarray(0.3))
+    held = renewed(renewal, backbone, tilt, there)
+    assert held.takes_over
+    loose = replace(held, log_z=None)
+    assert not loose.takes_over
+    _, _, state = learned(backbone, replace(QUICK, steps=20))
+    there = eqx.tree_at(lambda s: s.tilt, state, tilt, is_leaf=lambda x: isinstance(x, MLPTilt))
+    new = loose.taken_up(there, backbone, QUICK.traced(), jr.key(9))
+    assert np.array_equal(new.particles.u, loose.particles.u)
+    shift = float(new.tilt.level - there.tilt.level)
+    assert float(new.log_z) == pytest.approx(float(there.log_z) - shift, abs=1e-4)
 
 
 def test_a_fit_with_renewals_gains_what_fresh_chains_say(backbone):

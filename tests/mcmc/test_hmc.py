@@ -104,3 +104,19 @@ def test_events_of_any_shape():
     state, info = hmc.step(jr.key(0), state, both, 0.3, num_leapfrogs=3)
     assert state.position.shape == state.gradient.shape == (6, 2, 3)
     assert info.energy.shape == (6,)
+
+
+def test_gradients_in_parts_are_the_same_in_less_memory():
+    """Parts of 32 rows; 300 are no multiple of them."""
+    weights = jr.normal(jr.key(0), (20, 2_000)) / 10
+
+    def log_density(u):
+        return -jnp.sum(jnp.log(jnp.cosh(u @ weights))) - 0.5 * jnp.sum(u**2)
+
+    u = jr.normal(jr.key(1), (300, 20))
+    whole = jax.jit(hmc.value_and_gradient(jax.vmap(log_density))).lower(u).compile()
+    parts = jax.jit(hmc.value_and_gradient_in_parts(log_density, 32)).lower(u).compile()
+    for a, b in zip(whole(u), parts(u), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+    memory = [x.memory_analysis().temp_size_in_bytes for x in (whole, parts)]
+    assert memory[1] < memory[0] / 3

@@ -6,6 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from tiltflow.diagnostics.convergence import convergence
 from tiltflow.errors import InputError
 from tiltflow.mcmc import ReplicaExchange, sample
 from tiltflow.mcmc.replicas import barrier, evened, refusals
@@ -93,6 +94,24 @@ def test_sampled_replicas_tell_log_z():
     error = by_chain.std() / np.sqrt(len(by_chain))
     assert by_chain.mean() == pytest.approx(0.75, abs=4 * error)
     assert error < 0.05
+
+
+def test_longer_steps_below_make_replicas_there_forget_sooner():
+    """f is stiff: at beta = 1 it allows steps of 0.05, at 0.04 of 0.2. The twin has one step."""
+
+    def log_density(u):
+        return -200 * jnp.sum(u[:, :2] ** 2, axis=1) - 0.5 * jnp.sum(u**2, axis=1)
+
+    def effective(stretch):
+        kernel = ReplicaExchange([0.0, 0.04, 1.0], num_leapfrogs=4, stretch=stretch)
+        draws = sample(
+            jr.key(2), log_density, 0.05 * jr.normal(jr.key(3), (32, 2)), num_draws=200,
+            num_warmup=0, kernel=kernel, step_size=0.02,
+        )  # fmt: skip
+        assert np.mean(draws.acceptance) > 0.9
+        return float(convergence(draws.replicas[..., 1:2]).ess_bulk[0])
+
+    assert effective(0.5) > 2 * effective(0.0)
 
 
 def test_bad_replicas_are_named():

@@ -93,6 +93,10 @@ def _tilt(fields: dict[str, Any]) -> str:
     )
 
 
+def _looking(fields: dict[str, Any]) -> str:
+    return f"chains afresh: {fields['done']} of {fields['total']} transitions"
+
+
 def _sampling(fields: dict[str, Any]) -> str:
     part = "warm-up" if fields["part"] == "warmup" else "sampling"
     return (
@@ -119,6 +123,8 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("backbone", "progress"): _backbone,
     ("tilt", "stage"): _tilt,
     ("data_tilt", "stage"): _tilt,
+    ("tilt", "looking"): _looking,
+    ("data_tilt", "looking"): _looking,
     ("pilot", "candidate"): _pilot,
     ("sampling", "progress"): _sampling,
     ("reference", "progress"): _sampling,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,16 +15,16 @@ from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, persistent, population
 from tiltflow.learning.early_stopping import Listener
-from tiltflow.learning.fresh import FreshLook, look, renewed
 from tiltflow.learning.health import Monitor
 from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.looks import look_afresh
 from tiltflow.learning.nce import fit_nce
-from tiltflow.learning.renewal import renew
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
-from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings, restart_gauge
+from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
 from tiltflow.learning.swings import Swings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
+from tiltflow.mcmc.news import News, OnChunk
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
 
@@ -101,7 +102,8 @@ def fit_tilt(
     best, best_judgement = tilt, judge.judge(tilt, state)
     number = best_stage = best_step = judged = 0
     overlap = 1.0
-    monitor, good, started = Monitor(), state, keeper.clock()
+    renews = settings.fresh_replicas > 0 and settings.fresh_every > 0
+    monitor, good, started = Monitor(renews=renews), state, keeper.clock()
     if found := keeper.last(phase, (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
@@ -137,7 +139,7 @@ def fit_tilt(
         last = int(state.steps) >= settings.steps
         overlap *= float(info.share)
         leaves_anchor = bool(judge.anchor.set) and overlap < LEAST_OVERLAP
-        if number % settings.judge_every and not (last or leaves_anchor):
+        if number % settings.judge_every and not (last or leaves_anchor or monitor.due):
             continue
         overlap = 1.0
         judgement, now = judge.judge(state.average, state), judge.judge(state.tilt, state)
@@ -158,23 +160,28 @@ def fit_tilt(
             if action is None and _settled(info, settings):
                 judge = moved_on(judge, state, now)
         judged += 1
-        if settings.fresh_every and judged % settings.fresh_every == 0 and not last:
+        looks = settings.fresh_every and judged % settings.fresh_every == 0
+        if (looks or monitor.due) and not last:
+            monitor.due = False
             key, look_key, settle_key = jr.split(key, 3)
-            seen, found = _look(look_key, backbone, state, judge, now, settings)
-            told = {"stage": number, "step": int(state.steps), "seconds": round(seconds, 2)}
-            listen(phase, "fresh", **told, **found)
-            if seen.log_z is not None:
-                state = _renewed(state, seen)
-                judge = judge.at(state.tilt, state.particles, state.log_z)
-            if seen.differs and settings.watch:
+            told = {"stage": number, "step": int(state.steps), "steps": settings.steps}
+            seen, found = look_afresh(
+                look_key, backbone, state, judge, now, settings,
+                on_chunk=_while_looking(phase, told, listen, keeper),
+            )  # fmt: skip
+            listen(phase, "fresh", **told, seconds=round(seconds, 2), **found)
+            ill = seen.differs and settings.watch
+            if seen.takes_over or ill:
+                judge = seen.anchored(judge, state)
+                state = good = seen.taken_up(state, backbone, traced, settle_key)
+            if ill:
                 action = "begin again where these chains are"
-                if seen.log_z is None:
-                    state = _begun_again(state, seen, backbone, traced, settings, settle_key)
+                if not seen.takes_over:
                     action += f", {monitor.catch_up()}"
                 listen(phase, "health", stage=number, action=action, why=seen.why)
                 # What was judged by particles that lag is judged again.
                 best, best_judgement = state.average, judge.judge(state.average, state)
-                best_stage, best_step, good = number, int(state.steps), state
+                best_stage, best_step = number, int(state.steps)
         if number - best_stage >= settings.patience * settings.judge_every:
             listen(phase, "stopped", why="the held-out gain has not grown", stage=number)
             break
@@ -221,72 +228,14 @@ def _health(
     )
 
 
-def _look(
-    key: PRNGKeyArray,
-    backbone: Backbone,
-    state: LearnerState,
-    judge: Judge,
-    now: Judgement,
-    settings: TiltSettings,
-) -> tuple[FreshLook, dict[str, float]]:
-    """Chains started afresh, and what is told of them; `now` is the judgement of the tilt."""
-    how = {
-        "chains": settings.fresh_chains,
-        "transitions": settings.fresh_transitions,
-        "leapfrogs": settings.leapfrogs,
-    }
-    there = state.particles
-    if settings.fresh_replicas:
-        found = renew(
-            key, backbone, state.tilt, settings.particles, there.step_size,
-            replicas=settings.fresh_replicas, **how,
-        )  # fmt: skip
-        seen = renewed(found, backbone, state.tilt, there)
-        if seen.log_z is not None:
-            judge = judge.at(state.tilt, seen.particles, jnp.asarray(seen.log_z))
-    else:
-        seen = look(key, backbone, state.tilt, there, **how)
-    none = jnp.zeros(len(seen.particles.f))
-    fresh = eqx.tree_at(lambda s: (s.particles, s.log_weights), state, (seen.particles, none))
-    judged = judge.judge(state.tilt, fresh)
-    if seen.log_z is not None:
-        seen = replace(seen, excess=float(now.gain_val - judged.gain_val))
-    return seen, {
-        "gain_val": float(now.gain_val),
-        "gain_fresh": float(judged.gain_val),
-        "holds": bool(judged.holds),
-        "gap": seen.gap,
-        "error": seen.error,
-        "rise": seen.rise,
-    }
+def _while_looking(phase: str, told: dict[str, Any], listen: Listener, keeper: Keeper) -> OnChunk:
+    """Chains that take minutes tell how far they are, and hear that the fit is to stop."""
 
+    def hear(news: News) -> None:
+        listen(phase, "looking", **told, done=news.done, total=news.total)
+        keeper.listen()
 
-def _renewed(state: LearnerState, seen: FreshLook) -> LearnerState:
-    """The state with the draws of replica exchange in place of its particles, and their log Z."""
-    log_z = jnp.asarray(seen.log_z, state.log_z.dtype)
-    state = eqx.tree_at(
-        lambda s: (s.particles, s.log_weights, s.log_z, s.log_z_learners),
-        state,
-        (seen.particles, jnp.zeros_like(state.log_weights), log_z, log_z),
-    )
-    return restart_gauge(state, seen.particles.f)
-
-
-def _begun_again(
-    state: LearnerState,
-    seen: FreshLook,
-    backbone: Backbone,
-    traced: TiltSettings,
-    settings: TiltSettings,
-    key: PRNGKeyArray,
-) -> LearnerState:
-    """The state with its particles where the fresh chains are, moved on for as long again."""
-    state = eqx.tree_at(
-        lambda s: (s.particles, s.log_weights),
-        state,
-        (seen.instead_of(state.particles), jnp.zeros_like(state.log_weights)),
-    )
-    return population.settle(state, backbone, traced, settings.fresh_transitions, key)
+    return hear
 
 
 def _settled(info: StageInfo, settings: TiltSettings) -> bool:

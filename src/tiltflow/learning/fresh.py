@@ -3,10 +3,14 @@
 Particles that were never out of equilibrium and chains that have just come from the backbone
 tell the same mean of f and the same log Z. Where they do not, the particles lag behind f, or have
 come down to few ancestors, and the gain that learning shows is not the model's.
+
+These chains move as the particles do. Those of `renewal.py` have replicas, and answer to the same
+names.
 """
 
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,9 +19,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.devices import over_devices, spread, together
+from tiltflow.learning import population
 from tiltflow.learning.particles import Particles, adapt, tilt_of
-from tiltflow.learning.renewal import Renewal
-from tiltflow.learning.start import as_particles
+from tiltflow.learning.state import LearnerState, TiltSettings
+from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import hmc
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
@@ -35,31 +40,52 @@ class FreshLook:
         gap: their mean f minus that of the witnesses, in nats.
         error: its standard error.
         rise: by how much their mean f still rose over the last quarter of the transitions.
-        log_z: as replicas tell it, where there were any and it holds.
-        excess: by how many nats the gain that learning tells then exceeds that by these chains.
     """
 
     particles: Particles
     gap: float
     error: float
     rise: float
-    log_z: float | None = None
-    excess: float = 0.0
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether learning goes on from here even if nothing differs."""
+        return False
 
     @property
     def differs(self) -> bool:
         """Whether the witnesses are somewhere else, and not merely ahead of the chains."""
         matters = max(LEAST, WITHIN * self.error)
-        elsewhere = self.gap > matters or (self.gap < -matters and self.rise < LEAST / 2)
-        return elsewhere or abs(self.excess) > LEAST
+        return self.gap > matters or (self.gap < -matters and self.rise < LEAST / 2)
 
     @property
     def why(self) -> str:
         """What differs."""
-        words = f"a mean f {self.gap:+.2f} nats from that of the witnesses"
-        if self.log_z is not None:
-            words += f", and a gain {-self.excess:+.2f} nats from what learning told"
-        return f"chains started afresh have {words}: what learning holds for the model is not it"
+        return (
+            f"chains started afresh have {self._apart}: what learning holds for the model is not it"
+        )
+
+    @property
+    def _apart(self) -> str:
+        return f"a mean f {self.gap:+.2f} nats from that of the witnesses"
+
+    def anchored(self, judge: Judge, state: LearnerState) -> Judge:
+        """The judge that these chains are judged by: the same."""
+        return judge
+
+    def taken_up(
+        self, state: LearnerState, backbone: Backbone, settings: TiltSettings, key: PRNGKeyArray
+    ) -> LearnerState:
+        """The state with its particles where the chains are, moved on for as long again.
+
+        `settings` have rates and limits as arrays.
+        """
+        state = eqx.tree_at(
+            lambda s: (s.particles, s.log_weights),
+            state,
+            (self.instead_of(state.particles), jnp.zeros_like(state.log_weights)),
+        )
+        return population.settle(state, backbone, settings, settings.fresh_transitions, key)
 
     def instead_of(self, particles: Particles) -> Particles:
         """As many particles as there are, where these chains are: each several times over.
@@ -108,24 +134,6 @@ def look(
         gap=float(late.mean() - told.mean()),
         error=float(error),
         rise=float(late.mean() - before.mean()) if len(before) else float("nan"),
-    )
-
-
-def renewed(found: Renewal, backbone: Backbone, tilt: Tilt, witnesses: Particles) -> FreshLook:
-    """The same of chains with replicas, whose particles are as many as there were."""
-    told = np.asarray(witnesses.f[witnesses.witnesses], np.float64)
-    of_chains = np.asarray(found.f, np.float64)
-    error = np.hypot(
-        of_chains.mean(1).std(ddof=1) / np.sqrt(len(of_chains)), told.std() / np.sqrt(len(told))
-    )
-    quarter = max(1, of_chains.shape[1] // 4)
-    late, before = of_chains[:, -quarter:], of_chains[:, -2 * quarter : -quarter]
-    return FreshLook(
-        particles=as_particles(found.start, backbone, tilt),
-        gap=float(of_chains.mean() - told.mean()),
-        error=float(error),
-        rise=float(late.mean() - before.mean()) if before.size else float("nan"),
-        log_z=found.log_z.mean if found.log_z.holds else None,
     )
 
 

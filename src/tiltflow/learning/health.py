@@ -23,12 +23,17 @@ class Monitor:
         rate_scale: a factor on the learning rate.
         effort: a factor on the number of transitions.
         apart, behind: running means of `agreement` and `lag`.
+        renews: whether particles can be made anew (`renewal.py`): where they lag that helps more
+            than moving them for longer.
+        due: whether it is time to.
     """
 
     rate_scale: float = 1.0
     effort: int = 1
     apart: float = 0.0
     behind: float = 0.0
+    renews: bool = False
+    due: bool = False
 
     def course(self) -> Course:
         """The same for a compiled stage."""
@@ -100,8 +105,12 @@ class Monitor:
         return self.rate_scale < LOWEST_RATE_SCALE
 
     def catch_up(self) -> str:
-        """More transitions; where they are many already, a lower rate. Returns the action."""
+        """Other particles, or more transitions, or a lower rate. Returns the action."""
         self.apart = self.behind = 0.0
+        if self.renews:
+            self.due = True
+            self._slow_down(0.7)
+            return "particles anew, lower the rate by 30%"
         if self.effort < MOST_EFFORT:
             self.effort *= 2
             return f"{self.effort} times the transitions"

@@ -25,6 +25,7 @@ from tiltflow.learning.particles import (
     agreement,
     effective_share,
     log_mean_exp,
+    push_in_parts,
     resample,
     tilt_of,
 )
@@ -205,7 +206,10 @@ def _move(
     Jumps to a mixture go on in turn with the others: they are accepted however large its part
     of f is, and without them resampling leaves the descendants of a few.
     """
-    latent, half = hmc.value_and_gradient(model.latent_log_densities), len(u) // 2
+    half = len(u) // 2
+    latent = hmc.value_and_gradient_in_parts(
+        model.latent_log_density, settings.moved_at_once or len(u)
+    )
     jump_key, key = jr.split(key)
     u = _jump(jump_key, model, spread(u))
 
@@ -236,7 +240,7 @@ def _move(
         goes_on, transition, start
     )
     f = together(tilt_of(state))
-    y = jax.vmap(model.backbone.coordinates)(state.position)
+    y = push_in_parts(model.backbone, state.position)
     info = StageInfo(
         share=jnp.ones(()),
         transitions=transitions,

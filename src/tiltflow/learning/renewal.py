@@ -5,12 +5,15 @@ model into parts no local move brings the lost ones back. So the shares of the p
 learning corrects f for it, and the model is wrong where its particles look right.
 
 Chains of replicas start from the backbone and carry fresh draws of it up all the time
-(`mcmc/tempering.py`). What they pass at beta = 1 become the particles: learners from one half of
-the chains, witnesses from the other. All replicas together tell log Z (`from_replicas`).
+(`mcmc/tempering.py`). What they pass at beta = 1 become the particles: learners from three
+quarters of the chains, since f follows their noise, and witnesses from the others. All replicas
+together tell log Z (`from_replicas`).
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -18,22 +21,29 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.diagnostics.convergence import rhat
-from tiltflow.learning.start import Start
+from tiltflow.learning.fresh import LEAST, FreshLook
+from tiltflow.learning.particles import Particles
+from tiltflow.learning.start import Start, as_particles
+from tiltflow.learning.state import LearnerState, TiltSettings, restart_gauge
+from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import Draws, ReplicaExchange, sample
+from tiltflow.mcmc.run import OnChunk
 from tiltflow.mcmc.tempering import rising
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.from_replicas import from_replicas
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-WARMUP = 0.25  # of the transitions
+WARMUP, LONGEST_WARMUP = 0.25, 200  # a share of the transitions, and of how many at most
+LEARNERS = 0.75  # of the chains
 
 
 class Renewal(NamedTuple):
     """What replica exchange has found.
 
     Attributes:
-        start: draws of the model, log Z and the step size.
+        start: draws of the model, log Z, and the step size that was given: local moves have
+            another integrator than replicas.
         log_z: the same log Z, with its interval and whether it holds.
         f: at beta = 1, `[chains, draws]`, in nats.
         rhat: of f.
@@ -43,6 +53,74 @@ class Renewal(NamedTuple):
     log_z: LogZ
     f: np.ndarray
     rhat: float
+
+
+@dataclass(frozen=True)
+class RenewedLook(FreshLook):
+    """A fresh look by chains with replicas.
+
+    Attributes:
+        log_z: as the replicas tell it, in nats; None if that does not hold.
+        excess: by how many nats the gain that learning tells exceeds that by these chains.
+            Particles that have lost a part of the model can have the right mean of f.
+    """
+
+    log_z: float | None = None
+    excess: float = 0.0
+
+    @property
+    def takes_over(self) -> bool:
+        """As soon as their log Z holds."""
+        return self.log_z is not None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the witnesses are somewhere else, or what was gained with them."""
+        return super().differs or abs(self.excess) > LEAST
+
+    @property
+    def _apart(self) -> str:
+        words = super()._apart
+        if self.log_z is None:
+            return words
+        return f"{words}, and a gain {-self.excess:+.2f} nats from what learning told"
+
+    def anchored(self, judge: Judge, state: LearnerState) -> Judge:
+        """The judge anchored at these draws and their log Z, if that holds."""
+        if self.log_z is None:
+            return judge
+        return judge.at(state.tilt, self.particles, jnp.asarray(self.log_z))
+
+    def taken_up(
+        self, state: LearnerState, backbone: Backbone, settings: TiltSettings, key: PRNGKeyArray
+    ) -> LearnerState:
+        """The state with these draws in place of its particles, and their log Z if it holds."""
+        given = float(state.log_z) if self.log_z is None else self.log_z
+        log_z = jnp.asarray(given, state.log_z.dtype)
+        state = eqx.tree_at(
+            lambda s: (s.particles, s.log_weights, s.log_z, s.log_z_learners),
+            state,
+            (self.particles, jnp.zeros_like(state.log_weights), log_z, log_z),
+        )
+        return restart_gauge(state, self.particles.f)
+
+
+def renewed(found: Renewal, backbone: Backbone, tilt: Tilt, witnesses: Particles) -> RenewedLook:
+    """What `found` says of the model, and of the particles that there were."""
+    told = np.asarray(witnesses.f[witnesses.witnesses], np.float64)
+    of_chains = np.asarray(found.f, np.float64)
+    error = np.hypot(
+        of_chains.mean(1).std(ddof=1) / np.sqrt(len(of_chains)), told.std() / np.sqrt(len(told))
+    )
+    quarter = max(1, of_chains.shape[1] // 4)
+    late, before = of_chains[:, -quarter:], of_chains[:, -2 * quarter : -quarter]
+    return RenewedLook(
+        particles=as_particles(found.start, backbone, tilt),
+        gap=float(of_chains.mean() - told.mean()),
+        error=float(error),
+        rise=float(late.mean() - before.mean()) if before.size else float("nan"),
+        log_z=found.log_z.mean if found.log_z.holds else None,
+    )
 
 
 def renew(
@@ -56,6 +134,7 @@ def renew(
     chains: int,
     transitions: int,
     leapfrogs: int,
+    on_chunk: OnChunk | None = None,
 ) -> Renewal:
     """As many draws of the model as there are to be particles.
 
@@ -63,15 +142,16 @@ def renew(
         key: random key.
         backbone, tilt: the model; the tilt does not change meanwhile.
         particles: how many draws are wanted, an even number.
-        step_size: the first one.
+        step_size: of the learner's moves; replicas begin with it.
         replicas: of each chain, the two ends among them.
-        chains: an even number of them.
-        transitions: of each, a quarter of them for warm-up.
+        chains: two at least.
+        transitions: of each, those of the warm-up among them.
         leapfrogs: in a transition of a replica.
+        on_chunk: told the news now and then.
     """
     start_key, key = jr.split(key)
     model = TiltedModel(backbone, tilt)
-    warmup = round(WARMUP * transitions)
+    warmup = min(round(WARMUP * transitions), LONGEST_WARMUP)
     betas = rising(replicas)
     draws = sample(
         key,
@@ -82,22 +162,24 @@ def renew(
         kernel=ReplicaExchange(betas, num_leapfrogs=leapfrogs),
         step_size=float(step_size),
         chunk=min(25, transitions),
+        on_chunk=on_chunk,
     )
-    return _renewal(draws, betas, particles)
+    return _renewal(draws, betas, particles, step_size)
 
 
-def _renewal(draws: Draws, betas: np.ndarray, particles: int) -> Renewal:
-    """Evenly spread draws of either half of the chains, and what all of them tell."""
+def _renewal(draws: Draws, betas: np.ndarray, particles: int, step_size: Array) -> Renewal:
+    """Evenly spread draws of chains for learners and for witnesses, and what all of them tell."""
     assert draws.positions is not None
     assert draws.replicas is not None
     log_z = from_replicas(betas, draws.replicas)
     f = draws.replicas[..., -1]
-    halves = np.split(draws.positions, [len(draws.positions) // 2])
-    chosen = [_spread(half, particles // 2) for half in halves]
+    chains = len(draws.positions)
+    parts = np.split(draws.positions, [min(round(LEARNERS * chains), chains - 1)])
+    chosen = [_spread(part, particles // 2) for part in parts]
     start = Start(
         jnp.asarray(np.concatenate(chosen)),
         jnp.asarray(log_z.mean, float),
-        jnp.asarray(draws.step_size, float),
+        step_size,
     )
     return Renewal(start, log_z, f, float(rhat(f)))
 

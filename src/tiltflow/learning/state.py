@@ -85,6 +85,7 @@ _STATIC = (
     "batch_data",
     "batch_particles",
     "leapfrogs",
+    "moved_at_once",
     "check_every",
     "least_steps",
     "iterations",
@@ -125,6 +126,8 @@ class TiltSettings:
         decay: decoupled weight decay, as a multiple of the rate.
         memory: of the moving average of the weights.
         leapfrogs: in a transition.
+        moved_at_once: particles that a device has in hand at a time while they are moved
+            (population), so that memory is bounded; 0: all of them.
         target: acceptance that the step size follows.
         share_end: effective share of the witnesses at which a stage ends (population).
         check_every: steps between two looks at that share (population).
@@ -157,6 +160,7 @@ class TiltSettings:
     decay: float = 0.1
     memory: float = 0.995
     leapfrogs: int = 8
+    moved_at_once: int = 0
     target: float = 0.8
     share_end: float = 0.3
     check_every: int = 2

@@ -9,12 +9,14 @@ whose trajectories have an adapted length is `hamiltonian.HMC`. Reference: Neal 
 Hamiltonian dynamics" (arXiv 1206.1901), section 3.2.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from tiltflow.devices import map_in_parts
 from tiltflow.mcmc.kernel import LogDensity
 from tiltflow.mcmc.point import check_position, check_value
 from tiltflow.mcmc.trajectory import (
@@ -33,6 +35,7 @@ __all__ = [
     "init",
     "step",
     "value_and_gradient",
+    "value_and_gradient_in_parts",
 ]
 
 
@@ -67,6 +70,21 @@ def value_and_gradient(log_density: LogDensity) -> ValueAndGradient:
         check_value(value, position)
         (gradient,) = pull_back(jnp.ones_like(value))
         return value, gradient
+
+    return evaluate
+
+
+def value_and_gradient_in_parts(
+    log_density: Callable[[Float[Array, "..."]], Float[Array, ""]], at_once: int
+) -> ValueAndGradient:
+    """The same of a log-density of one position, in memory bounded by `at_once` chains a device."""
+    of_one = jax.value_and_grad(log_density)
+
+    def evaluate(position: Float[Array, "chains *event"]):
+        check_position(position)
+        if len(position) <= at_once * jax.device_count():
+            return jax.vmap(of_one)(position)
+        return map_in_parts(of_one, position, at_once)
 
     return evaluate
 
