@@ -35,7 +35,7 @@ from tiltflow.tilted import TiltedModel
 CHAINS, REPLICAS, EXCHANGED = 16, 5, 8  # EXCHANGED: leapfrogs between two exchanges
 HMC_CHAINS, LEAPFROGS = 4, 20
 WARMUP = 0.15  # of the time of a set of chains
-LATENT, HMC_LATENT, DATA_SPACE, LADDER = 0.5, 0.08, 0.15, 0.17  # of the time there is
+LATENT, HMC_LATENT, DATA_SPACE, LADDER = 0.5, 0.06, 0.12, 0.17  # of the time there is
 TRIED = 15  # transitions that warm up the first look at a set of chains, and twice as many draws
 PROJECTIONS = 64  # of data, on random directions
 TEST, DEQUANTISATIONS = 2_000, 4
@@ -75,12 +75,16 @@ def judge(
 
     directions = np.asarray(jr.normal(jr.key(6), (model.backbone.dim, PROJECTIONS)))
     directions = directions / np.linalg.norm(directions, axis=0)
-    of_latent = pushed(model, positions) @ directions
+    of_latent = pushed(model.backbone, positions) @ directions
     y = np.asarray(outside.positions)
     f_alone = np.asarray(alone.summaries["f"])
     looked_at = {
         "latent": (latent, f_chains, of_latent),
-        "latent_hmc": (alone, f_alone, pushed(model, np.asarray(alone.positions)) @ directions),
+        "latent_hmc": (
+            alone,
+            f_alone,
+            pushed(model.backbone, np.asarray(alone.positions)) @ directions,
+        ),
         "data_space": (outside, np.asarray(f_of(model, y)), y @ directions),
     }
     found_of = {
@@ -123,7 +127,7 @@ def judge(
         "rhat": {"u": float(np.nanmax(convergence(positions).rhat)), **rhats["latent"]},
         "rhat_latent_hmc": rhats["latent_hmc"],
         "rhat_data_space": rhats["data_space"],
-        "class_share": class_share(model, positions),
+        "class_share": class_share(model.backbone, positions),
         "ess_per_1000_gradients": ess,
         "ess_ratio": min(ess["latent"].values()) / min(ess["data_space"].values()),
         "acceptance": float(np.mean(latent.acceptance)),
@@ -184,14 +188,14 @@ def bits(scores: Scores, model: TiltedModel) -> float:
 
 
 @eqx.filter_jit
-def _pushed(model: TiltedModel, u: jax.Array) -> jax.Array:
-    return jax.lax.map(model.backbone.coordinates, u, batch_size=256)
+def _pushed(backbone: Flow, u: jax.Array) -> jax.Array:
+    return jax.lax.map(backbone.coordinates, u, batch_size=256)
 
 
-def pushed(model: TiltedModel, positions: np.ndarray) -> np.ndarray:
+def pushed(backbone: Flow, positions: np.ndarray) -> np.ndarray:
     """Coordinates of draws `[chains, draws, *latent_shape]`, `[chains, draws, dim]`."""
     flat = jnp.asarray(positions.reshape(-1, *positions.shape[2:]))
-    return np.asarray(_pushed(model, flat)).reshape(*positions.shape[:2], -1)
+    return np.asarray(_pushed(backbone, flat)).reshape(*positions.shape[:2], -1)
 
 
 @eqx.filter_jit
@@ -200,15 +204,16 @@ def f_of(model: TiltedModel, y: np.ndarray) -> jax.Array:
     return jax.lax.map(jax.vmap(model.tilt), jnp.asarray(y))
 
 
-def class_share(model: TiltedModel, positions: np.ndarray) -> dict[str, float] | None:
+def class_share(backbone: Flow, positions: np.ndarray) -> dict[str, Any] | None:
     """The smallest and the largest share of a class among draws, where a classifier knows them."""
     features = fashion_mnist()
-    if model.backbone.data_shape != features.shape or features.classify is None:
+    if backbone.data_shape != features.shape or features.classify is None:
         return None
     flat = positions.swapaxes(0, 1).reshape(-1, *positions.shape[2:])
     spread = flat[np.linspace(0, len(flat) - 1, min(CLASSIFIED, len(flat))).astype(int)]
-    y = pushed(model, spread[None])[0]
-    x = np.asarray(jax.jit(jax.vmap(model.backbone.units.decode))(jnp.asarray(y)))
+    y = pushed(backbone, spread[None])[0]
+    x = np.asarray(jax.jit(jax.vmap(backbone.units.decode))(jnp.asarray(y)))
     told = features.classify(features(np.clip(np.floor(x), 0, 255).astype(np.float32)))
     shares = np.bincount(told, minlength=len(features.classes)) / len(told)
-    return {"min": float(shares.min()), "max": float(shares.max())}
+    each = np.round(shares, 4).tolist()
+    return {"min": float(shares.min()), "max": float(shares.max()), "each": each}
