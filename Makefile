@@ -8,13 +8,15 @@ RUN ?= runs/digits
 run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/report.html
 	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
 
-# In two halves: every compiled program takes memory maps, of which a process has 65,530, and a
+# In three parts: every compiled program takes memory maps, of which a process has 65,530, and a
 # process that compiles for all tests runs out of them. Nothing compiled is kept between commands.
-HALF := tests/cli tests/contract tests/data tests/bad_input tests/docs tests/report tests/runs
+FIRST := tests/cli tests/contract tests/data tests/bad_input tests/docs tests/report tests/runs
+SECOND := tests/learning tests/mcmc tests/generators tests/normalizer
 test: export TILTFLOW_CACHE := off
 test: .venv/ready  ## the test suite
-	$(BIN)/pytest -n 2 --dist loadfile $(HALF)
-	$(BIN)/pytest -n 2 --dist loadfile tests $(HALF:%=--ignore=%)
+	$(BIN)/pytest -n 2 --dist loadfile $(FIRST)
+	$(BIN)/pytest -n 2 --dist loadfile $(SECOND)
+	$(BIN)/pytest -n 2 --dist loadfile tests $(FIRST:%=--ignore=%) $(SECOND:%=--ignore=%)
 
 check: .venv/ready  ## lint and types
 	$(BIN)/ruff check .
