@@ -19,8 +19,8 @@ learning.{steps,gain_val_by_witnesses,looks}
 (looks: seconds, the gain as learning tells it, and by fresh chains, whose class shares are shown),
 calibration.{beta,rise},
 f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
-rhat.{u,f,projections}, rhat_latent_hmc and rhat_data_space.{f,projections}, class_share.{min,max},
-ess_per_1000_gradients.{latent,latent_hmc,data_space}.{f,projections}, ess_ratio, acceptance,
+rhat.{u,f,projections}, rhat_latent_hmc and rhat_data_space.{f,projections},
+class_share.{min,max,each}, ess_per_1000_gradients.{latent,latent_hmc,data_space}.{f,projections}, ess_ratio, acceptance,
 barrier, betas, transitions, gradients_per_second, seconds, peak_bytes, minutes.
 """
 
@@ -77,7 +77,6 @@ ROUNDS = (
 """Of the tilt: a factor on the rate, particles, and the shares of the time for renewing them and
 for learning. All rounds but the first are one stage, a fourteenth of the time: to resample would
 leave fewer draws to learn from."""
-MOVED_AT_ONCE = 256  # particles
 BATCH = 512
 MEMORY, SHARE_END = 0.97, 0.4  # of the averaged weights; effective share that ends a stage
 TRIED = 25  # transitions
@@ -220,7 +219,6 @@ def timed_tilt(
             settings.tilt,
             least_transitions=moves,
             most_transitions=moves,
-            moved_at_once=MOVED_AT_ONCE,
             steps=10**6,
             patience=10**6,
             rate=factor * settings.tilt.rate,
@@ -314,7 +312,7 @@ def say(phase: str, event: str, **fields: Any) -> None:
     names = (
         "round", "step", "stage", "nll_val", "gain_val", "log_z", "agreement", "acceptance",
         "transitions", "action", "why", "steps", "seconds_a_chunk", "seconds", "share",
-        "gain_fresh", "gap", "error", "rise", "beta", "rhat", "classes", "draws", "left",
+        "gain_fresh", "gap", "error", "rise", "beta", "rhat", "classes",
     )  # fmt: skip
     told = (
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"

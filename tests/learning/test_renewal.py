@@ -78,6 +78,16 @@ def test_learners_and_witnesses_are_from_other_chains(found):
     assert len(renewal.start.u) == 512
 
 
+def test_learners_are_from_three_quarters_of_the_chains_and_keep_their_step_size(backbone):
+    """12 draws of each of 32 chains: witnesses from half of them would be up to 192 points."""
+    tilt, how = Parted(DIM, key=jr.key(1)), HOW | {"transitions": 16}
+    start = renew(jr.key(2), backbone, tilt, 512, jnp.asarray(0.2), **how).start
+    learners, witnesses = (len(np.unique(half, axis=0)) for half in np.split(start.u, 2))
+    assert 48 < witnesses <= 96
+    assert learners > 1.5 * witnesses
+    assert float(start.step_size) == pytest.approx(0.2)
+
+
 def test_particles_that_have_lost_a_part_are_found_out(backbone, found):
     """Mean f is the same in both parts: it is their log Z that differs, and that is put right."""
     tilt, renewal = found
@@ -154,6 +164,7 @@ def test_a_fit_can_be_stopped_while_chains_are_looked_at(backbone):
 
     with pytest.raises(Interrupted):
         learned(backbone, replace(QUICK, fresh_every=1), Impatient())
+    learned(backbone, replace(QUICK, steps=20, fresh_every=0), Impatient())  # nobody listens
 
 
 def test_replicas_whose_log_z_does_not_hold_take_over_only_where_they_differ(backbone, found):
@@ -189,6 +200,11 @@ def test_a_stage_that_is_over_soon_lowers_the_rate(backbone):
     assert any("the stage was over after" in words for words in why)
     told, _, _ = learned(backbone, replace(hasty, least_steps=0))
     assert not any("was over after" in f["why"] for event, f in told if event == "health")
+
+
+def test_a_negative_part_is_refused():
+    with pytest.raises(InputError, match="moved_at_once is -1; expected a number of particles"):
+        TiltSettings(moved_at_once=-1).check()
 
 
 def test_one_replica_is_refused():

@@ -73,6 +73,13 @@ class FreshLook:
         """The judge that these chains are judged by: the same."""
         return judge
 
+    def against(self, excess: float) -> "FreshLook":
+        """The look, told by how much the gain of learning exceeds that by these chains, in nats.
+
+        Nothing is made of it here: their log Z is not known by itself.
+        """
+        return self
+
     def taken_up(
         self, state: LearnerState, backbone: Backbone, settings: TiltSettings, key: PRNGKeyArray
     ) -> LearnerState:

@@ -1,14 +1,12 @@
 """A look at chains started afresh, of the kind the settings ask for, and what is told of it."""
 
-from dataclasses import replace
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning.fresh import FreshLook, look
-from tiltflow.learning.renewal import RenewedLook, renew, renewed
+from tiltflow.learning.renewal import renew, renewed
 from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.learning.witnesses import Judge, Judgement
 from tiltflow.mcmc.news import OnChunk
@@ -56,9 +54,7 @@ def look_afresh(
     none = jnp.zeros(len(seen.particles.f))
     fresh = eqx.tree_at(lambda s: (s.particles, s.log_weights), state, (seen.particles, none))
     judged = seen.anchored(judge, state).judge(state.tilt, fresh)
-    if isinstance(seen, RenewedLook) and seen.log_z is not None:
-        seen = replace(seen, excess=float(now.gain_val - judged.gain_val))
-    return seen, {
+    return seen.against(float(now.gain_val - judged.gain_val)), {
         "gain_val": float(now.gain_val),
         "gain_fresh": float(judged.gain_val),
         "holds": bool(judged.holds),

@@ -10,7 +10,7 @@ quarters of the chains, since f follows their noise, and witnesses from the othe
 together tell log Z (`from_replicas`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -27,7 +27,7 @@ from tiltflow.learning.start import Start, as_particles
 from tiltflow.learning.state import LearnerState, TiltSettings, restart_gauge
 from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import Draws, ReplicaExchange, sample
-from tiltflow.mcmc.run import OnChunk
+from tiltflow.mcmc.news import OnChunk
 from tiltflow.mcmc.tempering import rising
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.from_replicas import from_replicas
@@ -90,6 +90,10 @@ class RenewedLook(FreshLook):
         if self.log_z is None:
             return judge
         return judge.at(state.tilt, self.particles, jnp.asarray(self.log_z))
+
+    def against(self, excess: float) -> "RenewedLook":
+        """The look with that excess, if its log Z holds."""
+        return self if self.log_z is None else replace(self, excess=excess)
 
     def taken_up(
         self, state: LearnerState, backbone: Backbone, settings: TiltSettings, key: PRNGKeyArray

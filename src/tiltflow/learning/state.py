@@ -219,6 +219,11 @@ class TiltSettings:
                 f"fresh_every is {self.fresh_every} and fresh_chains {self.fresh_chains}; expected "
                 f"0 or more, and an even number of at least 4"
             )
+        if self.moved_at_once < 0:
+            raise InputError(
+                f"moved_at_once is {self.moved_at_once}; expected a number of particles, or 0 for "
+                f"all of them"
+            )
         if self.fresh_replicas < 0 or self.fresh_replicas == 1:
             raise InputError(
                 f"fresh_replicas is {self.fresh_replicas}; expected 0, or 2 and more: from the "
