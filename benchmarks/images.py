@@ -20,8 +20,9 @@ learning.{steps,gain_val_by_witnesses,looks}
 calibration.{beta,rise},
 f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
 rhat.{u,f,projections}, rhat_latent_hmc and rhat_data_space.{f,projections},
-class_share.{min,max,each}, ess_per_1000_gradients.{latent,latent_hmc,data_space}.{f,projections}, ess_ratio, acceptance,
-barrier, betas, transitions, gradients_per_second, seconds, peak_bytes, minutes.
+class_share.{min,max,each}, ess_ratio, acceptance,
+ess_per_1000_gradients.{latent,latent_hmc,data_space}.{f,projections}, barrier,
+betas, transitions, gradients_per_second, seconds, peak_bytes, minutes.
 """
 
 import argparse
