@@ -3,10 +3,10 @@
     python benchmarks/images.py --data FILE [--json FILE] [--save FOLDER] [--minutes M] [--flips]
 
 FILE holds `x_train` and `x_test`, images of bytes `[rows, height, width]` or with channels last,
-as Fashion-MNIST and CIFAR-10 are. A seventh of the time goes to the flow, more than half to the
-tilt (in rounds, the later ones at a lower rate; before all but the first the particles are made
-anew by replica exchange, which takes 59% of it), a little to the tilt's scale, beta, and the rest
-to the judgement by chains that are started afresh once more (`images_judged.py`). Networks and
+as Fashion-MNIST and CIFAR-10 are. A ninth of the time goes to the flow, more than half to the tilt,
+in rounds: before all but the first the particles are made anew by replica exchange, which takes 58%
+of it, and tell the scale of the tilt, beta, that validation images ask for. The rest is for the
+judgement by chains that are started afresh once more (`images_judged.py`). Networks and
 learners are those of `tiltflow fit --backbone glow`; numbers of steps follow the clock, and the
 rounds, the sizes of population and batch, and the number and length of all chains, are of this
 benchmark. 60 minutes are meant for two cores; with a few, which it exceeds, it is a look at whether
@@ -16,8 +16,8 @@ all works.
 Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
 gain_nats.{ladder,bridge,replicas,low,high} and whether each holds,
 learning.{steps,gain_val_by_witnesses,looks}
-(looks: seconds, the gain as learning tells it, and by fresh chains, whose class shares are shown),
-calibration.{beta,rise},
+(looks: seconds, the gain as learning told it, and by fresh chains, the scale they ask for, and by
+how much it raises the gain),
 f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
 rhat.{u,f,projections}, rhat_latent_hmc and rhat_data_space.{f,projections},
 class_share.{min,max,each}, ess_ratio, acceptance,
@@ -44,9 +44,7 @@ from images_judged import (
     EXCHANGED,
     LEAPFROGS,
     REPLICAS,
-    chains,
     class_share,
-    exchange,
     judge,
 )
 from rich.console import Console
@@ -56,30 +54,33 @@ from tiltflow.backbones import Flow
 from tiltflow.evaluation.calibration import Calibration, calibrate, scaled
 from tiltflow.evaluation.likelihood import score
 from tiltflow.fitted import FittedModel
-from tiltflow.latent import chain_summary
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.keeping import KeepsNothing
+from tiltflow.learning.particles import log_mean_exp, resample
 from tiltflow.learning.renewal import Renewal, renew
-from tiltflow.learning.start import Start
+from tiltflow.learning.start import Start, as_particles
 from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited_glow
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-FLOW, TILT, SCALE = 0.14, 0.57, 0.02  # of the time; the judgement has the rest
+FLOW, TILT = 0.11, 0.54  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time that is left, for what is not foreseen
 ROUNDS = (
-    (1.0, 1_024, 0.0, 0.27),
-    (0.2, 4_096, 0.12, 0.0),
-    (0.2, 4_096, 0.47, 0.0),
+    (1.0, 1_024, 0.4, 0.0, 0.2),
+    (0.3, 4_096, 0.3, 0.09, 0.0),
+    (0.3, 4_096, 0.3, 0.11, 0.0),
+    (0.3, 4_096, 0.3, 0.13, 0.0),
+    (0.2, 4_096, 0.3, 0.25, 0.0),
 )
-"""Of the tilt: a factor on the rate, particles, and the shares of the time for renewing them and
-for learning. All rounds but the first are one stage, a fourteenth of the time: to resample would
-leave fewer draws to learn from."""
+"""Of the tilt: a factor on the rate, particles, the effective share that ends a stage, and the
+shares of the time for renewing particles and for learning. All rounds but the first are one stage,
+a twentieth of the time, whose particles are not moved: to resample would leave fewer draws to
+learn from."""
 BATCH = 512
-MEMORY, SHARE_END = 0.97, 0.4  # of the averaged weights; effective share that ends a stage
+MEMORY = 0.97  # of the averaged weights
 TRIED = 25  # transitions
 
 AIMS = {
@@ -101,17 +102,18 @@ class Enough(Exception):
 
 
 class Timed(KeepsNothing):
-    """Holds the newest state of a learner, and ends it when its time is over."""
+    """Holds the newest state of a learner, and ends it when there is no time for another stage."""
 
     def __init__(self, until: float) -> None:
         """Until a moment of the monotonic clock."""
         super().__init__()
-        self.until, self.state = until, None
+        self.until, self.state, self.before = until, None, time.monotonic()
 
     def offer(self, stage: str, step: int, tree: Any, plain: dict[str, Any]) -> None:
-        """Take the state."""
-        self.state = tree
-        if time.monotonic() > self.until:
+        """Take the state; another stage is taken to be as long as the last."""
+        now = time.monotonic()
+        took, self.state, self.before = now - self.before, tree, now
+        if now + took > self.until:
             raise Enough
 
 
@@ -143,10 +145,10 @@ def main() -> None:
     tilt, told = timed_tilt(
         flow, spec.tilt(key=jr.key(1)), train, val, settings, began + (FLOW + TILT) * whole
     )
-    model, scale = calibrated(TiltedModel(flow, tilt), val, SCALE * whole)
+    model = TiltedModel(flow, tilt)
     found, log_z, step_size = judge(model, train, test, until=began + SAFETY * whole)
     found["backbone"] |= learned
-    found |= {"learning": told, "calibration": scale.to_dict()}
+    found["learning"] = told
     found["minutes"] = arguments.minutes
     found["seconds"] = round(time.monotonic() - began, 1)
     found["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -195,15 +197,18 @@ def timed_tilt(
     """The tilt with the best held-out gain of the last round, as its witnesses tell it."""
     began = time.monotonic()
     whole, end, gain, steps, start = until - began, began, 0.0, 0, None
-    looks = []
-    for number, (factor, particles, renewal, share) in enumerate(ROUNDS):
+    looks, each = [], 0.0  # seconds of a transition
+    for number, (factor, particles, share_end, renewal, share) in enumerate(ROUNDS):
         key = jr.fold_in(jr.key(4), number)
         if renewal:
             assert start is not None
-            found = renewed(key, flow, tilt, particles, start.step_size, renewal * whole)
+            found, each = renewed(
+                key, flow, tilt, particles, start.step_size, renewal * whole, each
+            )
             fresh = gain_of(TiltedModel(flow, tilt), val, found.log_z.mean)
-            looks.append((round(time.monotonic() - began, 1), gain, fresh))
-            start = found.start
+            tilt, start, scale = calibrated(jr.fold_in(key, 1), flow, tilt, found, val)
+            seconds = round(time.monotonic() - began, 1)
+            looks.append({"seconds": seconds, "told": gain, "fresh": fresh, **scale.to_dict()})
             say(
                 "tilt",
                 "renewal",
@@ -211,11 +216,12 @@ def timed_tilt(
                 gain_fresh=fresh,
                 rhat=found.rhat,
                 error=found.log_z.standard_error,
+                **scale.to_dict(),
                 classes=shares_of(flow, start.u),
             )
         end = max(end, time.monotonic()) + share * whole
         keeper = Timed(end)
-        moves = settings.tilt.least_transitions if number == 0 else 1
+        moves = settings.tilt.least_transitions if number == 0 else 0
         learning = replace(
             settings.tilt,
             least_transitions=moves,
@@ -228,9 +234,10 @@ def timed_tilt(
             batch_data=BATCH,
             batch_particles=BATCH,
             memory=MEMORY,
-            share_end=SHARE_END,
+            share_end=share_end,
             judge_every=1,
             fresh_every=0,  # rounds begin with fresh chains
+            watch=moves > 0,
         )
         with contextlib.suppress(Enough):
             fit_tilt(
@@ -254,18 +261,22 @@ def timed_tilt(
 
 
 def renewed(
-    key: jax.Array, flow: Flow, tilt: Tilt, particles: int, step_size: jax.Array, seconds: float
-) -> Renewal:
-    """Particles made anew in about so many seconds; a few transitions tell how long one takes."""
+    key: jax.Array, flow: Flow, tilt: Tilt, particles: int, step_size: jax.Array, seconds: float,
+    each: float,
+) -> tuple[Renewal, float]:  # fmt: skip
+    """Particles made anew in about so many seconds, and how many a transition has taken.
+
+    `each` is what it took before; where that is not known, 0, a few transitions tell.
+    """
     how = {"replicas": REPLICAS, "chains": CHAINS, "leapfrogs": EXCHANGED}
-    began = time.monotonic()
-    for _ in range(2):  # the first compiles
-        before = time.monotonic()
-        renew(key, flow, tilt, particles, step_size, transitions=TRIED, **how)
-    each = (time.monotonic() - before) / TRIED
-    left = seconds - (time.monotonic() - began)
-    transitions = max(TRIED, int(left / each))
-    return renew(
+    began = before = time.monotonic()
+    if not each:
+        for _ in range(2):  # the first compiles
+            before = time.monotonic()
+            renew(key, flow, tilt, particles, step_size, transitions=TRIED, **how)
+        each, before = (time.monotonic() - before) / TRIED, time.monotonic()
+    transitions = max(TRIED, int((seconds - (before - began)) / each))
+    found = renew(
         key,
         flow,
         tilt,
@@ -275,6 +286,7 @@ def renewed(
         on_chunk=lambda news: say("renewal", "progress", **news.event()),
         **how,
     )
+    return found, (time.monotonic() - before) / transitions
 
 
 def shares_of(flow: Flow, u: jax.Array) -> list[str]:
@@ -289,18 +301,16 @@ def gain_of(model: TiltedModel, val: Rows, log_z: float) -> float:
     return float(score(model, val, jr.key(8), 1).f.mean()) - log_z
 
 
-def calibrated(model: TiltedModel, val: Rows, seconds: float) -> tuple[TiltedModel, Calibration]:
-    """The model with the scale of its tilt that validation rows ask for, by chains of its own."""
-    start_key, chain_key, score_key = jr.split(jr.key(7), 3)
-    u = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
-    draws, _ = chains(
-        chain_key, model.latent_log_densities, u, exchange(), 0.1, seconds, chain_summary
-    )
-    found = calibrate(score(model, val, score_key, 1).f, draws.summaries["f"])
-    say("calibration", "found", **found.to_dict())
-    if not found.matters:
-        return model, found
-    return TiltedModel(model.backbone, scaled(model.tilt, found.beta)), found
+def calibrated(
+    key: jax.Array, flow: Flow, tilt: Tilt, found: Renewal, val: Rows
+) -> tuple[Tilt, Start, Calibration]:
+    """The tilt at the scale that validation rows ask for, and draws at that scale."""
+    start = found.start
+    scale = calibrate(score(TiltedModel(flow, tilt), val, jr.key(8), 1).f, found.f)
+    particles, more = as_particles(start, flow, tilt), scale.beta - 1
+    index = resample(key, particles, more * particles.f)
+    log_z = start.log_z + log_mean_exp(more * jnp.asarray(found.f).ravel())
+    return scaled(tilt, scale.beta), Start(start.u[index], log_z, start.step_size), scale
 
 
 def replace_level(tilt: Tilt, level: Any) -> Tilt:
