@@ -19,6 +19,7 @@ EVENTS = [
     {"time": 2.0, "phase": "backbone", "event": "kept", "step": 250, "nll_val": 93.5},
     {"time": 9.5, "phase": "tilt", "event": "stage", "step": 60, "stage": 3, "gain_val": 0.5,
      "learner": "population", "holds": True, "log_z": None, "share": float("nan")},
+    {"time": 9.7, "phase": "tilt", "event": "looking", "step": 60, "done": 5, "total": 25},
     {"time": 9.9, "phase": "tilt", "event": "health", "why": "lag", "action": "rate halved"},
 ]  # fmt: skip
 
@@ -60,7 +61,7 @@ def png(path):
     return content
 
 
-def test_every_number_of_a_step_is_a_scalar(tmp_path):
+def test_every_number_of_a_step_is_a_scalar_but_how_far_a_look_is(tmp_path):
     with TensorBoard(tmp_path / "board") as board:
         for event in EVENTS:
             board.tell(**{name: value for name, value in event.items() if name != "time"})

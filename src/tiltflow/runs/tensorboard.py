@@ -26,7 +26,7 @@ from tiltflow.runs.atomic import writing
 from tiltflow.runs.reading import read_bytes
 
 FOLDER = "tensorboard"
-_PLACE = ("step", "steps", "stage", "time", "phase", "event")
+_PLACE = ("step", "steps", "stage", "time", "phase", "event", "done", "total")
 
 
 def check_installed() -> None:
