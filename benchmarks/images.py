@@ -32,7 +32,7 @@ import resource
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -68,17 +68,36 @@ from tiltflow.tilts import Tilt
 FLOW, TILT = 0.11, 0.54  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time that is left, for what is not foreseen
+
+
+class Round(NamedTuple):
+    """Of learning the tilt; all but the first begin with renewed particles and are one stage.
+
+    To resample would leave fewer draws to learn from, so the particles of that stage, a fifteenth
+    of the time for the tilt, are not moved either.
+
+    Attributes:
+        factor: on the rate.
+        particles: learners and witnesses together.
+        share_end: the effective share that ends a stage.
+        renewal, learning: shares of the time for the tilt; without a renewal it goes on for
+            as many stages as there is time for.
+    """
+
+    factor: float
+    particles: int
+    share_end: float
+    renewal: float = 0.0
+    learning: float = 0.0
+
+
 ROUNDS = (
-    (1.0, 1_024, 0.4, 0.0, 0.2),
-    (0.3, 4_096, 0.3, 0.09, 0.0),
-    (0.3, 4_096, 0.3, 0.11, 0.0),
-    (0.3, 4_096, 0.3, 0.13, 0.0),
-    (0.2, 4_096, 0.3, 0.25, 0.0),
+    Round(1.0, 1_024, 0.4, learning=0.2),
+    Round(0.3, 4_096, 0.3, renewal=0.09),
+    Round(0.3, 4_096, 0.3, renewal=0.11),
+    Round(0.3, 4_096, 0.3, renewal=0.13),
+    Round(0.2, 4_096, 0.3, renewal=0.25),
 )
-"""Of the tilt: a factor on the rate, particles, the effective share that ends a stage, and the
-shares of the time for renewing particles and for learning. All rounds but the first are one stage,
-a twentieth of the time, whose particles are not moved: to resample would leave fewer draws to
-learn from."""
 BATCH = 512
 MEMORY = 0.97  # of the averaged weights
 TRIED = 25  # transitions
@@ -198,15 +217,16 @@ def timed_tilt(
     began = time.monotonic()
     whole, end, gain, steps, start = until - began, began, 0.0, 0, None
     looks, each = [], 0.0  # seconds of a transition
-    for number, (factor, particles, share_end, renewal, share) in enumerate(ROUNDS):
+    for number, plan in enumerate(ROUNDS):
         key = jr.fold_in(jr.key(4), number)
-        if renewal:
+        if plan.renewal:
             assert start is not None
             found, each = renewed(
-                key, flow, tilt, particles, start.step_size, renewal * whole, each
+                key, flow, tilt, plan.particles, start.step_size, plan.renewal * whole, each
             )
-            fresh = gain_of(TiltedModel(flow, tilt), val, found.log_z.mean)
-            tilt, start, scale = calibrated(jr.fold_in(key, 1), flow, tilt, found, val)
+            f_val = score(TiltedModel(flow, tilt), val, jr.key(8), 1).f
+            fresh = float(f_val.mean()) - found.log_z.mean
+            tilt, start, scale = calibrated(jr.fold_in(key, 1), flow, tilt, found, f_val)
             seconds = round(time.monotonic() - began, 1)
             looks.append({"seconds": seconds, "told": gain, "fresh": fresh, **scale.to_dict()})
             say(
@@ -219,25 +239,25 @@ def timed_tilt(
                 **scale.to_dict(),
                 classes=shares_of(flow, start.u),
             )
-        end = max(end, time.monotonic()) + share * whole
+        end = max(end, time.monotonic()) + plan.learning * whole
         keeper = Timed(end)
-        moves = settings.tilt.least_transitions if number == 0 else 0
+        moves = 0 if plan.renewal else settings.tilt.least_transitions
         learning = replace(
             settings.tilt,
             least_transitions=moves,
             most_transitions=moves,
             steps=10**6,
             patience=10**6,
-            rate=factor * settings.tilt.rate,
-            particles=particles,
+            rate=plan.factor * settings.tilt.rate,
+            particles=plan.particles,
             check_every=5,
             batch_data=BATCH,
             batch_particles=BATCH,
             memory=MEMORY,
-            share_end=share_end,
+            share_end=plan.share_end,
             judge_every=1,
             fresh_every=0,  # rounds begin with fresh chains
-            watch=moves > 0,
+            watch=moves > 0,  # particles that are not moved have no acceptance to watch
         )
         with contextlib.suppress(Enough):
             fit_tilt(
@@ -296,17 +316,12 @@ def shares_of(flow: Flow, u: jax.Array) -> list[str]:
     return [f"{share['min']:.3f} to {share['max']:.3f}" for share in shares if share]
 
 
-def gain_of(model: TiltedModel, val: Rows, log_z: float) -> float:
-    """Mean log p - log q of the validation rows."""
-    return float(score(model, val, jr.key(8), 1).f.mean()) - log_z
-
-
 def calibrated(
-    key: jax.Array, flow: Flow, tilt: Tilt, found: Renewal, val: Rows
+    key: jax.Array, flow: Flow, tilt: Tilt, found: Renewal, f_val: np.ndarray
 ) -> tuple[Tilt, Start, Calibration]:
     """The tilt at the scale that validation rows ask for, and draws at that scale."""
     start = found.start
-    scale = calibrate(score(TiltedModel(flow, tilt), val, jr.key(8), 1).f, found.f)
+    scale = calibrate(f_val, found.f)
     particles, more = as_particles(start, flow, tilt), scale.beta - 1
     index = resample(key, particles, more * particles.f)
     log_z = start.log_z + log_mean_exp(more * jnp.asarray(found.f).ravel())
