@@ -88,8 +88,9 @@ def _refuse_constant(seen: Scan, where: str, columns: tuple[str, ...] | None) ->
     constant = seen.constant
     if constant.any():
         position = tuple(int(i) for i in np.argwhere(constant)[0])
+        value = seen.low[position] + 0.0  # which of 0 and -0 is smaller is the machine's choice
         raise InputError(
-            f"{where}: {column(position, columns)} is constant, {seen.low[position]:g} in every "
+            f"{where}: {column(position, columns)} is constant, {value:g} in every "
             f"row as float32 (constant in all: {constant.sum()} of {constant.size} columns); a "
             f"density needs columns that vary: drop it"
         )
