@@ -127,6 +127,18 @@ def test_a_constant_column_of_integers_is_fine(kind):
     np.testing.assert_allclose(decoded(units, y), dequantised, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["standardise", "whiten", "histogram"])
+def test_units_do_not_depend_on_the_unit_of_the_data(kind):
+    """Picofarads are as good as farads: coordinates are the same, and so are the densities."""
+    x = np.random.default_rng(8).lognormal(size=(2_000, 2)).astype(np.float32)
+    y, log_det = jax.vmap(fit_units(kind, x, integers=False).encode_and_log_det)(x)
+    for scale in (1e-12, 1e9):
+        units = fit_units(kind, scale * x, integers=False)
+        scaled, again = jax.vmap(units.encode_and_log_det)(jnp.asarray(scale * x))
+        np.testing.assert_allclose(scaled, y, atol=2e-3)
+        np.testing.assert_allclose(again + 2 * np.log(scale), log_det, atol=1e-2)
+
+
 def test_auto_suits_the_columns(integers):
     rng = np.random.default_rng(5)
 

@@ -55,6 +55,7 @@ FILES = {
     "nan.npy": (npy(with_value(np.nan)), " has NaN or infinite values in 1 of 40 rows, first at"),
     "large.npy": (npy(with_value(1e39)), " holds 1e+39 at row 7, column 1; expected magnitudes"),
     "constant.npy": (npy(REALS * [1, 0, 1]), ": column 1 is constant, 0 in every row as float32"),
+    "offset.npy": (npy(REALS * [1, 900, 1] + [0, 1.7e9, 0]), ": column 1 holds values of 1.69999"),
     "minus.npy": (npy(-abs(REALS) * [1, 0, 1]), ": column 1 is constant, 0 in every row as"),
     "hello.npz": (b"hello, world", " is not a whole .npz file (File is not a zip file); write it"),
     "cut.npz": (npz(x=REALS)[:-30], " is not a whole .npz file ("),

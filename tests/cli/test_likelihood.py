@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 from tiltflow.cli.main import run
+from tiltflow.data import load
 
 KEYS = {
     "log_z": {"mean", "low", "high", "standard_error"},
@@ -101,3 +102,15 @@ def test_rows_of_another_shape_are_refused(small_run, tmp_path, capsys):
     np.save(path, np.random.default_rng(0).normal(size=(30, 3)))
     assert run(["likelihood", str(small_run[0]), "--data", str(path)]) == 2
     assert "rows of shape (3,); expected (8, 8)" in capsys.readouterr().err
+
+
+def test_a_few_rows_are_scored(small_run, tmp_path, capsys):
+    """What is asked of rows to learn from is not asked of rows to score."""
+    path = tmp_path / "rows.npy"
+    np.save(path, load("digits").values[:6])
+    few = ["--draws", "8", "--budget", "10s", "--json"]
+    assert run(["likelihood", str(small_run[0]), "--data", str(path), *few]) in (0, 3)
+    assert json.loads(capsys.readouterr().out)["data"]["rows"] == 6
+    np.save(path, load("digits").values[:1])
+    assert run(["likelihood", str(small_run[0]), "--data", str(path)]) == 2
+    assert "has 1 rows; expected at least 2" in capsys.readouterr().err

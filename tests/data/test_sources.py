@@ -154,6 +154,17 @@ def test_take_keeps_values_and_labels_together():
     assert np.array_equal(part.labels, digits.labels[[5, 3]])
 
 
+def test_rows_to_score_may_be_few_and_columns_constant(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, REALS[:2] * [1, 0, 1])
+    assert load(path, to_score=True).rows == 2
+    with pytest.raises(InputError, match="2 rows; expected at least 20"):
+        load(path)
+    np.save(path, REALS[:1])
+    with pytest.raises(InputError, match="1 rows; expected at least 2"):
+        load(path, to_score=True)
+
+
 # What is refused ---------------------------------------------------------------------------------
 
 STRUCTURED = np.zeros(30, dtype=[("a", "f4"), ("b", "f4")])

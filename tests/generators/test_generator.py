@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from linear_gaussian import SHIFT, SIGMA, WEIGHT, X, Z, case, generator, linear, log_normal
 
-from tiltflow.backbones import Generator, Prior, Pushforward
+from tiltflow.backbones import Generator, Prior, Pushforward, fit_units
 from tiltflow.backbones.base import standard_normal_log_prob
 from tiltflow.backbones.scale import fit_scale
 from tiltflow.errors import InputError
@@ -161,6 +161,18 @@ def test_noise_is_in_data_units_and_the_units_are_counted(x):
     scaled = Generator.from_function(linear, (Z,), noise=SIGMA, units=units, encoder=encoder)
     check_unbiased(scaled, x)
     check_draws(scaled)
+
+
+def test_noise_is_said_only_in_units_that_scale_each_number_by_itself(x):
+    """Whitened, the noise would have been |sum of a row of A sigma|, and correlated."""
+    x = np.asarray(x)
+    standard = fit_units("standardise", x, integers=False)
+    found = Generator.from_function(linear, (Z,), noise=SIGMA, units=standard)
+    np.testing.assert_allclose(found.sigma, SIGMA / x.std(axis=0), rtol=1e-3)
+    for kind in ("whiten", "histogram"):
+        units = fit_units(kind, x, integers=False)
+        with pytest.raises(InputError, match="scale each number by itself"):
+            Generator.from_function(linear, (Z,), noise=SIGMA, units=units)
 
 
 def test_without_noise_there_are_draws_and_no_density(x):

@@ -25,8 +25,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import LOG_2PI, Backbone, standard_normal_log_prob
 from tiltflow.backbones.pushforward import Pushforward
-from tiltflow.backbones.scale import identity
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.scale import Scale, identity
+from tiltflow.backbones.units import Affine, Units
 from tiltflow.errors import InputError
 
 Encoder = Callable[[Float[Array, " dim"]], tuple[Float[Array, " z"], Float[Array, " z"]]]
@@ -102,22 +102,22 @@ class Generator(Backbone):
             latent_shape: of z.
             noise: standard deviation of what is added to x, in data units, one for all or one a
                 number of x; None: nothing is, and the result is a `Pushforward`, without density.
-            units: a bijection of the data; the data themselves, if None.
+            units: a bijection of the data; the data themselves, if None. With noise, one that
+                scales each number by itself, as `"standardise"` and `scale.fit_scale` do: of others
+                normal noise in data units is none in coordinates.
             encoder: of z (flat) from the data's coordinates; None: the prior stands in, with
                 which bounds of the likelihood are loose. `learning.fit_vae` learns one.
 
         Raises:
-            InputError: noise that is not positive; a function that does not map `latent_shape`
-                to one array of floats.
+            InputError: noise that is not positive; units that it cannot be said in; a function
+                that does not map `latent_shape` to one array of floats.
         """
         push = _checked(function, latent_shape, units)
         units = identity(push.data_shape) if units is None else units
         if noise is None:
             return Pushforward(units, function, latent_shape)
         noise = _checked_noise(noise, 0.0)
-        centre = jnp.zeros(units.data_shape)
-        # For linear units, which are those that noise in data units makes sense for.
-        spread = jnp.abs(units.encode(centre + noise) - units.encode(centre))
+        spread = _slopes(units) * jnp.broadcast_to(noise, units.data_shape).ravel()
         flat = _Flat(function, units, latent_shape)
         size = int(np.prod(latent_shape))
         return Generator(units, flat, encoder, z_dim=size, noise=spread)
@@ -213,6 +213,20 @@ def normal_log_prob(value: Array, mean: Array, log_scale: Array) -> Float[Array,
     scaled = (value - mean) * jnp.exp(-log_scale)
     each = -0.5 * (scaled**2 + LOG_2PI) - log_scale
     return jnp.sum(jnp.broadcast_to(each, value.shape))
+
+
+def _slopes(units: Units) -> Array:
+    """Coordinates a unit of data, number by number; raises InputError if there is no such thing."""
+    if isinstance(units, Scale):
+        return 1 / units.scale
+    if isinstance(units, Affine):
+        slopes = jnp.diagonal(units.matrix)
+        if np.array_equal(units.matrix, np.diag(slopes)):
+            return slopes
+    raise InputError(
+        f"units of type {type(units).__name__} with noise in data units; expected units that scale "
+        f"each number by itself: tiltflow.backbones.fit_units('standardise', ...)"
+    )
 
 
 def _checked_noise(noise: float | np.ndarray | Array, floor: float) -> np.ndarray:

@@ -25,7 +25,8 @@ def best_bins(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     row: unseen data may go a little beyond those that were seen.
     """
     column = np.sort(np.asarray(column, np.float64))
-    span = max(column[-1] - column[0], 1e-6 * max(1.0, abs(column[0])))
+    least = 1e-6 * max(abs(column[0]), abs(column[-1])) or 1e-6  # of a constant column
+    span = max(column[-1] - column[0], least)
     fine = _quantiles(column, span)
     counts = np.diff(np.searchsorted(column, fine[1:-1]), prepend=0, append=len(column))
     chosen = _best_edges(fine, counts, price=np.log(len(column)))
@@ -52,9 +53,11 @@ def _quantiles(column: np.ndarray, span: float) -> np.ndarray:
     number = int(np.clip(len(column) // FEWEST, 1, FINE))
     inner = np.quantile(column, np.linspace(0, 1, number + 1)[1:-1])
     low, high = column[0], column[0] + span
+    # Closer edges than two steps of float32 might be one.
+    apart = max(NARROWEST * span, 2 * np.spacing(np.float32(max(abs(low), abs(high)))))
     fine = [low]
     for edge in inner:
-        if edge - fine[-1] >= NARROWEST * span and high - edge >= NARROWEST * span:
+        if edge - fine[-1] >= apart and high - edge >= apart:
             fine.append(edge)
     return np.array([*fine, high])
 

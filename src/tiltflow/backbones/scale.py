@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tiltflow.backbones.units import Logit, Units
+from tiltflow.backbones.units import Logit, Units, finest
 
 ALPHA = 0.01  # how far the logit keeps away from 0 and 1
 
@@ -47,7 +47,8 @@ def fit_scale(x: np.ndarray, *, integers: bool, limits: tuple[float, float] | No
     low, high = limits or (float(x.min()), float(x.max()))
     shift, variance = (0.5, 1 / 12) if integers else (0.0, 0.0)
     mean = np.mean(x, dtype=np.float64) + shift
-    scale = np.sqrt(max(np.var(x, dtype=np.float64) + variance, 1e-12))
+    deviation = np.sqrt(np.var(x, dtype=np.float64) + variance)
+    scale = max(deviation, float(finest(np.abs([x.min(), x.max()]).max())))
     return Scale(
         mean=jnp.asarray(mean, jnp.float32),
         scale=jnp.asarray(scale, jnp.float32),

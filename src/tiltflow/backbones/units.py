@@ -378,7 +378,16 @@ def _moments(x: np.ndarray, integers: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of columns, with the dequantisation's own if `integers`."""
     flat = _flat(x)
     shift, variance = (0.5, 1 / 12) if integers else (0.0, 0.0)
-    return flat.mean(axis=0) + shift, np.sqrt(np.maximum(flat.var(axis=0) + variance, 1e-12))
+    deviation = np.sqrt(flat.var(axis=0) + variance)
+    return flat.mean(axis=0) + shift, np.maximum(deviation, finest(np.abs(flat).max(axis=0)))
+
+
+def finest(largest: np.ndarray) -> np.ndarray:
+    """The least scale of a column whose largest magnitude this is: what float32 tells apart there.
+
+    A constant column has no scale of its own; any other, however small, has.
+    """
+    return np.where(largest > 0, np.finfo(np.float32).eps * largest, 1e-6)
 
 
 def _affine(

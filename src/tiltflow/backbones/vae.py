@@ -19,7 +19,7 @@ from tiltflow.backbones.networks import (
     MLPEncoder,
 )
 from tiltflow.backbones.units import Units
-from tiltflow.errors import InputError
+from tiltflow.errors import InputError, at_least_one
 
 NETWORKS = ("conv", "mlp")
 
@@ -46,15 +46,20 @@ class VAESizes:
     floor: float = 0.02
     scalar_noise: bool = False
 
+    def check(self) -> None:
+        """Raises InputError for the first size that cannot be."""
+        at_least_one(self, "z_dim", "width", "channels")
+        if self.network not in NETWORKS:
+            raise InputError(f"network {self.network!r}; expected one of {', '.join(NETWORKS)}")
+
 
 def make_vae(units: Units, sizes: VAESizes, *, key: PRNGKeyArray) -> Generator:
     """The generator over `units`, its weights drawn.
 
     Raises:
-        InputError: an unknown network, or convolutions for data that are no images.
+        InputError: sizes that cannot be, or convolutions for data that are no images.
     """
-    if sizes.network not in NETWORKS:
-        raise InputError(f"network {sizes.network!r}; expected one of {', '.join(NETWORKS)}")
+    sizes.check()
     encoder_key, decoder_key = jr.split(key)
     shape, z_dim, width = units.data_shape, sizes.z_dim, sizes.width
     dim = int(np.prod(shape))

@@ -80,12 +80,12 @@ def likelihood(
 
 def _rows(store: "RunStore", data: Path | None, key: str | None) -> "Dataset":
     """The rows of `data`, or the test rows of the run."""
-    from tiltflow.cli.run_data import run_data
-    from tiltflow.data import load, split
+    from tiltflow.cli.run_data import other_rows, run_data
+    from tiltflow.data import split
     from tiltflow.errors import InputError
 
     if data is not None:
-        return load(data, key=key)
+        return other_rows(store, data, key)
     if key is not None:
         raise InputError(f"--key {key} without --data; expected both, or neither")
     try:

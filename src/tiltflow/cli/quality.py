@@ -108,13 +108,13 @@ def _real(store: "RunStore", data: Path | None, key: str | None) -> Real:
     The floor of other data rests on the run's training rows if they are of the same shape, and
     else on every second row of the data themselves.
     """
-    from tiltflow.cli.run_data import run_data
-    from tiltflow.data import load, split
+    from tiltflow.cli.run_data import other_rows, run_data
+    from tiltflow.data import split
     from tiltflow.errors import InputError
 
     if data is None and key is not None:
         raise InputError(f"--key {key} without --data; expected both, or neither")
-    reference = None if data is None else load(data, key=key)
+    reference = None if data is None else other_rows(store, data, key)
     try:
         known = run_data(store)
     except InputError as error:

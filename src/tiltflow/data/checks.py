@@ -9,6 +9,7 @@ from tiltflow.data.scan import LARGEST_INTEGER, Place, Scan, scan
 from tiltflow.errors import InputError
 
 FEWEST_ROWS = 20
+FEWEST_SCORED = 2  # a mean with an error
 MOST_LEVELS = 256
 
 
@@ -19,6 +20,7 @@ def checked(
     columns: tuple[str, ...] | None = None,
     integers: bool | None = None,
     fewest: int = FEWEST_ROWS,
+    to_score: bool = False,
 ) -> tuple[np.ndarray, bool]:
     """The values as float32, and whether they are integers.
 
@@ -30,13 +32,20 @@ def checked(
         columns: names for messages, one a column; only for an event shape with one axis.
         integers: the user's word; None to judge by dtype and values.
         fewest: rows there must be.
+        to_score: whether a model is only to score them: two are enough then, and a column may
+            be constant.
 
     Raises:
         InputError: fewer rows; NaN, infinite or too large values; a constant column in
-            continuous data; `integers=True` for values that are not integers of magnitude at
-            most 65,536.
+            continuous data, or one whose values float32 cannot tell apart; `integers=True` for
+            values that are not integers of magnitude at most 65,536.
     """
-    if len(array) < fewest:
+    if to_score and len(array) < FEWEST_SCORED:
+        raise InputError(
+            f"{where} has {len(array)} rows; expected at least {FEWEST_SCORED}, for a mean with "
+            f"its error"
+        )
+    if not to_score and len(array) < fewest:
         raise InputError(
             f"{where} has {len(array)} rows; expected at least {fewest}, so that training, "
             f"validation and test data can be split off: bring more data"
@@ -47,7 +56,9 @@ def checked(
         limits.refuse_size(array.size, where)
         values = np.empty(array.shape, np.float32)
         seen = scan(array, values)
-    return values, judged(seen, len(array), array.dtype, where, columns=columns, integers=integers)
+    return values, judged(
+        seen, len(array), array.dtype, where, columns=columns, integers=integers, constant=to_score
+    )
 
 
 def judged(
@@ -58,8 +69,12 @@ def judged(
     *,
     columns: tuple[str, ...] | None = None,
     integers: bool | None = None,
+    constant: bool = False,
 ) -> bool:
-    """Whether the values that were seen are integers; raises InputError as `checked`."""
+    """Whether the values that were seen are integers; raises InputError as `checked`.
+
+    `constant` columns may be.
+    """
     if seen.bad is not None:
         raise InputError(
             f"{where} has NaN or infinite values in {seen.bad_rows} of {rows} rows, first at "
@@ -79,8 +94,9 @@ def judged(
             f"expected integers of magnitude at most {LARGEST_INTEGER:,}: treat the data as "
             f"continuous"
         )
-    if not integers:
+    if not (integers or constant):
         _refuse_constant(seen, where, columns)
+        _refuse_coarse(seen, where, columns)
     return integers
 
 
@@ -93,6 +109,19 @@ def _refuse_constant(seen: Scan, where: str, columns: tuple[str, ...] | None) ->
             f"{where}: {column(position, columns)} is constant, {value:g} in every "
             f"row as float32 (constant in all: {constant.sum()} of {constant.size} columns); a "
             f"density needs columns that vary: drop it"
+        )
+
+
+def _refuse_coarse(seen: Scan, where: str, columns: tuple[str, ...] | None) -> None:
+    coarse = seen.coarse
+    if coarse.any():
+        position = tuple(int(i) for i in np.argwhere(coarse)[0])
+        low, high, step = (x[position] for x in (seen.low, seen.high, seen.steps))
+        raise InputError(
+            f"{where}: {column(position, columns)} holds values of {low:.9g} to {high:.9g}, which "
+            f"float32 has only in steps of {step:g} (too coarse in all: {coarse.sum()} of "
+            f"{coarse.size} columns); expected a range of many steps: subtract an offset, such as "
+            f"the smallest value"
         )
 
 

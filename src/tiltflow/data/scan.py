@@ -13,6 +13,8 @@ from tiltflow.data.limits import blocks
 
 LARGEST_INTEGER = 2**16
 """Beyond it float32 has fewer than 2^7 values in a bin of width 1: too few for uniform noise."""
+COARSE = 1e-3
+"""Of a column's range: wider steps of float32 make spikes of a continuous density."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Scan:
             infinite where a column holds no finite value.
         bad_rows: rows with NaN or infinite values.
         bad_columns: how many of them each column has, `[*event_shape]`.
+        rounded: whether float32 has changed a value of the column, `[*event_shape]`.
         bad, huge, fractional: the first value that is not finite, that float32 cannot hold, and
             that is no integer of magnitude at most `LARGEST_INTEGER`.
         levels: the number of distinct values, if all are such integers; else 0.
@@ -41,6 +44,7 @@ class Scan:
     low: np.ndarray
     high: np.ndarray
     bad_columns: np.ndarray
+    rounded: np.ndarray
     bad_rows: int = 0
     bad: Place | None = None
     huge: Place | None = None
@@ -53,6 +57,16 @@ class Scan:
         """Which columns are constant as float32, `[*event_shape]`."""
         return (self.low == self.high) & (self.bad_columns == 0)
 
+    @property
+    def steps(self) -> np.ndarray:
+        """How far apart neighbouring float32 are at the column's largest value."""
+        return np.spacing(np.maximum(np.abs(self.low), np.abs(self.high)))
+
+    @property
+    def coarse(self) -> np.ndarray:
+        """Which columns lose too much as float32: a large offset, and a small range."""
+        return self.rounded & (self.steps > COARSE * (self.high - self.low))
+
 
 def scan(array: np.ndarray, into: np.ndarray | None = None) -> Scan:
     """Pass over `[rows, *event_shape]`, and fill `into`, float32 of that shape, on the way."""
@@ -61,6 +75,7 @@ def scan(array: np.ndarray, into: np.ndarray | None = None) -> Scan:
         np.full(shape, np.inf, np.float32),
         np.full(shape, -np.inf, np.float32),
         np.zeros(shape, np.int64),
+        np.zeros(shape, bool),
     )
     for start, block in blocks(array):
         # Values that float32 cannot hold are looked for afterwards; signalling NaN are NaN.
@@ -84,6 +99,8 @@ def _look(found: Scan, start: int, block: np.ndarray, values: np.ndarray) -> Non
         found.bad = found.bad or _first(bad, start, block)
         found.huge = found.huge or _first(huge, start, block)
         values = np.where(np.isfinite(values), values, np.float32(np.nan))
+    if block.dtype.itemsize >= values.itemsize and block.dtype != values.dtype:
+        found.rounded |= (block != values).any(axis=0)
     np.fmin(found.low, np.fmin.reduce(values, axis=0), out=found.low)
     np.fmax(found.high, np.fmax.reduce(values, axis=0), out=found.high)
     if found.fractional is None:

@@ -44,6 +44,7 @@ def load(
     images: bool = False,
     image_size: int | None = None,
     channels: Channels | None = None,
+    to_score: bool = False,
 ) -> Dataset:
     """Read and check a data set.
 
@@ -61,6 +62,8 @@ def load(
         images: whether the rows must be images of 8 bits; if they are not, they are refused.
         image_size: pictures of a folder are scaled and cut to squares of so many pixels a side.
         channels: `"grey"` or `"rgb"`: what pictures of a folder are converted to.
+        to_score: whether a model that is there already is to score them, and nothing is to be
+            learned: two rows are enough then, and a column may be constant.
 
     Raises:
         InputError: whatever is wrong with the source or with its content.
@@ -73,6 +76,7 @@ def load(
         found.where,
         columns=found.columns,
         integers=True if images and integers is None else integers,
+        to_score=to_score,
     )
     return Dataset(
         found.name,
