@@ -78,10 +78,15 @@ class Settings:
         """Raises InputError for the first setting that cannot work, or a negative seed."""
         check_seed(seed)
         at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
-        at_least_one(self.backbone, "steps", "batch", "patience", "val_rows", "val_draws")
+        if self.model.components < 0:
+            raise InputError(
+                f"components is {self.model.components}; expected 0 for no mixture, or a number"
+            )
+        self.backbone.check()
         self.tilt.check()
         self._check_second()
         self.vae.check()
+        self.model.vae.check()
         self.model.glow.check()
         self.model.conv.check()
         if self.model.backbone not in BACKBONES:

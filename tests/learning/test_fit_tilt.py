@@ -204,9 +204,11 @@ def test_a_runaway_is_not_kept_for_a_gain_that_it_does_not_have(problem, learner
     [
         ({"learner": "gibbs"}, "learner 'gibbs'; expected one of nce, nce"),
         ({"particles": 255}, "255 particles; expected an even number"),
-        ({"particles": 2}, "2 particles; expected an even number of at least 4"),
+        ({"particles": 16}, "16 particles; expected an even number of at least 40"),
+        ({"bank": 8}, "bank is 8; expected at least 20"),
+        ({"fresh_replicas": 3, "fresh_transitions": 4}, "at least 8 with replicas"),
     ],
-    ids=["learner", "odd", "few"],
+    ids=["learner", "odd", "few", "bank", "replicas"],
 )
 def test_settings_that_cannot_work_are_input_errors(problem, wrong, expected):
     with pytest.raises(InputError, match=expected):

@@ -10,10 +10,13 @@ import pytest
 
 from tiltflow.backbones import Pushforward
 from tiltflow.backbones.scale import identity
+from tiltflow.errors import Interrupted
 from tiltflow.learning import Rows, TiltSettings, fit_tilt
 from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.particles import effective_share
 from tiltflow.learning.start import begin
+from tiltflow.runs import EventLog
+from tiltflow.runs.checkpoint import Checkpoints
 from tiltflow.tilts import MLPTilt
 
 CENTRE = np.array([2.0, -1.0])
@@ -114,3 +117,24 @@ def test_what_is_told_apart_without_error_is_degenerate():
     _, told = fit_nce(line, tilt, *rows, QUICK, key=jr.key(6), listen=events)
     assert told.is_degenerate
     assert "give the generator noise" in events.named("degenerate")[0]["why"]
+
+
+def test_learning_is_stopped_and_gone_on_with_bit_for_bit(tmp_path):
+    """The state after every chunk is offered; what goes on from one ends in the same weights."""
+    stops = iter([None, None, "Ctrl-C"])
+    rows, tilt = (data(400, 0), data(200, 1)), MLPTilt(2, width=4, depth=1, key=jr.key(0))
+
+    def fit(keeper):
+        settings = replace(QUICK, nce_steps=1_000)
+        how = {"key": jr.key(1), "listen": Events(), "keeper": keeper}
+        return fit_nce(NORMAL, tilt, *rows, settings, **how)[0]
+
+    def keeper(stop=lambda: None):
+        return Checkpoints(tmp_path / "states", EventLog(tmp_path / "events.jsonl"), stop=stop)
+
+    with pytest.raises(Interrupted, match="Ctrl-C"):
+        fit(keeper(lambda: next(stops)))
+    assert list((tmp_path / "states").glob("nce-*750.safetensors"))
+    gone_on, whole = fit(keeper()), fit(None)
+    for a, b in zip(jax.tree.leaves(gone_on), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)

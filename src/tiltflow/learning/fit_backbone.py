@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Flow
 from tiltflow.devices import over_devices
+from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
@@ -44,6 +45,15 @@ class BackboneSettings:
     flips: bool = False
     val_rows: int = 1_000_000
     val_draws: int = 10
+
+    def check(self) -> None:
+        """Raises InputError for the first setting that cannot work."""
+        at_least_one(self, "steps", "batch", "patience", "val_rows", "val_draws")
+        if not (self.rate > 0 and self.decay >= 0 and 0 <= self.memory < 1):
+            raise InputError(
+                f"rate is {self.rate}, decay {self.decay} and memory {self.memory}; expected a "
+                f"positive rate, a decay of 0 or more, and a memory in [0, 1)"
+            )
 
 
 def fit_backbone(

@@ -6,6 +6,7 @@ adds starts from exact draws and from log Z = 0.
 """
 
 import warnings
+from dataclasses import replace
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -38,7 +39,8 @@ def fit_mixture(train: Rows, components: int, *, key: PRNGKeyArray) -> MixtureTi
             f"{components} components of the tilt for {rows} rows; expected at most {rows // 10}"
         )
     rows_key, seed_key = jr.split(key)
-    c = np.asarray(train.batch(rows_key, rows)[0], np.float64)
+    some = replace(train, values=train.values[:rows])
+    c = np.asarray(some.every(rows_key, 1)[0][:, 0], np.float64)
     mixture = GaussianMixture(
         components,
         max_iter=ITERATIONS,

@@ -78,7 +78,9 @@ def fit_tilt(
     if settings.learner in ("nce", "nce+mle"):
         if (found := keeper.finished("nce", tilt)) is None:
             nce_key = jr.fold_in(key, 1)
-            tilt, _ = fit_nce(backbone, tilt, train, val, settings, key=nce_key, listen=listen)
+            tilt, _ = fit_nce(
+                backbone, tilt, train, val, settings, key=nce_key, listen=listen, keeper=keeper
+            )
             keeper.finish("nce", tilt, {})
         else:
             tilt = found[0]
@@ -104,14 +106,16 @@ def fit_tilt(
     overlap = 1.0
     renews = settings.fresh_replicas > 0 and settings.fresh_every > 0
     monitor, good, started = Monitor(renews=renews), state, keeper.clock()
+    seen_before: dict[str, Any] = {}
     if found := keeper.last(phase, (state, good, best, best_judgement, judge.anchor, key)):
         (state, good, best, best_judgement, anchor, key), plain = found
         number, best_stage, best_step = (plain[n] for n in ("number", "best_stage", "best_step"))
         overlap, judged = plain["overlap"], plain["judged"]
         monitor, started = Monitor(**plain["monitor"]), plain["started"]
+        seen_before = plain.get("swings", {})
         judge = replace(judge, anchor=anchor)
     traced = settings.traced()
-    swings = Swings(classes[0]) if classes else None
+    swings = Swings(classes[0], **seen_before) if classes else None
     steps = 0 if settings.learner == "nce" else settings.steps
     while int(state.steps) < steps and not monitor.gave_up:
         if number:
@@ -119,7 +123,7 @@ def fit_tilt(
             keeper.offer(phase, int(state.steps), tree, {
                 "number": number, "best_stage": best_stage, "best_step": best_step,
                 "monitor": asdict(monitor), "started": started, "overlap": overlap,
-                "judged": judged,
+                "judged": judged, "swings": swings.to_dict() if swings else {},
             })  # fmt: skip
         key, stage_key = jr.split(key)
         number += 1
@@ -146,7 +150,8 @@ def fit_tilt(
         sound = bool(judgement.holds) and action is None
         if sound:
             good = state
-        if sound and float(judgement.gain_val) > float(best_judgement.gain_val):
+        better = float(judgement.gain_val) > float(best_judgement.gain_val)
+        if sound and (better or not bool(best_judgement.holds)):
             best, best_judgement = state.average, judgement
             best_stage, best_step = number, int(state.steps)
         seconds = keeper.clock() - started
@@ -183,7 +188,10 @@ def fit_tilt(
                 best, best_judgement = state.average, judge.judge(state.average, state)
                 best_stage, best_step = number, int(state.steps)
         if number - best_stage >= settings.patience * settings.judge_every:
-            listen(phase, "stopped", why="the held-out gain has not grown", stage=number)
+            why = "the held-out gain has not grown"
+            if not bool(now.holds):
+                why = "the held-out gain can no longer be judged: few draws of known log Z are near"
+            listen(phase, "stopped", why=why, stage=number)
             break
     if monitor.gave_up:
         why = "the rate was lowered too often: the data or the settings do not suit the learner"

@@ -21,7 +21,7 @@ from tiltflow.backbones import Backbone
 from tiltflow.devices import over_devices, spread, together
 from tiltflow.learning import population
 from tiltflow.learning.particles import Particles, adapt, tilt_of
-from tiltflow.learning.state import LearnerState, TiltSettings
+from tiltflow.learning.state import LearnerState, TiltSettings, banked
 from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import hmc
 from tiltflow.tilted import TiltedModel
@@ -87,11 +87,8 @@ class FreshLook:
 
         `settings` have rates and limits as arrays.
         """
-        state = eqx.tree_at(
-            lambda s: (s.particles, s.log_weights),
-            state,
-            (self.instead_of(state.particles), jnp.zeros_like(state.log_weights)),
-        )
+        state = banked(state)
+        state = eqx.tree_at(lambda s: s.particles, state, self.instead_of(state.particles))
         return population.settle(state, backbone, settings, settings.fresh_transitions, key)
 
     def instead_of(self, particles: Particles) -> Particles:

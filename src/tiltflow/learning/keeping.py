@@ -46,7 +46,11 @@ class Keeper(Protocol):
         ...
 
     def listen(self) -> None:
-        """Raises Interrupted if the fit was asked to stop, where there is nothing to be saved."""
+        """Asked where there is no new state: the one offered last is saved before stopping.
+
+        Raises:
+            Interrupted: the fit was asked to stop.
+        """
         ...
 
 

@@ -8,6 +8,7 @@ error (data beside a surface that a generator without noise draws on) the optimu
 that is said.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,12 +22,14 @@ from tiltflow.devices import over_devices, spread
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.particles import push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
 
+STAGE = "nce"
 CHUNK = 250  # compiled steps between two looks at the validation data
 HELD_OUT = 4_000  # rows, and draws, that a look is at
 PATIENCE = 4  # looks without a better one
@@ -65,16 +68,19 @@ def fit_nce(
     *,
     key: PRNGKeyArray,
     listen: Listener,
+    keeper: Keeper | None = None,
 ) -> tuple[Tilt, Contrast]:
     """Learn `tilt` by contrast with the backbone.
 
     The settings' `nce_steps`, `batch_data` (as many draws beside them), `rate`, `final_rate`,
     `decay` and `memory` are used. What is kept is the average of the weights with the best
-    held-out loss.
+    held-out loss. `keeper` is offered the state after every chunk, as the stage `"nce"`.
 
     Raises:
         InputError: the loss was never finite.
+        Interrupted: the keeper was asked to stop.
     """
+    keeper = keeper or KeepsNothing()
     train, val = train.through(backbone), val.through(backbone)
     row_key, draw_key, key = jr.split(key, 3)
     y_val = val.every(row_key, 1)[0][:HELD_OUT, 0]
@@ -88,8 +94,11 @@ def fit_nce(
         name: jnp.asarray(getattr(settings, name))
         for name in ("nce_steps", "rate", "final_rate", "decay", "memory")
     }
-    best, best_told, best_step = parameters, Contrast(float("inf"), 0.5, False), 0
-    for step in range(CHUNK, steps + CHUNK, CHUNK):
+    best, best_told, best_step, done = parameters, Contrast(math.inf, 0.5, False), 0, 0
+    if found := keeper.last(STAGE, (state, best, key)):
+        (state, best, key), plain = found
+        best_told, best_step, done = Contrast(*plain["told"]), plain["best_step"], plain["step"]
+    for step in range(done + CHUNK, steps + CHUNK, CHUNK):
         key, chunk_key = jr.split(key)
         state = _chunk(state, frozen, backbone, train, chunk_key, settings.batch_data, traced)
         loss, accuracy = (float(v) for v in _told(state.average, frozen, y_val, y_drawn))
@@ -99,6 +108,11 @@ def fit_nce(
         listen("tilt", "contrast", step=step, steps=steps, loss=loss, accuracy=accuracy)
         if step - best_step >= CHUNK * PATIENCE:
             break
+        if best_step:
+            kept = {"told": list(best_told), "best_step": best_step, "step": step}
+            keeper.offer(STAGE, step, (state, best, key), kept)
+        else:
+            keeper.listen()
     if best_step == 0:
         raise InputError(f"the loss was never finite at rate {settings.rate:g}: lower it")
     if best_told.is_degenerate:

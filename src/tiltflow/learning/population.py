@@ -16,7 +16,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import over_devices, spread, together
+from tiltflow.devices import map_in_parts, over_devices, spread, together
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
@@ -89,11 +89,9 @@ def settle(
 ) -> LearnerState:
     """The state after so many transitions of all particles, and no step of learning.
 
-    Weights that particles still carry are used up first.
+    They carry no weights.
     """
-    resample_key, move_key = jr.split(key)
     particles = state.particles
-    index = resample(resample_key, particles, state.log_weights)
     long = replace(
         settings,
         least_transitions=jnp.asarray(transitions),
@@ -101,20 +99,16 @@ def settle(
     )
     moved, f, info = _move(
         TiltedModel(backbone, state.tilt),
-        together(particles.u)[index],
+        together(particles.u),
         particles.step_size,
         long,
         jnp.asarray(1),
-        move_key,
+        key,
     )
     state = eqx.tree_at(
-        lambda s: (s.particles, s.log_weights, s.gradients),
+        lambda s: (s.particles, s.gradients),
         state,
-        (
-            moved,
-            jnp.zeros_like(state.log_weights),
-            state.gradients + info.transitions * settings.leapfrogs,
-        ),
+        (moved, state.gradients + info.transitions * settings.leapfrogs),
     )
     return restart_gauge(state, f)
 
@@ -184,11 +178,20 @@ def _learn(
     return eqx.tree_at(lambda s: (s.tilt, s.average, s.adam, s.steps), state, new), share
 
 
-def _jump(key: PRNGKeyArray, model: TiltedModel, u: Array) -> Array:
-    """A jump of every particle: to a draw of the mixture in the tilt, if there is one."""
+def _jump(key: PRNGKeyArray, model: TiltedModel, u: Array, at_once: int) -> Array:
+    """A jump of every particle: to a draw of the mixture in the tilt, if there is one.
+
+    `at_once` is how many of them a device evaluates at a time; 0: all.
+    """
     jump, unused = catalogue.jumps_to(model.mixture), Tuning(jnp.ones(()), jnp.ones(()))
-    point = jump.init(model.latent_log_densities, u)
-    return jump.step(key, model.latent_log_densities, point, unused)[0].position
+
+    def log_densities(u: Array) -> Array:
+        if not at_once or len(u) <= at_once * jax.device_count():
+            return model.latent_log_densities(u)
+        return map_in_parts(model.latent_log_density, u, at_once)
+
+    point = jump.init(log_densities, u)
+    return jump.step(key, log_densities, point, unused)[0].position
 
 
 def _move(
@@ -207,11 +210,10 @@ def _move(
     of f is, and without them resampling leaves the descendants of a few.
     """
     half = len(u) // 2
-    latent = hmc.value_and_gradient_in_parts(
-        model.latent_log_density, settings.moved_at_once or len(u)
-    )
+    at_once = settings.moved_at_once
+    latent = hmc.value_and_gradient_in_parts(model.latent_log_density, at_once or len(u))
     jump_key, key = jr.split(key)
-    u = _jump(jump_key, model, spread(u))
+    u = _jump(jump_key, model, spread(u), at_once)
 
     def goes_on(carry: tuple) -> Array:
         _, _, _, transitions, _, acceptance, apart = carry
@@ -223,7 +225,7 @@ def _move(
         state, step_size, key, transitions, divergences, _, _ = carry
         key, step_key = jr.split(key)
         if model.mixture is not None:
-            u = _jump(jr.fold_in(step_key, 1), model, state.position)
+            u = _jump(jr.fold_in(step_key, 1), model, state.position, at_once)
             state = hmc.init(spread(u), latent)
         state, info = hmc.step(
             step_key, state, latent, step_size, num_leapfrogs=settings.leapfrogs, jitter=0.2

@@ -24,7 +24,7 @@ from tiltflow.diagnostics.convergence import rhat
 from tiltflow.learning.fresh import LEAST, FreshLook
 from tiltflow.learning.particles import Particles
 from tiltflow.learning.start import Start, as_particles
-from tiltflow.learning.state import LearnerState, TiltSettings, restart_gauge
+from tiltflow.learning.state import LearnerState, TiltSettings, banked, restart_gauge
 from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import Draws, ReplicaExchange, sample
 from tiltflow.mcmc.news import OnChunk
@@ -99,12 +99,13 @@ class RenewedLook(FreshLook):
         self, state: LearnerState, backbone: Backbone, settings: TiltSettings, key: PRNGKeyArray
     ) -> LearnerState:
         """The state with these draws in place of its particles, and their log Z if it holds."""
+        state = banked(state)
         given = float(state.log_z) if self.log_z is None else self.log_z
         log_z = jnp.asarray(given, state.log_z.dtype)
         state = eqx.tree_at(
-            lambda s: (s.particles, s.log_weights, s.log_z, s.log_z_learners),
+            lambda s: (s.particles, s.log_z, s.log_z_learners),
             state,
-            (self.particles, jnp.zeros_like(state.log_weights), log_z, log_z),
+            (self.particles, log_z, log_z),
         )
         return restart_gauge(state, self.particles.f)
 

@@ -43,12 +43,12 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
     Raises:
         InputError: f is too large, or not finite, for a ladder of 128 rungs.
     """
-    plan_key, start_key, key = jr.split(key, 3)
+    plan_key, start_key, key, planners_key = jr.split(key, 4)
     u = jr.normal(start_key, (number, *backbone.latent_shape))
     if is_zero(tilt, backbone):
         return Start(u, jnp.zeros(()), jnp.asarray(0.5, u.dtype))
     log_density = TiltedModel(backbone, tilt).latent_log_densities
-    planners = jr.normal(plan_key, u.shape)
+    planners = jr.normal(planners_key, u.shape)
     ladder = passage.plan(log_density, plan_key, planners, jnp.asarray(SHARE))
     if float(ladder.reached) != 1.0:
         raise InputError(

@@ -11,8 +11,11 @@ from jaxtyping import Array, Float, Int
 
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import optimiser
-from tiltflow.learning.particles import Particles
+from tiltflow.learning.particles import Particles, log_mean_exp
 from tiltflow.tilts import Tilt
+
+FEWEST_PARTICLES = 40  # the judge needs 10 effective draws of its half
+FEWEST_RENEWING = 8  # transitions of replicas, of which a quarter are warm-up
 
 
 class LearnerState(eqx.Module):
@@ -192,10 +195,14 @@ class TiltSettings:
         """Raises InputError for the first setting that cannot work."""
         if self.learner not in LEARNERS:
             raise InputError(f"learner {self.learner!r}; expected one of {', '.join(LEARNERS)}")
-        if self.particles < 4 or self.particles % 2:
+        if self.particles < FEWEST_PARTICLES or self.particles % 2:
             raise InputError(
-                f"{self.particles} particles; expected an even number of at least 4: half of "
-                f"them learn, half are witnesses"
+                f"{self.particles} particles; expected an even number of at least "
+                f"{FEWEST_PARTICLES}: half of them learn, half are witnesses, who judge"
+            )
+        if self.bank < FEWEST_PARTICLES // 2:
+            raise InputError(
+                f"bank is {self.bank}; expected at least {FEWEST_PARTICLES // 2} draws, to judge by"
             )
         at_least_one(
             self,
@@ -209,7 +216,6 @@ class TiltSettings:
             "transitions",
             "judge_every",
             "patience",
-            "bank",
             "judge_rows",
             "judge_draws",
             "fresh_transitions",
@@ -228,6 +234,11 @@ class TiltSettings:
             raise InputError(
                 f"fresh_replicas is {self.fresh_replicas}; expected 0, or 2 and more: from the "
                 f"backbone to the model"
+            )
+        if self.fresh_replicas and self.fresh_transitions < FEWEST_RENEWING:
+            raise InputError(
+                f"fresh_transitions is {self.fresh_transitions}; expected at least "
+                f"{FEWEST_RENEWING} with replicas, whose draws tell log Z"
             )
         if not 0 < self.share_end < 1:
             raise InputError(f"share_end is {self.share_end}; expected a number in (0, 1)")
@@ -258,6 +269,20 @@ def learning_rate(settings: TiltSettings, state: LearnerState, scale: Array) -> 
     """The rate at this step, times what the health monitor has left of it."""
     rate = optimiser.cosine(state.steps, settings.steps, settings.rate, settings.final_rate)
     return rate * scale
+
+
+def banked(state: LearnerState) -> LearnerState:
+    """The state without weights, what they tell of log Z put into it."""
+    weights = state.log_weights
+    return eqx.tree_at(
+        lambda s: (s.log_weights, s.log_z, s.log_z_learners),
+        state,
+        (
+            jnp.zeros_like(weights),
+            state.log_z + log_mean_exp(weights[state.particles.witnesses]),
+            state.log_z_learners + log_mean_exp(weights[state.particles.learners]),
+        ),
+    )
 
 
 def restart_gauge(state: LearnerState, f: Float[Array, " N"]) -> LearnerState:

@@ -4,7 +4,8 @@ A gain in nats can rise while a third of the samples are of one class: the chain
 witnesses' histogram over classes of the user's choice shows it, from one judgement to the next.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,16 @@ class Swings:
 
     Attributes:
         classes: how many there are; labels are integers below it.
+        shares, gain: None before the first.
     """
 
     classes: int
-    _shares: np.ndarray | None = field(default=None, init=False)
-    _gain: float = field(default=-np.inf, init=False)
+    shares: list[float] | None = None
+    gain: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was seen, as plain values."""
+        return {"shares": self.shares, "gain": self.gain}
 
     def look(self, labels: np.ndarray, gain: float) -> str | None:
         """What is wrong, if shares have swung while the gain rose.
@@ -31,8 +37,8 @@ class Swings:
             gain: held-out, in nats.
         """
         shares = np.bincount(labels, minlength=self.classes) / len(labels)
-        before, risen = self._shares, gain > self._gain
-        self._shares, self._gain = shares, gain
+        before, risen = self.shares, self.gain is not None and gain > self.gain
+        self.shares, self.gain = shares.tolist(), gain
         if before is None or not risen:
             return None
         swing = 0.5 * float(np.abs(shares - before).sum())
