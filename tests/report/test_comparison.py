@@ -94,6 +94,7 @@ def test_mistakes(tmp_path):
         ([a], "at least two"),
         ([a, tmp_path / "b"], "is not a run"),
         ([a, tmp_path / "." / "a"], "named twice"),
+        ([a, tmp_path], "is not a run"),
     ):
         with pytest.raises(InputError, match=words):
             compare(folders)

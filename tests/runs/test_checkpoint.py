@@ -10,6 +10,7 @@ import pytest
 from tiltflow.errors import InputError, Interrupted
 from tiltflow.runs import EventLog
 from tiltflow.runs.checkpoint import Checkpoints
+from tiltflow.runs.events import read_events
 
 
 def state_of(step):
@@ -93,6 +94,18 @@ def test_a_stop_saves_first(make):
     with pytest.raises(Interrupted, match="because"):
         offer(make(stop=lambda: "because"), [1])
     assert make().last("tilt", state_of(9))[1]["step"] == 1
+
+
+def test_a_stop_between_offers_saves_the_last_and_the_log_of_that_moment(make, tmp_path):
+    stops = iter([None, "interrupted"])
+    checkpoints = make(stop=lambda: next(stops))
+    offer(checkpoints, [7])
+    assert not (tmp_path / "checkpoints").exists()
+    checkpoints._log.write("tilt", "looking", done=3)
+    with pytest.raises(Interrupted, match="interrupted"):
+        checkpoints.listen()
+    assert same(make().last("tilt", state_of(9))[0], state_of(7))
+    assert [event["event"] for event in read_events(tmp_path / "events.jsonl")] == ["progress"]
 
 
 def test_a_finished_stage_drops_its_states(make, tmp_path):

@@ -101,6 +101,27 @@ def test_a_run_that_replaces_another_is_gone_on_with(tmp_path):
     assert os.listdir(tmp_path) == ["run"]
 
 
+def test_of_two_unfinished_runs_the_newer_is_gone_on_with(tmp_path):
+    interrupt(RunStore.create(tmp_path / "run"), seed=1)
+    interrupt(RunStore.create(tmp_path / "run", overwrite=True), seed=2)
+    with RunStore.create(tmp_path / "run", overwrite=True, resume=True) as store:
+        assert store.config() == {"seed": 2}
+    assert RunStore.open(tmp_path / "run").config() == {"seed": 2}
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_replacement_that_lost_its_run_is_kept_and_not_taken_for_another(tmp_path):
+    make_run(tmp_path / "run", seed=1)
+    interrupt(RunStore.create(tmp_path / "run", overwrite=True), seed=2)
+    shutil.rmtree(tmp_path / "run")
+    interrupt(RunStore.create(tmp_path / "run"), seed=3)
+    with RunStore.create(tmp_path / "run", resume=True) as store:
+        assert store.config() == {"seed": 3}
+        (former,) = tmp_path.glob(".run.previous-*")
+        assert RunStore.open(former, whole=False).config() == {"seed": 2}
+    assert os.listdir(tmp_path) == ["run"]
+
+
 def test_with_nothing_to_go_on_with_a_run_is_begun(tmp_path):
     with RunStore.create(tmp_path / "run", resume=True) as store:
         assert not store.resumed

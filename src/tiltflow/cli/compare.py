@@ -56,12 +56,13 @@ def _show(found: "Comparison", out: Path | None) -> None:
         console.print("No setting differs between these runs.")
     console.print()
     for note in found.notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)
     if out is not None:
-        console.print(f"\nLook at {out}", highlight=False, soft_wrap=True)
+        console.print(f"\nLook at {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _numbers(found: "Comparison") -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     from tiltflow.report.comparison import UNKNOWN
@@ -77,7 +78,7 @@ def _numbers(found: "Comparison") -> Any:
     for members in found.groups.values():
         for entry in members:
             data = [entry.group] if apart else []
-            table.add_row(entry.label, *data, *_cells(entry))
+            table.add_row(escape(entry.label), *data, *_cells(entry))
         table.add_section()
     return table
 
@@ -109,6 +110,7 @@ def _over(value: str, below: str | None) -> str:
 
 
 def _settings(found: "Comparison") -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     from tiltflow.report.numbers import MISSING, literal
@@ -116,7 +118,8 @@ def _settings(found: "Comparison") -> Any:
     table = Table(box=None, title="\nsettings that differ", title_justify="left", pad_edge=False)
     table.add_column("setting", style="cyan", overflow="fold")
     for entry in found.entries:
-        table.add_column(entry.label, justify="right", overflow="fold")
+        table.add_column(escape(entry.label), justify="right", overflow="fold")
     for name, values in found.settings.items():
-        table.add_row(name, *(MISSING if v is None else literal(v) for v in values))
+        shown = (MISSING if v is None else escape(literal(v)) for v in values)
+        table.add_row(escape(name), *shown)
     return table

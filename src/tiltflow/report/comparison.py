@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tiltflow.errors import InputError
+from tiltflow.runs.store import CONFIG, EVENTS
 
 from .numbers import finite, flatten
 from .run_folder import Run, read_run
@@ -124,7 +125,7 @@ def compare(folders: Sequence[str | Path]) -> Comparison:
     if len(paths) < 2:
         raise InputError(f"{len(paths)} runs to compare; expected at least two folders")
     for number, path in enumerate(paths):
-        if not path.is_dir():
+        if not any((path / name).is_file() for name in (CONFIG, EVENTS)):
             raise InputError(f"{path} is not a run; expected a folder made by `tiltflow fit`")
         if path.resolve() in [other.resolve() for other in paths[:number]]:
             raise InputError(f"{path} is named twice; expected each run once")

@@ -69,6 +69,7 @@ class Checkpoints:
         self._before = newest["seconds"] if newest else 0.0
         self._began = time.monotonic()
         self._saved_at, self._saved_step = self._began, 0
+        self._offered: tuple[str, int, Any, str] | None = None
         log.cut(newest["events"] if newest else 0, self._before)
 
     def clock(self) -> float:
@@ -90,11 +91,9 @@ class Checkpoints:
         due = now - self._saved_at >= self._every or (
             self._every_steps is not None and step - self._saved_step >= self._every_steps
         )
+        self._offered = (stage, step, tree, self._about(plain))
         if due or why:
-            self._write(stage, f"{step:012d}", tree, plain)
-            self._saved_at, self._saved_step = now, step
-            for path in self._states(stage)[KEPT:]:
-                path.unlink(missing_ok=True)
+            self._save(now)
         if why:
             raise Interrupted(why)
 
@@ -106,22 +105,38 @@ class Checkpoints:
 
     def finish(self, stage: str, tree: Any, plain: dict[str, Any]) -> None:
         """Save the result of a stage and drop its states; see `Keeper.finish`."""
-        self._write(stage, DONE, tree, plain)
+        self._write(stage, DONE, tree, self._about(plain))
+        self._offered = None
         for path in self._states(stage):
             path.unlink(missing_ok=True)
         self._saved_at, self._saved_step = time.monotonic(), 0
         self.listen()
 
     def listen(self) -> None:
-        """Raises Interrupted if the fit is to stop."""
+        """Save what was offered last and raise Interrupted, if the fit is to stop."""
         if why := self._stop():
+            self._save(time.monotonic())
             raise Interrupted(why)
 
-    def _write(self, stage: str, mark: str, tree: Any, plain: dict[str, Any]) -> None:
-        arrays = arrays_of(tree)
-        about = json.dumps(
+    def _about(self, plain: dict[str, Any]) -> str:
+        """What is said of a state beside its arrays, at this moment."""
+        return json.dumps(
             {"plain": plain, "seconds": self.clock(), "events": self._log.size}, sort_keys=True
         )
+
+    def _save(self, now: float) -> None:
+        """Write the state that was offered last, unless it has been written."""
+        if self._offered is None:
+            return
+        stage, step, tree, about = self._offered
+        self._offered = None
+        self._write(stage, f"{step:012d}", tree, about)
+        self._saved_at, self._saved_step = now, step
+        for path in self._states(stage)[KEPT:]:
+            path.unlink(missing_ok=True)
+
+    def _write(self, stage: str, mark: str, tree: Any, about: str) -> None:
+        arrays = arrays_of(tree)
         words = {"format": FORMAT, "about": about, "sha256": _checksum(arrays, about)}
         with atomic.writing(self.folder):
             self.folder.mkdir(exist_ok=True)

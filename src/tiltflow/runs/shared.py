@@ -72,8 +72,10 @@ class SharedCheckpoints:
             self.listen()
 
     def listen(self) -> None:
-        """Raises Interrupted if the fit is to stop."""
-        if why := self._stop():
+        """Raises Interrupted if the fit is to stop; see `Keeper.listen`."""
+        if self._checkpoints is not None:
+            self._checkpoints.listen()
+        elif why := self._stop():
             raise Interrupted(why)
 
 

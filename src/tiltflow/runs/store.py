@@ -282,8 +282,9 @@ def _is_free(folder: Path) -> bool:
 def _place(target: Path, *, overwrite: bool, resume: bool) -> tuple[Path, bool]:
     """Where a run for `target` grows, and whether there is something to go on with."""
     partial = target.parent / f".{target.name}.partial"
-    begun = next((f for f in (target, partial) if _is_unfinished(f)), None)
-    if resume and begun is not None and _is_run(begun):
+    # A partial run is the newer one: it was begun to replace the other.
+    begun = next((f for f in (partial, target) if _is_unfinished(f) and _is_run(f)), None)
+    if resume and begun is not None:
         atomic.sweep(begun)
         return begun, True
     if resume and _is_run(target) and not overwrite:
@@ -291,6 +292,8 @@ def _place(target: Path, *, overwrite: bool, resume: bool) -> tuple[Path, bool]:
         raise InputError(f"{target} is finished: there is nothing to go on with")
     _refuse_target(target, overwrite)
     folder = target if _is_free(target) else partial
+    if folder is target and os.path.lexists(partial):  # it belongs to what was here before
+        os.rename(partial, _sibling(target, "previous"))
     if not _is_free(folder):
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
