@@ -38,7 +38,7 @@ def in_memory(**changes):
         positions=found["positions"], summaries=summaries, energies=found["energies"],
         divergent=found["divergent"], replicas=None, moments=None, acceptance=0.8, divergences=3,
         transitions=DRAWS, gradients=480, tuning=Tuning(np.float32(0.5), np.float32(1.0)),
-        final=None, seconds=1.0, stopped="draws",
+        final=None, seconds=1.0, stopped="draws", target=0.8, is_biased=False,
     )  # fmt: skip
 
 

@@ -44,7 +44,10 @@ from tiltflow.settings import Settings, suited
 from tiltflow.tilted import TiltedModel
 from tiltflow.training import train
 
-KEYS = ("flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence")
+KEYS = (
+    "flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence",
+    "again", "ladder", "generated", "stages",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +134,10 @@ def fit(
         calibration = calibrate(f_val, draws.summaries["f"])
         if calibration.matters:
             model = TiltedModel(model.backbone, scaled(model.tilt, calibration.beta))
-            draws = fresh_chains(model, settings.sampling, jr.fold_in(keys["chains"], 1), hear)
+            draws = fresh_chains(model, settings.sampling, keys["again"], hear)
     mixed = mixing(draws)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
-    log_z = _log_z(model, draws, f_backbone, keys["bank"], jr.fold_in(jr.key(seed), 1))
+    log_z = _log_z(model, draws, f_backbone, keys["bank"], keys["ladder"])
     scores = score(model, rows["test"], keys["score"])
     found = likelihood(scores, log_z)
     sampling_ended = keeper.clock()
@@ -156,7 +159,7 @@ def fit(
             float(scores.f.mean()),
             data.take(parts.test).values,
             data.take(parts.train[:ROWS]).values,
-            key=jr.fold_in(jr.key(seed), 2),
+            key=keys["generated"],
             listen=hear,
         )
     stages = None
@@ -167,7 +170,7 @@ def fit(
             scores,
             log_z,
             replace(settings.sampling, kernel=None),
-            keys=(keys["score"], jr.fold_in(jr.key(seed), 3)),
+            keys=(keys["score"], keys["stages"]),
             listen=hear,
         )
     test = data.take(parts.test)

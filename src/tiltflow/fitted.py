@@ -114,8 +114,8 @@ class FittedModel:
             draws: of each, at most.
             warmup: transitions before that.
             seed: of the starts and of everything the chains do.
-            kernel: how chains move; by default HMC as it was tuned on this model, and jumps where
-                the tilt has a mixture in it.
+            kernel: how chains move; by default HMC as it was tuned on this model, with jumps where
+                the tilt has a mixture in it, and replica exchange for a Glow.
             step_size: the first one; as it was tuned by default.
             folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
                 them, and what is returned is read from there when it is looked at.

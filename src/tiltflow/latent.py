@@ -22,6 +22,7 @@ from tiltflow.mcmc.run import sample
 from tiltflow.runs.draws import DrawsFolder, load_draws
 from tiltflow.tilted import TiltedModel
 
+PILOT = 2  # folded into the seed; the numbers below are those of its split
 Push = Callable[[np.ndarray], np.ndarray]
 """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`."""
 
@@ -85,6 +86,8 @@ def run(
         diagnose=worst if looked_at else None,
         **settings,
     )
+    if not latent.energies.shape[1]:  # the time was over before the first
+        return np.zeros((chains, 0, *model.backbone.data_shape), np.float32), latent
     if sink is not None:
         return load_draws(sink.path).arrays["x"], latent
     return push(np.asarray(latent.positions)), latent
@@ -117,12 +120,16 @@ def pilot(
     on_candidate: Callable[[dict[str, Any]], None] | None = None,
 ) -> Choice:
     """Which kernel of the catalogue suits this model, from as many chains as are to be run."""
-    key, start = _start(model, chains, seed)
+    _, start = _start(model, chains, seed)
+    suited = suited_kernel(model)
+    candidates = catalogue.candidates(leapfrogs)
+    if suited not in (*candidates, "hmc"):
+        candidates[suited] = kernel_of(model, suited, leapfrogs)
     return choose(
-        jr.fold_in(key, 1),
+        jr.fold_in(jr.key(seed), PILOT),
         model.latent_log_densities,
         start,
-        catalogue.candidates(leapfrogs),
+        candidates,
         diagnose=worst,
         step_size=step_size,
         summary=chain_summary,

@@ -14,6 +14,7 @@ from tiltflow.cli.options import seconds_of
 from tiltflow.runs.draws import load_draws
 
 FEW = ("--chains", "8", "--warmup", "20")
+FIFTY = ("--draws", "50")
 
 
 def contents(folder):
@@ -40,6 +41,7 @@ def test_streamed_draws_are_those_of_the_file_in_data_units(small_run, tmp_path,
         np.testing.assert_array_equal(stored.arrays["x"], arrays["x"])
         np.testing.assert_array_equal(stored.positions, arrays["u"])
         np.testing.assert_array_equal(stored.arrays["f"], arrays["f"])
+        assert arrays["thin"] == 2
     assert np.all(stored.arrays["x"] == np.floor(stored.arrays["x"]))
 
 
@@ -74,6 +76,31 @@ def test_stops_at_targets(small_run, tmp_path, capsys):
     told, status = told_by(capsys, folder, "--out", tmp_path / "b", "--stream", *arguments)
     assert told["stopped"] == "seconds"
     assert status in (0, 3)
+    run(["sample", str(folder), "--out", str(tmp_path / "c.npz"), *FEW, *arguments[:2], *FIFTY])
+    assert "Stopped by the number of draws, before ess=1e+09." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [[], ["--stream"]])
+def test_a_time_limit_that_is_over_before_the_first_draw_is_one_line(
+    options, small_run, tmp_path, capsys
+):
+    out = tmp_path / ("draws" if options else "draws.npz")
+    arguments = [*FEW, "--time-limit", "0.001s", "--out", str(out), *options]
+    assert run(["sample", str(small_run[0]), *arguments]) == 3
+    told = capsys.readouterr().err
+    assert "the time was over after 0 draws" in told
+    assert told.count("\n") == 1
+
+
+def test_the_verdict_knows_the_kernel(small_run, tmp_path, capsys):
+    """What has no acceptance to aim at is not judged by it, and a biased kernel is never ok."""
+    names = {}
+    for kernel in ("hmc", "mala", "independence", "langevin"):
+        arguments = ("--out", tmp_path / f"{kernel}.npz", "--kernel", kernel, *FIFTY)
+        told, _ = told_by(capsys, small_run[0], *arguments)
+        names[kernel] = {check["name"]: check["ok"] for check in told["verdict"]["checks"]}
+    assert [kernel for kernel in names if "acceptance" in names[kernel]] == ["hmc"]
+    assert [k for k in names if names[k].get("bias of the kernel") is False] == ["langevin"]
 
 
 def test_the_pilot_is_reported_and_remembered(small_run, tmp_path, capsys, monkeypatch):

@@ -71,6 +71,14 @@ def test_a_mode_of_the_data_that_no_chain_found():
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_many_modes_of_which_every_one_is_rare():
+    """Chains that never leave their mode are stuck, however small the modes."""
+    stuck = np.repeat(np.arange(200)[:, None], 30, axis=1)
+    found = travel(stuck, 200)
+    assert found.visited_all == 0.0
+    assert found.rhat > 1.2
+
+
 def test_one_mode():
     found = travel(np.zeros((4, 20), int), 1)
     assert (found.rhat, found.apart, found.visited_all) == (1.0, 0.0, 1.0)

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from shared_data import shared
 
 from tiltflow.errors import InputError
-from tiltflow.evaluation.quality import classifier, fashion_mnist, quality
+from tiltflow.evaluation.quality import classifier, fashion_mnist, quality, suited
 from tiltflow.evaluation.quality.train_classifier import TrainSettings, accuracy, main, train
 from tiltflow.runs import reading
 
@@ -81,6 +81,8 @@ def test_features_need_images_of_their_size_and_scale(images):
     with pytest.raises(InputError, match="multiply by 255"):
         features(images["x_test"][:3] / 255)
     assert features(images["x_test"][:3]).shape == (3, classifier.FEATURES)
+    assert suited(images["x_test"][:3]).name == features.name
+    assert suited(images["x_test"][:3] // 128).name != features.name  # no bytes
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,14 @@ def test_values_are_in_units_of_the_reference():
     images = 5 * rows(1, 400).reshape(-1, 2, 2, 3)
     assert values(images)(images).shape == (100, 12)
     assert values(images)(images).std() == pytest.approx(1.0)
+
+
+def test_an_offset_of_a_column_does_not_hide_what_changed_in_another():
+    far = [0.0, 0.0, 1e3]
+    distances = []
+    for offset in (0.0, far):
+        reference, same, wide = rows(0) + offset, rows(1) + offset, rows(2) * [2, 1, 1] + offset
+        of = values(reference)
+        floor = quality(same, reference, of)
+        distances.append(quality(wide, reference, of, floor=floor).kernel.value)
+    assert distances[1] == pytest.approx(distances[0], rel=1e-3)

@@ -1,7 +1,7 @@
 """`tiltflow`: the commands, and the one place where errors become exit statuses.
 
 0: done. 2: a mistake in the input, said in one line on standard error. 3: done, but the chains
-have not converged, or the model is not sound. 130: interrupted.
+have not converged, or the model is not sound. 130: interrupted, or a fit out of time.
 """
 
 import os

@@ -116,7 +116,7 @@ def sample(
         )
     number = latent.energies.shape[1]
     if number and not stream:
-        _write(out, x, latent)
+        _write(out, x, latent, thin)
     if latent.interrupted:
         print(f"tiltflow: {_interrupted(out, number, stream=stream)}", file=sys.stderr)
         return INTERRUPTED
@@ -129,7 +129,8 @@ def sample(
         return UNCONVERGED
     mixed = mixing(latent)
     verdict = mixed.verdict()
-    _show(out, about, latent.stopped, mixed.to_dict(), verdict, json=json)
+    missed = _missed(latent.stopped, until_)
+    _show(out, about, latent.stopped, mixed.to_dict(), verdict, missed, json=json)
     return 0 if verdict["status"] != "failed" else UNCONVERGED
 
 
@@ -208,14 +209,29 @@ def _told(news: Any) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, x: Any, latent: Any) -> None:
+def _write(out: Path, x: Any, latent: Any, thin: int) -> None:
     import numpy as np
 
     from tiltflow.runs import atomic
 
     atomic.write_arrays(
-        out, {"x": x, "u": np.asarray(latent.positions), "f": latent.summaries["f"]}
+        out,
+        {
+            "x": x,
+            "u": np.asarray(latent.positions),
+            "f": latent.summaries["f"],
+            "thin": np.asarray(thin),
+        },
     )
+
+
+def _missed(stopped: str, until: Any) -> str:
+    """What ended the chains before their targets were reached, in words; empty if nothing did."""
+    if until is None or not until.targets or stopped not in ("draws", "seconds"):
+        return ""
+    ended = "the time limit" if stopped == "seconds" else "the number of draws"
+    wanted = [f"{name}={value:g}" for name in ("ess", "rhat") if (value := getattr(until, name))]
+    return f"Stopped by {ended}, before {' and '.join(wanted)}."
 
 
 def _interrupted(out: Path, number: int, *, stream: bool) -> str:
@@ -236,6 +252,7 @@ def _show(
     stopped: str,
     mixed: dict[str, Any],
     verdict: dict[str, Any],
+    missed: str,
     *,
     json: bool,
 ) -> None:
@@ -263,6 +280,8 @@ def _show(
             highlight=False,
         )
     for key, value in flat({"mixing": mixed}):
-        console.print(f"{key:<36} {shown(value):>12}", highlight=False)
+        console.print(f"{key:<36} {shown(value):>12}", highlight=False, markup=False)
     show_verdict(verdict, console)
-    console.print(f"\nDraws in {out}", highlight=False, soft_wrap=True)
+    if missed:
+        console.print(f"\n{missed}", highlight=False)
+    console.print(f"\nDraws in {out}", highlight=False, markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tiltflow.runs.encode import to_json
@@ -23,7 +24,7 @@ def show_metrics(metrics: Mapping[str, Any], run: Path, *, json: bool) -> None:
         show_json({**metrics, "run": str(run)})
         return
     console = Console()
-    table = Table(title=f"{run.name}: metrics.json", title_justify="left", box=None)
+    table = Table(title=f"{escape(run.name)}: metrics.json", title_justify="left", box=None)
     table.add_column("key", style="cyan", no_wrap=True)
     table.add_column("value", justify="right")
     previous = ""
@@ -34,20 +35,22 @@ def show_metrics(metrics: Mapping[str, Any], run: Path, *, json: bool) -> None:
         if previous and block != previous:
             table.add_section()
         previous = block
-        table.add_row(key, shown(value))
+        table.add_row(escape(key), escape(shown(value)))
     console.print(table)
     show_verdict(metrics.get("verdict") or {}, console)
-    console.print(f"\nLook at {run / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"\nLook at {run / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_verdict(verdict: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the verdict in words, and each failing check with what to try."""
     console = console or Console()
     status = verdict.get("status", "failed")
-    console.print(f"\n[{COLOURS.get(status, 'red')}]{verdict.get('text', 'No verdict.')}[/]")
+    text = escape(verdict.get("text", "No verdict."))
+    console.print(f"\n[{COLOURS.get(status, 'red')}]{text}[/]")
     for check in verdict.get("checks", []):
         if not check["ok"]:
-            console.print(f"  {check['name']}: {check['means']} {check['try']}", highlight=False)
+            words = f"  {check['name']}: {check['means']} {check['try']}"
+            console.print(words, highlight=False, markup=False)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -75,7 +78,7 @@ def show_likelihood(found: Mapping[str, Any]) -> None:
         data, dim = found["data"], found["data"]["dim"]
         table = Table(
             "nats per example", "mean", "95% interval", "± log Z", "± test set", "bits/dim",
-            title=f"{data['rows']:,} rows of {data['name']}, {dim} dimensions",
+            title=f"{data['rows']:,} rows of {escape(data['name'])}, {dim} dimensions",
             title_justify="left", box=None,
         )  # fmt: skip
         for name, key in (("backbone", "backbone"), ("tilted model", "tilted")):

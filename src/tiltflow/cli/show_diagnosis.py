@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tiltflow.cli.show import COLOURS, show_verdict, shown
@@ -75,12 +76,12 @@ def _show_modes(modes: Mapping[str, Any], console: Console) -> None:
         table.add_column(head, justify="right", no_wrap=True)
     with_matrix = len(names) <= MATRIX
     for name in names if with_matrix else ():
-        table.add_column(name, justify="right", no_wrap=True, style="dim")
+        table.add_column(escape(name), justify="right", no_wrap=True, style="dim")
     in_data = modes["in_data"] or [None] * len(names)
     for i, name in enumerate(names):
         row = modes["transitions"][i]
         table.add_row(
-            name,
+            escape(name),
             _percent(modes["share"][i]),
             _percent(in_data[i]),
             _percent(modes["visitors"][i]),

@@ -22,6 +22,7 @@ def show_quality(found: Mapping[str, Any], console: Console | None = None) -> No
             f"of {data['name']}, on {found['features']} features.\n"
             f"The floor: {data['floor']} in the samples' place.\n",
             highlight=False,
+            markup=False,
         )
         console.print(_numbers(found))
         console.print("\nFrechet distance by rows of each set: fewer rows, larger distance")

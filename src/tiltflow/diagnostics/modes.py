@@ -69,13 +69,14 @@ def travel(labels: ArrayLike, modes: int, expected: ArrayLike | None = None) -> 
     counts = np.zeros((modes, modes))
     np.add.at(counts, (labels[:, :-1].ravel(), labels[:, 1:].ravel()), 1)
     entries = counts.sum(axis=0) - np.diag(counts)
-    wanted = np.maximum(share, 0 if expected is None else np.asarray(expected)) >= RARE
+    rare = min(RARE, 0.5 / modes)  # of many modes every one may be rare
+    wanted = np.maximum(share, 0 if expected is None else np.asarray(expected)) >= rare
     with np.errstate(invalid="ignore", divide="ignore"):
         transitions = counts / counts.sum(axis=1, keepdims=True)
         between = chains * (draws - 1) / entries
     gaps = 0.5 * np.abs(of_chains[:, None] - of_chains[None]).sum(axis=2)
     first, second = np.unravel_index(int(gaps.argmax()), gaps.shape)
-    worst_rhat, time = _mixing(np.moveaxis(inside[share >= RARE], 0, 2))
+    worst_rhat, time = _mixing(np.moveaxis(inside[share >= rare], 0, 2))
     return Travel(
         share=share,
         transitions=transitions,

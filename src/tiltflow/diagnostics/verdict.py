@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["caution", "failed"]
+LEAST_ACCEPTED, MOST_ACCEPTED = 0.6, 0.95
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,34 @@ def _accepted(acceptance: float) -> Check:
     return Check(
         name="acceptance",
         value=acceptance,
-        limit=0.6,
-        ok=0.6 <= acceptance <= 0.95,
+        limit=LEAST_ACCEPTED,
+        ok=LEAST_ACCEPTED <= acceptance <= MOST_ACCEPTED,
         severity="caution" if acceptance >= 0.3 else "failed",
         means="The step size does not suit the target: proposals are refused too often below "
         "0.6, and timid above 0.95.",
         try_="Warm up longer.",
+    )
+
+
+def is_tuned(target: float | None) -> bool:
+    """Whether a kernel that aims at this acceptance can be judged by it.
+
+    The limits are those of kernels whose steps are adapted, to an acceptance between them.
+    """
+    return target is not None and LEAST_ACCEPTED <= target <= MOST_ACCEPTED
+
+
+def biased(kernel: str) -> Check:
+    """What is said of draws of a kernel that is biased."""
+    return Check(
+        name="bias of the kernel",
+        value=1.0,
+        limit=0.0,
+        ok=False,
+        severity="caution",
+        means=f"{kernel} has no Metropolis test: its draws are not the model's, however "
+        "long the chains, and agreement between chains does not show it.",
+        try_="Use another kernel (hmc), or smaller steps and compare.",
     )
 
 

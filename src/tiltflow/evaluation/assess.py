@@ -43,7 +43,8 @@ class LikelihoodSettings:
     """How a likelihood is estimated.
 
     Attributes:
-        sampling: the chains from which log Z is bounded from above.
+        sampling: the chains from which log Z is bounded from above; their leapfrogs are the
+            model's own, whatever it says.
         ladder: of the bounds; its budget is what `budget` has left.
         dequantisations: of each row of integers.
         bound: `"variational"` or `"importance"`, see `evaluation/likelihood.py`.
@@ -107,9 +108,8 @@ def assess(
         seconds = _since(started)
         return {**told, **_withheld(), "seconds": seconds, "verdict": conclude(checks)}
 
-    draws = fresh_chains(
-        fitted.model, settings.sampling, chain_key, listen, step_size=fitted.step_size
-    )
+    sampling = replace(settings.sampling, leapfrogs=fitted.leapfrogs)
+    draws = fresh_chains(fitted.model, sampling, chain_key, listen, step_size=fitted.step_size)
     mixed = mixing(draws)
     left = None if settings.budget is None else settings.budget - (time.monotonic() - started)
     log_z = log_normalizer(

@@ -18,7 +18,7 @@ import numpy as np
 from tiltflow.data import Dataset, split
 from tiltflow.diagnostics.convergence import Convergence, autocorrelation_time
 from tiltflow.diagnostics.energy import LOWEST, divergences, e_bfmi
-from tiltflow.diagnostics.verdict import Check, conclude, judge
+from tiltflow.diagnostics.verdict import Check, biased, conclude, judge
 from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
@@ -261,18 +261,7 @@ def _unbiased(judged: Judged) -> list[Check]:
     kernel = judged.moved_by
     if kernel is None or not kernel.is_biased:
         return []
-    return [
-        Check(
-            name="bias of the kernel",
-            value=1.0,
-            limit=0.0,
-            ok=False,
-            severity="caution",
-            means=f"{judged.kernel} has no Metropolis test: its draws are not the model's, however "
-            "long the chains, and agreement between chains does not show it.",
-            try_="Use another kernel (hmc), or smaller steps and compare.",
-        )
-    ]
+    return [biased(str(judged.kernel))]
 
 
 def _mixing(judged: Judged, names: tuple[str, ...], found: Convergence) -> dict[str, Any]:

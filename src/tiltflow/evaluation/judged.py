@@ -6,6 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from tiltflow.diagnostics.verdict import is_tuned
 from tiltflow.errors import InputError
 from tiltflow.fitted import FittedModel
 from tiltflow.mcmc import catalogue
@@ -74,7 +75,7 @@ class Judged:
     def is_tuned(self) -> bool:
         """Whether the step size is adapted to an acceptance that the verdict's limits are for."""
         kernel = self.moved_by
-        return kernel is not None and kernel.target is not None and kernel.target >= 0.6
+        return kernel is not None and is_tuned(kernel.target)
 
 
 def just_made(draws: Draws, kernel: str) -> Judged:
@@ -133,7 +134,10 @@ def _from_file(path: Path) -> Judged:
     arrays = reading.read_arrays(path)
     if not {"u", "f"} <= set(arrays):
         raise InputError(f"{path} has no arrays u and f; expected a file of `tiltflow sample`")
-    return Judged(arrays["u"], arrays["f"])
+    thin = arrays.get("thin", np.ones((), int))
+    if thin.shape != () or thin.dtype.kind not in "iu" or thin < 1:
+        raise InputError(f"{path} holds a thin that is no whole number of 1 or more: sample again")
+    return Judged(arrays["u"], arrays["f"], thin=int(thin))
 
 
 def _from_folder(path: Path) -> Judged:

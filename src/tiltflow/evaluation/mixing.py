@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tiltflow.diagnostics.convergence import Convergence, convergence
-from tiltflow.diagnostics.verdict import Check, judge
+from tiltflow.diagnostics.verdict import Check, biased, is_tuned, judge
 from tiltflow.mcmc.draws import Draws
 
 
@@ -27,6 +27,8 @@ class Mixing:
         transitions: of each chain, in the sampling phase.
         gradients: of each chain, in the sampling phase.
         step_size, leapfrogs: of the kernel.
+        is_tuned: whether the acceptance is one that the kernel's steps were adapted to.
+        is_biased: whether the kernel's draws are not the model's.
     """
 
     names: tuple[str, ...]
@@ -41,6 +43,8 @@ class Mixing:
     gradients: int
     step_size: float
     leapfrogs: int
+    is_tuned: bool
+    is_biased: bool
 
     @property
     def divergence_share(self) -> float:
@@ -73,10 +77,10 @@ class Mixing:
             rhat_max=float(np.max(self.rhat)),
             ess_bulk_min=float(np.min(self.ess_bulk)),
             ess_tail_min=float(np.min(self.ess_tail)),
-            acceptance=self.acceptance,
+            acceptance=self.acceptance if self.is_tuned else None,
             divergences=self.divergences,
             draws_total=self.chains * self.transitions,
-            extra=extra,
+            extra=[*extra, *([biased("the kernel")] if self.is_biased else [])],
         )
 
 
@@ -97,6 +101,8 @@ def mixing(draws: Draws) -> Mixing:
         gradients=int(draws.gradients),
         step_size=float(draws.step_size),
         leapfrogs=int(draws.num_leapfrogs),
+        is_tuned=is_tuned(draws.target),
+        is_biased=draws.is_biased,
     )
 
 

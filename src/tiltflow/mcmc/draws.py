@@ -32,6 +32,8 @@ class Draws:
         seconds: that sampling took in this call, warm-up and its compilation left out.
         stopped: why it ended: `"draws"` (all there), `"ess"`, `"rhat"` or `"ess and rhat"`
             (targets reached), `"seconds"` (the limit), or `"interrupted"`.
+        target: the acceptance that the kernel's warm-up aims at; None: it has none.
+        is_biased: whether the kernel does not leave the target density invariant.
     """
 
     positions: np.ndarray | None
@@ -48,6 +50,8 @@ class Draws:
     final: Any
     seconds: float
     stopped: str
+    target: float | None
+    is_biased: bool
 
     @property
     def step_size(self) -> float:

@@ -126,7 +126,7 @@ def _row(runs: list[Draws], diagnose: Diagnose) -> dict[str, Any]:
     """
     chains, last = len(runs[0].energies), runs[-1]
     watched = np.concatenate([_watched(draws) for draws in runs], axis=1)
-    moving = np.ptp(watched, axis=(0, 1)) > 0
+    moving = ~(np.ptp(watched, axis=(0, 1)) == 0)  # what is no number moves
     ess, rhat = diagnose(watched[..., moving]) if moving.any() else (0.0, math.nan)
     counted = ess if math.isfinite(ess) else 0.0
     seconds, gradients = (sum(getattr(d, name) for d in runs) for name in ("seconds", "gradients"))

@@ -138,7 +138,7 @@ def sample(
                     monitor.watch(rows, counts.draws)
                 if on_chunk is not None:
                     on_chunk(_news(schedule, plan, counts, tally, monitor, clock))
-        return _draws(sink, carry, counts, schedule, rule, stopped, clock)
+        return _draws(kernel, sink, carry, counts, schedule, rule, stopped, clock)
 
 
 def _kernel(kernel: Kernel | None, **settings: Any) -> Kernel:
@@ -231,6 +231,7 @@ def _news(
 
 
 def _draws(
+    kernel: Kernel,
     sink: Sink,
     carry: Carry,
     counts: Counts,
@@ -260,4 +261,6 @@ def _draws(
         final=carry.state,
         seconds=clock.sampling_seconds,
         stopped=stopped,
+        target=None if kernel.target is None else float(kernel.target),
+        is_biased=kernel.is_biased,
     )

@@ -96,7 +96,7 @@ class Monitor:
         if draws < LEAST or _looks(draws) == _looks(before):
             return
         history = np.stack(self._rows, axis=1)
-        moving = np.ptp(history, axis=(0, 1)) > 0
+        moving = ~(np.ptp(history, axis=(0, 1)) == 0)  # what is no number moves
         self.look = Look(*self._diagnose(history[..., moving])) if moving.any() else Look()
 
     def replay(self, arrays: dict[str, np.ndarray], ends: Iterable[int]) -> None:

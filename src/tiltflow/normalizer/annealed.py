@@ -45,7 +45,8 @@ class LadderSettings:
         least_rounds: before the bounds are looked at.
         most_rounds: after which they are what they are.
         tolerance: nats between the bounds at which rounds end.
-        budget: seconds after which no round is begun; None for as long as it takes.
+        budget: seconds in which to be done: no round is begun that, by the longest so far, would
+            end later; None for as long as it takes.
     """
 
     particles: int = 2_048
@@ -114,7 +115,7 @@ def annealed(
         if on_round is not None:
             on_round(number + 1, settings.most_rounds, below.bound, above.bound)
         now = time.monotonic()
-        longest = max(longest, now - began) if number else now - began
+        longest = now - began if number < 2 else max(longest, now - began)  # the first compiles
         near = abs(above.bound - below.bound) <= settings.tolerance
         spent = settings.budget is not None and anywhere(now - started + longest > settings.budget)
         if (near and number + 1 >= settings.least_rounds) or spent:

@@ -84,19 +84,28 @@ def fashion_mnist() -> Features:
 
 
 def suited(reference: np.ndarray) -> Features:
-    """The classifier's for rows of its shape, `[n, 28, 28]`, and else the rows themselves."""
-    return fashion_mnist() if reference.shape[1:] == classifier.SHAPE else values(reference)
+    """The classifier's for bytes of its shape, `[n, 28, 28]`, and else the rows themselves."""
+    if reference.shape[1:] == classifier.SHAPE and _are_bytes(reference):
+        return fashion_mnist()
+    return values(reference)
+
+
+def _are_bytes(rows: np.ndarray) -> bool:
+    """Whether images have the range that the classifier has seen, and not 0 to 1."""
+    return bool(np.min(rows) >= 0 and 1 < np.max(rows) <= 255)
 
 
 def values(reference: np.ndarray) -> Features:
-    """The rows themselves, in units of the spread of `reference`, `[n, *shape]`.
+    """The rows themselves, less the mean and in units of the spread of `reference`, `[n, *shape]`.
 
-    Columns of a table each have their own unit; all pixels of an image have one.
+    Columns of a table each have their own; all pixels of an image have one.
     """
-    spread = np.std(reference, axis=0 if np.ndim(reference) == 2 else None, dtype=np.float64)
+    axis = 0 if np.ndim(reference) == 2 else None
+    mean = np.mean(reference, axis=axis, dtype=np.float64)
+    spread = np.std(reference, axis=axis, dtype=np.float64)
     unit = np.where(spread > 0, spread, 1.0)
     return Features(
         name="standardised value",
-        of_rows=lambda rows: (np.asarray(rows, np.float64) / unit).reshape(len(rows), -1),
+        of_rows=lambda rows: ((np.asarray(rows, np.float64) - mean) / unit).reshape(len(rows), -1),
         shape=reference.shape[1:],
     )

@@ -22,6 +22,7 @@ from tiltflow.fitted import FittedModel
 
 LEAST = 4  # chains
 DRAWS = 20  # of each chain at least, so that they can be judged
+BACKBONE = 2  # folded into the seed; the numbers below are those of the chains' split
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def quality_of(
     rows = min(settings.rows, len(reference), len(others))
     reference, others = fitted.check_rows(reference)[:rows], fitted.check_rows(others)[:rows]
     known = quality(others, reference, features, seed=seed)
-    u = jr.normal(jr.fold_in(jr.key(seed), 1), (rows, *fitted.model.backbone.latent_shape))
+    u = jr.normal(jr.fold_in(jr.key(seed), BACKBONE), (rows, *fitted.model.backbone.latent_shape))
     backbone = fitted.push(np.asarray(u), noise=False)
     _, latent = fitted.sample(
         settings.chains,
