@@ -65,7 +65,7 @@ from tiltflow.settings import Settings, suited_glow
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-FLOW, TILT = 0.11, 0.54  # of the time; the judgement has the rest
+FLOW, TILT = 0.13, 0.52  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time that is left, for what is not foreseen
 
@@ -92,14 +92,13 @@ class Round(NamedTuple):
 
 
 ROUNDS = (
-    Round(1.0, 1_024, 0.4, learning=0.2),
-    Round(0.3, 4_096, 0.3, renewal=0.09),
-    Round(0.3, 4_096, 0.3, renewal=0.11),
-    Round(0.3, 4_096, 0.3, renewal=0.13),
-    Round(0.2, 4_096, 0.3, renewal=0.25),
+    Round(1.0, 1_024, 0.3, learning=0.25),
+    Round(0.5, 8_192, 0.2, renewal=0.09),
+    Round(0.4, 8_192, 0.2, renewal=0.14),
+    Round(0.3, 8_192, 0.3, renewal=0.2),
 )
 BATCH = 512
-MEMORY = 0.97  # of the averaged weights
+MEMORY = 0.98  # of the averaged weights
 TRIED = 25  # transitions
 
 AIMS = {
@@ -250,7 +249,7 @@ def timed_tilt(
             patience=10**6,
             rate=plan.factor * settings.tilt.rate,
             particles=plan.particles,
-            check_every=5,
+            check_every=20 if plan.renewal else 5,
             batch_data=BATCH,
             batch_particles=BATCH,
             memory=MEMORY,
