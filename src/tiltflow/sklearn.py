@@ -185,13 +185,11 @@ class TiltedOutlierDetector(OutlierMixin, TiltedDensity):
 
     Args:
         contamination: the share of the rows of `fit` that are outliers, in (0, 0.5].
-        settings, units, tilt_width, backbone_steps, tilt_steps, particles, integers,
-            validation_fraction, random_state: as in `TiltedDensity`.
+        others: as in `TiltedDensity`.
 
     Attributes:
         offset_: the log-density below which a row is an outlier, in nats.
-        model_, log_normalizer_, verdict_, n_features_in_, feature_names_in_: as in
-            `TiltedDensity`.
+        others: as in `TiltedDensity`.
     """
 
     def __init__(
