@@ -1,5 +1,6 @@
 """Contrast learns the density ratio; what cannot be learned so is said."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import jax
@@ -129,12 +130,11 @@ def test_learning_is_stopped_and_gone_on_with_bit_for_bit(tmp_path):
         how = {"key": jr.key(1), "listen": Events(), "keeper": keeper}
         return fit_nce(NORMAL, tilt, *rows, settings, **how)[0]
 
-    def keeper(stop=lambda: None):
-        return Checkpoints(tmp_path / "states", EventLog(tmp_path / "events.jsonl"), stop=stop)
-
-    with pytest.raises(Interrupted, match="Ctrl-C"):
-        fit(keeper(lambda: next(stops)))
-    assert list((tmp_path / "states").glob("nce-*750.safetensors"))
-    gone_on, whole = fit(keeper()), fit(None)
+    with closing(EventLog(tmp_path / "events.jsonl")) as log:
+        stopped = Checkpoints(tmp_path / "states", log, stop=lambda: next(stops))
+        with pytest.raises(Interrupted, match="Ctrl-C"):
+            fit(stopped)
+        assert list((tmp_path / "states").glob("nce-*750.safetensors"))
+        gone_on, whole = fit(Checkpoints(tmp_path / "states", log)), fit(None)
     for a, b in zip(jax.tree.leaves(gone_on), jax.tree.leaves(whole), strict=True):
         np.testing.assert_array_equal(a, b)
