@@ -86,7 +86,11 @@ def is_first() -> bool:
 
 def anywhere(flag: bool) -> bool:
     """Whether it holds in any process; all have to ask."""
-    return bool(_sum(np.array([flag]))[0]) if several() else flag
+    if not several():
+        return flag
+    flags = np.zeros(jax.process_count(), np.uint8)
+    flags[jax.process_index()] = flag
+    return bool(_sum(flags).any())
 
 
 def from_first(data: bytes) -> bytes:

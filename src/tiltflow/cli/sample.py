@@ -275,7 +275,7 @@ def _show(
     console = Console()
     for row in about.get("pilot", ()):
         console.print(
-            f"{row['name']:<36} {row['ess_per_second']:>12,.0f} effective draws a second"
+            f"{row['name']:<36} {row['ess_per_second']:>12,.0f} effective draws/s"
             f"{', chosen' if row['name'] == about['kernel'] else ''}",
             highlight=False,
         )
