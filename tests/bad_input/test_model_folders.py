@@ -6,8 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 from bad_files import config, write_run
+from PIL import Image
 
-from tiltflow.cli.run_data import run_data
+from tiltflow.cli.run_data import other_rows, run_data
 from tiltflow.errors import InputError
 from tiltflow.fitted import load_model
 from tiltflow.runs import RunStore, reading
@@ -95,6 +96,20 @@ def test_what_a_run_says_of_its_data(text, words, tmp_path, monkeypatch):
     with pytest.raises(InputError) as caught:
         run_data(RunStore.open(tmp_path / "run"))
     assert words in str(caught.value)
+
+
+def test_pictures_to_score_are_read_as_those_of_the_run_were(tmp_path):
+    """Of two sizes and kinds; a run that says nothing of it cannot read them."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, size, mode in (("a", 40, "RGB"), ("b", 50, "L")):
+        Image.new(mode, (size, size)).save(folder / f"{name}.png")
+    how = b"[data]\nsource = 'gone'\nimage_size = 8\nchannels = 'grey'"
+    write_run(tmp_path / "run", config_dot_toml=how)
+    write_run(tmp_path / "other", config_dot_toml=b"[data]\nsource = 'gone'")
+    assert other_rows(RunStore.open(tmp_path / "run"), folder, None).shape == (8, 8)
+    with pytest.raises(InputError, match="pass --channels"):
+        other_rows(RunStore.open(tmp_path / "other"), folder, None)
 
 
 def test_archives_of_a_run_are_bounded(tmp_path, monkeypatch):

@@ -94,6 +94,10 @@ def test_draws_on_disk_are_judged_as_the_chains_that_made_them(small_run, tmp_pa
     assert from_file["energy"] is None
     assert any("records no energies" in note for note in from_file["notes"])
 
+    np.savez(file, u=stored.positions, f=stored.arrays["f"], thin=4)
+    thinned, _ = told_by(folder, "--draws", file, *options)
+    assert thinned["times"]["f"] == pytest.approx(4 * from_file["times"]["f"])
+
     np.savez(file, u=stored.positions[..., ::-1], f=stored.arrays["f"])
     assert run(["diagnose", str(folder), "--draws", str(file)]) == 2
     assert "was not drawn from this model" in capsys.readouterr().err

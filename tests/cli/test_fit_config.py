@@ -90,6 +90,9 @@ MISTAKES = {
     "unknown setting": ("[tilt]\nparticels = 7\n", "did you mean particles?"),
     "wrong type": ("[tilt]\nsteps = 'many'\n", "expected a whole number"),
     "a value that cannot be": ("[tilt]\nparticles = 7\n", "7 particles"),
+    "a mixture": ("[model]\ncomponents = -3\n", "components is -3"),
+    "a network": ("[model.vae]\nz_dim = 0\n", "z_dim is 0"),
+    "a memory": ("[backbone]\nmemory = 1.0\n", "memory 1.0"),
     "no data": ("seed = 1\n", "no DATA"),
     "other data": ("[data]\nsource = 'digits'\nfingerprint = 'ab'\n", "digits is not what"),
 }

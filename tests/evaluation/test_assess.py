@@ -147,3 +147,9 @@ def test_the_importance_bound_is_tighter_and_exact_without_noise():
 def test_settings_that_cannot_work_are_input_errors(fitted, rows, settings, expected):
     with pytest.raises(InputError, match=expected):
         assess(fitted, rows, settings)
+
+
+def test_chains_move_by_the_models_own_number_of_leapfrogs(fitted, rows):
+    few = LikelihoodSettings(SamplingSettings(chains=4, draws=20, warmup=20), budget=5.0)
+    assert few.sampling.leapfrogs != 3
+    assert assess(replace(fitted, leapfrogs=3), rows, few)["mixing"]["leapfrogs"] == 3

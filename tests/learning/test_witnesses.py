@@ -12,7 +12,7 @@ from tiltflow.backbones.scale import identity
 from tiltflow.learning.particles import exact, log_mean_exp
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles
-from tiltflow.learning.state import LearnerState, TiltSettings
+from tiltflow.learning.state import LearnerState, TiltSettings, banked
 from tiltflow.learning.witnesses import Judge, anchored, moved_on
 from tiltflow.tilts import MLPTilt
 
@@ -112,3 +112,18 @@ def test_an_anchor_that_tells_log_z_wrong_is_found_out_by_the_bank():
     wrong = judge.at(near.tilt, near.particles, jnp.asarray(12.5 - 26.0))
     assert bool(right.judge(here.tilt, here).holds)
     assert not bool(wrong.judge(here.tilt, here).holds)
+
+
+def test_weights_that_are_given_up_stay_in_the_running_log_z(lagging):
+    """New particles carry none: what the old ones told of log Z is put into it first."""
+    judge, tilt, state, truth = lagging
+
+    def running(state):
+        judgement = judge.judge(tilt, state)
+        return float(judgement.running + judgement.level)
+
+    kept = banked(state)
+    assert not np.any(kept.log_weights)
+    assert running(kept) == pytest.approx(running(state), abs=1e-4)
+    lost = eqx.tree_at(lambda s: s.log_weights, state, jnp.zeros_like(state.log_weights))
+    assert abs(running(lost) - truth) > 0.2  # power

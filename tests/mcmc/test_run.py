@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from tiltflow.diagnostics.convergence import worst
 from tiltflow.errors import InputError
 from tiltflow.mcmc import HMC, Until, hamiltonian
 from tiltflow.mcmc.length import FixedLength
@@ -122,6 +123,16 @@ def test_news_of_every_chunk():
     assert told[-1].seconds_left == 0
     assert [news.draws for news in told] == [0, 0, 0, 10, 20, 25]
     np.testing.assert_array_equal([news.ess for news in told], [np.nan] * 4 + [20, 25])
+
+
+def test_a_summary_that_is_no_number_is_never_on_target():
+    def holed(position, log_density):
+        return {"g": jnp.log(position[:, 0])}
+
+    reached = draw(diagnose=worst, until=Until(ess=5), summary=norm, num_draws=200)
+    assert reached.stopped == "ess"  # power: without the hole the target is met
+    missed = draw(diagnose=worst, until=Until(ess=5), summary=holed, num_draws=200)
+    assert missed.stopped == "draws"
 
 
 def test_settings_and_weights_change_without_recompiling(traces):

@@ -88,6 +88,16 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path):
     assert [entry.label for entry in found.entries] == ["one/digits", "two/digits"]
 
 
+def test_names_with_brackets_are_printed_as_they_are(tmp_path, capsys, monkeypatch):
+    """As markup both would be `sweep`."""
+    monkeypatch.setenv("COLUMNS", "100")
+    runs = [make(tmp_path / f"sweep[lr={rate}]", rate=rate) for rate in (0.1, 0.01)]
+    assert run(["compare", *map(str, runs)]) == 0
+    out = capsys.readouterr().out
+    assert "sweep[lr=0.1]" in out
+    assert "sweep[lr=0.01]" in out
+
+
 def test_mistakes(tmp_path):
     a = make(tmp_path / "a")
     for folders, words in (

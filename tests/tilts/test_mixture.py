@@ -9,6 +9,7 @@ import pytest
 from broken_jumps import Forgets, ManyForget
 from scipy.stats import multivariate_normal
 
+from tiltflow import latent
 from tiltflow.backbones import Generator, Prior
 from tiltflow.backbones.scale import identity
 from tiltflow.errors import InputError
@@ -124,6 +125,16 @@ def test_chains_travel_where_the_tilt_has_a_mixture_and_stay_where_it_is_hidden(
     assert model_of(network).mixture is None
     assert isinstance(kernel_of(model_of(network), None, 8), HMC)
     assert suited_kernel(model) == "hmc+jumps"
+
+
+def test_the_pilot_tries_the_kernel_that_suits_the_model(mixture, monkeypatch):
+    tried = []
+    monkeypatch.setattr(latent, "choose", lambda *arguments, **how: tried.append(arguments[3]))
+    network = MLPTilt(2, width=4, key=jr.key(0))
+    for tilt in (Sum(Frozen(mixture), network), network):
+        latent.pilot(model_of(tilt), 4, step_size=0.1, leapfrogs=8)
+    assert set(tried[0]) - set(tried[1]) == {"hmc+jumps"}
+    assert tried[0]["hmc+jumps"].parts[1].proposal is mixture
 
 
 class Slope(Tilt):
