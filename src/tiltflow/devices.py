@@ -59,8 +59,10 @@ def map_in_parts(function: Callable[[Any], Made], rows: Any, size: int) -> Made:
         size: rows that a device has at hand.
     """
     number, part = len(jax.tree.leaves(rows)[0]), size * jax.device_count()
-    if jax.device_count() == 1 or number <= part:
-        return jax.lax.map(function, spread(rows), batch_size=part)
+    if number <= part:
+        return jax.vmap(function)(spread(rows))
+    if jax.device_count() == 1:
+        return jax.lax.map(function, rows, batch_size=part)
     whole = number // part
     parts = jax.tree.map(lambda x: x[: whole * part].reshape(whole, part, *x.shape[1:]), rows)
     done = jax.lax.map(lambda part: spread(jax.vmap(function)(spread(part))), parts)

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field, replace
 
+from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.glow import GlowSizes
-from tiltflow.backbones.units import KINDS
 from tiltflow.backbones.vae import VAESizes
 from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import SamplingSettings

@@ -12,8 +12,9 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
 from tiltflow.backbones.coupling import check_splits, splits_of
+from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.scale import Scale
-from tiltflow.backbones.units import KINDS, Affine, Gaussianise, Histogram, Logit, Units
+from tiltflow.backbones.units import Affine, Gaussianise, Histogram, Logit, Units
 from tiltflow.errors import InputError
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt

@@ -8,8 +8,9 @@ import equinox as eqx
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
+from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.glow import Glow, GlowSizes, checked_scales, image_shape
-from tiltflow.backbones.units import KINDS, Units
+from tiltflow.backbones.units import Units
 from tiltflow.errors import InputError
 from tiltflow.spec import (
     MOST_LAYERS,

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Generator, Prior
-from tiltflow.backbones.units import KINDS, Units
+from tiltflow.backbones.fit_units import KINDS
+from tiltflow.backbones.units import Units
 from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
 from tiltflow.errors import InputError
 from tiltflow.spec import check_numbers, check_size, read_spec, units_kind, units_skeleton

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import fit_units
+from tiltflow.backbones.fit_units import fit_histogram
 from tiltflow.backbones.histogram import best_bins, split_to
-from tiltflow.backbones.units import Histogram, fit_histogram
+from tiltflow.backbones.units import Histogram
 
 ROWS = 8_000
 

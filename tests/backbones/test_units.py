@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import dequantise, fit_units
-from tiltflow.backbones.units import KINDS, TAIL
+from tiltflow.backbones.fit_units import KINDS
+from tiltflow.backbones.units import TAIL
 from tiltflow.errors import InputError
 
 NUMBER = 20_000

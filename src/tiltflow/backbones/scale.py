@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tiltflow.backbones.units import Logit, Units, finest
+from tiltflow.backbones.fit_units import finest
+from tiltflow.backbones.units import Logit, Units
 
 ALPHA = 0.01  # how far the logit keeps away from 0 and 1
 

@@ -13,14 +13,26 @@ FEWEST_SCORED = 2  # a mean with an error
 MOST_LEVELS = 256
 
 
+def enough(rows: int, where: str, *, to_score: bool = False) -> None:
+    """Raise InputError if there are too few rows to learn from, or to be scored by a model."""
+    if to_score and rows < FEWEST_SCORED:
+        raise InputError(
+            f"{where} has {rows} rows; expected at least {FEWEST_SCORED}, for a mean with its error"
+        )
+    if not to_score and rows < FEWEST_ROWS:
+        raise InputError(
+            f"{where} has {rows} rows; expected at least {FEWEST_ROWS}, so that training, "
+            f"validation and test data can be split off: bring more data"
+        )
+
+
 def checked(
     array: np.ndarray,
     where: str,
     *,
     columns: tuple[str, ...] | None = None,
     integers: bool | None = None,
-    fewest: int = FEWEST_ROWS,
-    to_score: bool = False,
+    constant: bool = False,
 ) -> tuple[np.ndarray, bool]:
     """The values as float32, and whether they are integers.
 
@@ -31,25 +43,13 @@ def checked(
         where: the source, for messages.
         columns: names for messages, one a column; only for an event shape with one axis.
         integers: the user's word; None to judge by dtype and values.
-        fewest: rows there must be.
-        to_score: whether a model is only to score them: two are enough then, and a column may
-            be constant.
+        constant: whether a column of continuous data may have one value only.
 
     Raises:
-        InputError: fewer rows; NaN, infinite or too large values; a constant column in
-            continuous data, or one whose values float32 cannot tell apart; `integers=True` for
-            values that are not integers of magnitude at most 65,536.
+        InputError: NaN, infinite or too large values; a constant column, if it may not be, or
+            one whose values float32 cannot tell apart; `integers=True` for values that are not
+            integers of magnitude at most 65,536.
     """
-    if to_score and len(array) < FEWEST_SCORED:
-        raise InputError(
-            f"{where} has {len(array)} rows; expected at least {FEWEST_SCORED}, for a mean with "
-            f"its error"
-        )
-    if not to_score and len(array) < fewest:
-        raise InputError(
-            f"{where} has {len(array)} rows; expected at least {fewest}, so that training, "
-            f"validation and test data can be split off: bring more data"
-        )
     if isinstance(array, np.memmap):
         values, seen = array, scan(array)
     else:
@@ -57,7 +57,7 @@ def checked(
         values = np.empty(array.shape, np.float32)
         seen = scan(array, values)
     return values, judged(
-        seen, len(array), array.dtype, where, columns=columns, integers=integers, constant=to_score
+        seen, len(array), array.dtype, where, columns=columns, integers=integers, constant=constant
     )
 
 

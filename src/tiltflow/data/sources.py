@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiltflow.data.checks import FEWEST_ROWS, checked
+from tiltflow.data.checks import checked, enough
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.found import Found
 from tiltflow.data.idx import ENDING, read_idx
@@ -69,14 +69,15 @@ def load(
         InputError: whatever is wrong with the source or with its content.
     """
     found = read(source, key=key, image_size=image_size, channels=channels)
-    if images and len(found.array) >= FEWEST_ROWS:
+    enough(len(found.array), found.where, to_score=to_score)
+    if images:
         refuse_no_images(found.array, scan(found.array), found.where)
     values, integers = checked(
         found.array,
         found.where,
         columns=found.columns,
         integers=True if images and integers is None else integers,
-        to_score=to_score,
+        constant=to_score,
     )
     return Dataset(
         found.name,

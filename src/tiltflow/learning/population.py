@@ -181,13 +181,11 @@ def _learn(
 def _jump(key: PRNGKeyArray, model: TiltedModel, u: Array, at_once: int) -> Array:
     """A jump of every particle: to a draw of the mixture in the tilt, if there is one.
 
-    `at_once` is how many of them a device evaluates at a time; 0: all.
+    `at_once` is how many of them a device evaluates at a time.
     """
     jump, unused = catalogue.jumps_to(model.mixture), Tuning(jnp.ones(()), jnp.ones(()))
 
     def log_densities(u: Array) -> Array:
-        if not at_once or len(u) <= at_once * jax.device_count():
-            return model.latent_log_densities(u)
         return map_in_parts(model.latent_log_density, u, at_once)
 
     point = jump.init(log_densities, u)
@@ -210,8 +208,8 @@ def _move(
     of f is, and without them resampling leaves the descendants of a few.
     """
     half = len(u) // 2
-    at_once = settings.moved_at_once
-    latent = hmc.value_and_gradient_in_parts(model.latent_log_density, at_once or len(u))
+    at_once = settings.moved_at_once or len(u)
+    latent = hmc.value_and_gradient_in_parts(model.latent_log_density, at_once)
     jump_key, key = jr.split(key)
     u = _jump(jump_key, model, spread(u), at_once)
 

@@ -82,8 +82,6 @@ def value_and_gradient_in_parts(
 
     def evaluate(position: Float[Array, "chains *event"]):
         check_position(position)
-        if len(position) <= at_once * jax.device_count():
-            return jax.vmap(of_one)(position)
         return map_in_parts(of_one, position, at_once)
 
     return evaluate
