@@ -10,7 +10,7 @@ from tiltflow.config import PARTS, layered, read_config
 from tiltflow.errors import InputError
 from tiltflow.learning import TiltSettings
 from tiltflow.runs import atomic
-from tiltflow.settings import Settings, suited
+from tiltflow.settings import Settings, suited, suited_to
 
 
 def config_of(folder, text):
@@ -56,6 +56,14 @@ def test_layers_lie_on_top_of_each_other():
 def test_another_learner_brings_its_own_ground():
     found = layered(Settings(), {"tilt": {"steps": 10}}, {"tilt": {"learner": "persistent"}})
     assert found.tilt == TiltSettings.default("persistent", steps=10)
+
+
+def test_another_learner_leaves_what_the_backbone_has_chosen():
+    """As how many particles of a Glow are in hand at a time, and its lower rate."""
+    glow = suited_to("glow", 50_000, (28, 28))
+    found = layered(glow, {"tilt": {"learner": "persistent"}})
+    assert found.tilt == replace(glow.tilt, learner="persistent")
+    assert found.tilt.moved_at_once == 256
 
 
 MISTAKES = {

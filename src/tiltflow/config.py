@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tiltflow.errors import InputError
-from tiltflow.learning import TiltSettings
 from tiltflow.runs import reading
 from tiltflow.settings import Settings
 
@@ -88,12 +87,12 @@ def layered(settings: Settings, *layers: Layer) -> Settings:
     """`settings` with those of each layer, a later one on top of an earlier one.
 
     Where a layer names another learner than `settings` has, those that suit it are the ground
-    (`TiltSettings.default`).
+    (`TiltSettings.suiting`).
     """
     learners = [layer.get("tilt", {}).get("learner") for layer in layers]
     learner = next((name for name in reversed(learners) if name), settings.tilt.learner)
     if learner != settings.tilt.learner:
-        settings = replace(settings, tilt=TiltSettings.default(learner))
+        settings = replace(settings, tilt=settings.tilt.suiting(learner))
     for layer in layers:
         settings = _with(settings, layer)
     return settings

@@ -12,10 +12,10 @@ import pytest
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.errors import InputError
 from tiltflow.learning import Rows, TiltSettings, fit_tilt, population
-from tiltflow.learning.fit_tilt import STAGES
 from tiltflow.learning.fresh import FreshLook, look
 from tiltflow.learning.particles import Particles
 from tiltflow.learning.renewal import RenewedLook
+from tiltflow.learning.stages import STAGES
 from tiltflow.tilts import MLPTilt
 
 DIM, CHAINS = 4, 64

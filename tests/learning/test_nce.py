@@ -78,7 +78,7 @@ def test_the_tilt_is_the_log_ratio_of_the_densities(contrasted):
     assert told.loss < 0.5 < np.log(2)
     assert 0.8 < told.accuracy < 0.95
     assert not told.is_degenerate
-    assert not events.named("degenerate")
+    assert not events.named("health")
 
 
 def test_draws_of_the_contrasted_model_are_climbed_to(contrasted):
@@ -117,7 +117,7 @@ def test_what_is_told_apart_without_error_is_degenerate():
     rows = data(1_000, 0), data(1_000, 1)
     _, told = fit_nce(line, tilt, *rows, QUICK, key=jr.key(6), listen=events)
     assert told.is_degenerate
-    assert "give the generator noise" in events.named("degenerate")[0]["why"]
+    assert "give the generator noise" in events.named("health")[0]["why"]
 
 
 def test_learning_is_stopped_and_gone_on_with_bit_for_bit(tmp_path):

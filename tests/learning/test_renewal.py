@@ -12,11 +12,12 @@ import pytest
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.errors import InputError, Interrupted
 from tiltflow.learning import Rows, TiltSettings, fit_tilt, population
-from tiltflow.learning.fit_tilt import STAGES
 from tiltflow.learning.fresh import look
 from tiltflow.learning.keeping import KeepsNothing
-from tiltflow.learning.particles import Particles
-from tiltflow.learning.renewal import renew, renewed
+from tiltflow.learning.particles import Particles, agreement
+from tiltflow.learning.renewal import renew, renewed, widening
+from tiltflow.learning.stages import STAGES
+from tiltflow.mcmc.draws import over_chains
 from tiltflow.tilts import MLPTilt
 
 DIM, SHARE = 4, 0.25
@@ -210,3 +211,25 @@ def test_a_negative_part_is_refused():
 def test_one_replica_is_refused():
     with pytest.raises(InputError, match="fresh_replicas is 1; expected 0, or 2"):
         TiltSettings(fresh_replicas=1).check()
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.9])
+def test_draws_of_few_chains_have_the_error_of_few_chains(phi):
+    """Learners and witnesses of 16 chains, against the spread of (mean f - mean f) over seeds."""
+    rng, each, z, told = np.random.default_rng(0), 200, [], []
+    for _ in range(400):
+        f = autoregressive(rng, phi, chains=16, draws=300)
+        learners, witnesses = (over_chains(part, each)[0] for part in np.split(f, [12]))
+        z.append(float(agreement(jnp.concatenate([learners, witnesses]), each)))
+        told.append(widening(f, each))
+    error = 1 / np.sqrt(2 * len(z))  # of a standard deviation, relative
+    assert np.std(z / np.asarray(told)) == pytest.approx(1.0, abs=4 * error + 0.1)
+    alone = np.std(z) == pytest.approx(1.0, abs=4 * error + 0.1)
+    assert bool(alone) is (phi == 0.0)  # power: what is not widened is wrong where chains are slow
+
+
+def autoregressive(rng, phi, *, chains, draws):
+    f = [rng.normal(size=chains)]
+    for _ in range(draws - 1):
+        f.append(phi * f[-1] + np.sqrt(1 - phi**2) * rng.normal(size=chains))
+    return np.stack(f, axis=1)

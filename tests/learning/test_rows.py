@@ -1,5 +1,7 @@
 """Rows come as coordinates, with their log-determinant, dequantised afresh."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from scipy import stats
 from tiltflow.backbones import fit_units
 from tiltflow.backbones.scale import identity
 from tiltflow.errors import InputError
-from tiltflow.learning import Rows
+from tiltflow.learning import Rows, rows
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +28,8 @@ def continuous():
     return Rows(jnp.asarray(x), fit_units("standardise", x, integers=False), integers=False)
 
 
-# Compiled, because operation by operation they take seconds.
-batch, every = eqx.filter_jit(Rows.batch), eqx.filter_jit(Rows.every)
+# Compiled, because operation by operation it takes seconds.
+batch, every = eqx.filter_jit(Rows.batch), Rows.every
 
 
 def decoded(rows, y):
@@ -42,6 +44,22 @@ def test_every_row_is_dequantised_as_often_as_asked(integers):
     values = np.asarray(integers.values)
     np.testing.assert_array_equal(np.floor(x), np.repeat(values[:, None], 4, axis=1))
     assert np.all(np.std(x, axis=1) > 0)
+
+
+def test_every_is_compiled_once(integers, monkeypatch):
+    y, _ = every(integers, jr.key(0), 3)
+    monkeypatch.setattr(rows, "dequantise", lambda *_: pytest.fail("it is traced again"))
+    again, _ = every(replace(integers, values=integers.values + 0), jr.key(1), 3)
+    assert again.shape == y.shape
+    assert not np.any(again == y)
+
+
+def test_each_is_every_one_draw_at_a_time(integers):
+    y, log_det = every(integers, jr.key(0), 2)
+    for draw, key in enumerate(integers.keys(jr.key(0), 2)):
+        sums, weights = eqx.filter_jit(Rows.each)(integers, lambda y, w: (jnp.sum(y), w), key)
+        np.testing.assert_allclose(sums, y[:, draw].sum(axis=1), atol=1e-5)
+        np.testing.assert_allclose(weights, log_det[:, draw], atol=1e-5)
 
 
 def test_continuous_rows_come_once_and_unchanged(continuous):

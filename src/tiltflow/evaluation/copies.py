@@ -21,10 +21,11 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 from scipy.stats import betabinom
 
-from tiltflow.evaluation.evenly import evenly, over_chains
+from tiltflow.evaluation.evenly import evenly
 from tiltflow.evaluation.evidence import TIMES, TRAVELLERS
 from tiltflow.evaluation.quality.neighbours import squared_distances
 from tiltflow.fitted import FittedModel
+from tiltflow.mcmc.draws import over_chains
 
 DRAWS, HELD_OUT = 256, 512  # that are searched for, at most
 NEAREST = 0.01  # of the held-out images, nearer than which a draw is suspect
@@ -65,7 +66,7 @@ def copies(
         held_out: images that it has not learned from, data units.
         training: all images that it has learned from, two at least.
     """
-    some = over_chains(positions, min(DRAWS, positions.shape[0] * positions.shape[1]))
+    some, _ = over_chains(positions, min(DRAWS, positions.shape[0] * positions.shape[1]))
     draws = np.concatenate(
         [fitted.push(some[i : i + PUSHED], noise=False) for i in range(0, len(some), PUSHED)]
     )

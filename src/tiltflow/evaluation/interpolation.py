@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from tiltflow.backbones.base import Flow
-from tiltflow.evaluation.evenly import over_chains
 from tiltflow.evaluation.evidence import TIMES, TRAVELLERS
 from tiltflow.fitted import FittedModel
+from tiltflow.mcmc.draws import over_chains
 
 PAIRS = TRAVELLERS  # with as many images each: one program pushes both
 TINY = 1e-6  # below it a sine is no denominator
@@ -41,7 +41,7 @@ def interpolation(
     if isinstance(backbone, Flow):
         name, ends = "interpolation", pulled(backbone, held_out[: 2 * PAIRS], fitted.integers)
     else:
-        name, ends = "interpolation_draws", over_chains(positions, 2 * PAIRS)
+        name, ends = "interpolation_draws", over_chains(positions, 2 * PAIRS)[0]
     pairs = len(ends) // 2
     paths = great_circle(ends[0 : 2 * pairs : 2], ends[1 : 2 * pairs : 2], TIMES)
     return {name: fitted.push(paths, noise=False)}

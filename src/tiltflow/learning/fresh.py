@@ -40,12 +40,15 @@ class FreshLook:
         gap: their mean f minus that of the witnesses, in nats.
         error: its standard error.
         rise: by how much their mean f still rose over the last quarter of the transitions.
+        wider: the standard error between learners and witnesses over that of independent draws:
+            they may be many draws of few chains.
     """
 
     particles: Particles
     gap: float
     error: float
     rise: float
+    wider: float = 1.0
 
     @property
     def takes_over(self) -> bool:

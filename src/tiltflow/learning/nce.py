@@ -120,7 +120,7 @@ def fit_nce(
             f"data and backbone are told apart {best_told.accuracy:.2%} of the time: f has no "
             f"finite optimum; give the generator noise, or the data"
         )
-        listen("tilt", "degenerate", why=why, accuracy=best_told.accuracy)
+        listen("tilt", "health", step=best_step, action="none", why=why)
     trained, offset = best
     learned: Tilt = eqx.combine(trained, frozen)
     return eqx.tree_at(lambda t: t.level, learned, learned.level - offset), best_told

@@ -27,6 +27,7 @@ from tiltflow.learning.start import Start, as_particles
 from tiltflow.learning.state import LearnerState, TiltSettings, banked, restart_gauge
 from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import Draws, ReplicaExchange, sample
+from tiltflow.mcmc.draws import over_chains
 from tiltflow.mcmc.news import OnChunk
 from tiltflow.mcmc.tempering import rising
 from tiltflow.normalizer import LogZ
@@ -47,12 +48,14 @@ class Renewal(NamedTuple):
         log_z: the same log Z, with its interval and whether it holds.
         f: at beta = 1, `[chains, draws]`, in nats.
         rhat: of f.
+        wider: see `FreshLook`.
     """
 
     start: Start
     log_z: LogZ
     f: np.ndarray
     rhat: float
+    wider: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def renewed(found: Renewal, backbone: Backbone, tilt: Tilt, witnesses: Particles
         error=float(error),
         rise=float(late.mean() - before.mean()) if before.size else float("nan"),
         log_z=found.log_z.mean if found.log_z.holds else None,
+        wider=found.wider,
     )
 
 
@@ -178,18 +182,32 @@ def _renewal(draws: Draws, betas: np.ndarray, particles: int, step_size: Array) 
     assert draws.replicas is not None
     log_z = from_replicas(betas, draws.replicas)
     f = draws.replicas[..., -1]
-    chains = len(draws.positions)
-    parts = np.split(draws.positions, [min(round(LEARNERS * chains), chains - 1)])
-    chosen = [_spread(part, particles // 2) for part in parts]
+    parts = np.split(draws.positions, [_learning(len(f))])
+    chosen = [over_chains(part, particles // 2)[0] for part in parts]
     start = Start(
         jnp.asarray(np.concatenate(chosen)),
         jnp.asarray(log_z.mean, float),
         step_size,
     )
-    return Renewal(start, log_z, f, float(rhat(f)))
+    return Renewal(start, log_z, f, float(rhat(f)), widening(f, particles // 2))
 
 
-def _spread(positions: np.ndarray, number: int) -> np.ndarray:
-    """So many draws `[number, ...]` of `[chains, draws, ...]`, from all chains, evenly in time."""
-    flat = positions.swapaxes(0, 1).reshape(-1, *positions.shape[2:])
-    return flat[np.linspace(0, len(flat) - 1, number).astype(int)]
+def _learning(chains: int) -> int:
+    """So many chains are for learners, the others for witnesses."""
+    return min(round(LEARNERS * chains), chains - 1)
+
+
+def widening(f: np.ndarray, each: int) -> float:
+    """The standard error of (mean f of learners - that of witnesses), over what it would be.
+
+    Would be, if `each` learners and as many witnesses were independent.
+
+    Args:
+        f: `[chains, draws]`, of both.
+        each: how many of them become learners, and witnesses.
+    """
+    f = np.asarray(f, np.float64)
+    learning, chains = _learning(len(f)), len(f)
+    of_chains = f.mean(axis=1).var(ddof=1) * (1 / learning + 1 / (chains - learning))
+    alone = 2 * f.var() / each
+    return float(max(1.0, np.sqrt(of_chains / alone))) if alone > 0 else 1.0

@@ -1,6 +1,8 @@
 """Rows of data as a backbone's coordinates, dequantised and embedded afresh each time."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -14,6 +16,7 @@ from tiltflow.backbones.units import Units, dequantise
 from tiltflow.devices import spread
 from tiltflow.errors import InputError
 
+Made = TypeVar("Made")
 PART = 1024  # rows that are embedded at a time
 
 
@@ -79,17 +82,21 @@ class Rows(eqx.Module):
     ) -> tuple[Float[Array, "rows draws dim"], Float[Array, "rows draws"]]:
         """Every row with `draws` dequantisations and embeddings (one if they do not vary).
 
-        Returns coordinates and log-weights, which for units are log|det dy/dx|.
+        Returns coordinates and log-weights, which for units are log|det dy/dx|. All of them are
+        in memory; where only numbers made of them are wanted, `each` needs less.
         """
+        return _every(self, self.keys(key, draws))
 
-        def once(key: PRNGKeyArray) -> tuple[Array, Array]:
-            keys = jr.split(jr.fold_in(key, 1), len(self.values))
-            return jax.lax.map(
-                lambda row: self._embed(*row), (self.data(key), keys), batch_size=PART
-            )
+    def keys(self, key: PRNGKeyArray, draws: int) -> PRNGKeyArray:
+        """A key for each of `draws` of all rows, as `every` makes them; one if they do not vary."""
+        return jr.split(key, draws if self.vary else 1)
 
-        c, log_weight = jax.lax.map(once, jr.split(key, draws if self.vary else 1))
-        return jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
+    def each(self, function: Callable[[Array, Array], Made], key: PRNGKeyArray) -> Made:
+        """`function` of coordinates and log-weight of every row, drawn once, `PART` at a time."""
+        keys = jr.split(jr.fold_in(key, 1), len(self.values))
+        return jax.lax.map(
+            lambda row: function(*self._embed(*row)), (self.data(key), keys), batch_size=PART
+        )
 
     def _noisy(self, key: PRNGKeyArray, values: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
         values = values.astype(float)
@@ -99,6 +106,13 @@ class Rows(eqx.Module):
         if self.backbone is None:
             return self.units.encode_and_log_det(x)
         return self.backbone.embed(x, key)
+
+
+@eqx.filter_jit
+def _every(rows: Rows, keys: PRNGKeyArray) -> tuple[Array, Array]:
+    """What `Rows.every` returns; a draw of all rows for each of the keys."""
+    c, log_weight = jax.lax.map(lambda key: rows.each(lambda *row: row, key), keys)
+    return jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
 
 
 def _some_flipped(key: PRNGKeyArray, images: Num[Array, "n ..."]) -> Num[Array, "n ..."]:

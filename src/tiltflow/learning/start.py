@@ -49,14 +49,14 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
         return Start(u, jnp.zeros(()), jnp.asarray(0.5, u.dtype))
     log_density = TiltedModel(backbone, tilt).latent_log_densities
     planners = jr.normal(planners_key, u.shape)
-    ladder = passage.plan(log_density, plan_key, planners, jnp.asarray(SHARE))
+    ladder = passage.plan(log_density, plan_key, planners, jnp.asarray(SHARE), at_once=None)
     if float(ladder.reached) != 1.0:
         raise InputError(
             f"{passage.MOST_RUNGS} rungs lead from the backbone only to beta = "
             f"{float(ladder.reached):.3g} of the first tilt; expected 1: learn it for fewer steps"
         )
     halves = u.reshape(2, number // 2, *backbone.latent_shape)
-    climbed = passage.travel(log_density, key, ladder, halves)
+    climbed = passage.travel(log_density, key, ladder, halves, at_once=None)
     log_z = climbed.log_ratio[1]  # the witnesses' own
     return Start(climbed.u.reshape(u.shape), log_z, ladder.step_sizes[ladder.steps])
 

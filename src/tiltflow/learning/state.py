@@ -187,9 +187,15 @@ class TiltSettings:
     @classmethod
     def default(cls, learner: str, **changes: Any) -> "TiltSettings":
         """The settings that suit `learner`, with those `changes` that are not None."""
-        suited = dict(_PERSISTENT) if learner == "persistent" else {}
-        suited |= {name: value for name, value in changes.items() if value is not None}
-        return cls(learner=learner, **suited)
+        found = cls().suiting(learner)
+        return replace(found, **{name: x for name, x in changes.items() if x is not None})
+
+    def suiting(self, learner: str) -> "TiltSettings":
+        """The same for another learner: what is at its default here becomes what suits that."""
+        suited = _PERSISTENT if learner == "persistent" else {}
+        default = TiltSettings()
+        untouched = {n: x for n, x in suited.items() if getattr(self, n) == getattr(default, n)}
+        return replace(self, learner=learner, **untouched)
 
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""

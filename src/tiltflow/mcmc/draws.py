@@ -1,9 +1,10 @@
-"""What a run returns."""
+"""What a run returns, and some of it."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from tiltflow.mcmc.kernel import Tuning
 from tiltflow.mcmc.program import Moments
@@ -67,3 +68,16 @@ class Draws:
     def interrupted(self) -> bool:
         """Whether Ctrl-C or a request to terminate ended the run."""
         return self.stopped == "interrupted"
+
+
+def over_chains(
+    positions: Float[np.ndarray, "chains draws ..."], rows: int
+) -> tuple[Float[np.ndarray, "rows ..."], Int[np.ndarray, " rows"]]:
+    """So many of all draws, of each chain in turn and evenly over time, and the chain of each.
+
+    Steps through all draws in one row would meet few of the chains, or each at a time of its own.
+    """
+    chains, draws = positions.shape[:2]
+    row = np.arange(rows)
+    chain = row * max(1, chains // rows) % chains
+    return positions[chain, row * draws // rows], chain
