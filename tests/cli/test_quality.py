@@ -69,6 +69,14 @@ def test_without_the_runs_data_the_floor_is_every_second_row(small_run, tmp_path
     assert found["data"] == {"name": "mine.npy", "reference": "even rows", "floor": "odd rows"}
 
 
+def test_errors_of_the_tilted_samples_rest_on_its_chains(small_run, capsys):
+    """8 chains make 4 blocks with two of them each; independent rows make 10."""
+    run(["quality", str(small_run[0]), "--json", *QUICK[2:], "--chains", "8"])
+    found = json.loads(capsys.readouterr().out)
+    assert [found[name]["kernel"]["blocks"] for name in SETS] == [10, 10, 4]
+    assert len({len(found[name]["frechet"]["by_size"]) for name in SETS}) == 1
+
+
 def test_weights_that_are_not_numbers_exit_with_3(small_run, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(small_run[0], folder)
@@ -84,8 +92,8 @@ def test_weights_that_are_not_numbers_exit_with_3(small_run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--n", "10"), "rows is 10; expected at least 80"),
-        (("--chains", "2"), "chains is 2; expected at least 4"),
+        (("--n", "10"), "10 rows; expected at least 80"),
+        (("--chains", "2"), "2 chains; expected at least 8"),
         (("--features", "fashion-mnist"), "expect (28, 28)"),
         (("--features", "inception"), "inception"),
         (("--key", "x"), "without --data"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from correlated import autoregressive, standing
 from scipy.linalg import sqrtm
 
 from tiltflow.evaluation.quality.frechet import Moments, between, frechet, moments
@@ -95,3 +96,40 @@ def test_plain_values():
     block = frechet(drawn(0, 100), drawn(1, 100, shift=1.0), rng=np.random.default_rng(0)).to_dict()
     assert block["low"] < block["value"] < block["high"]
     assert block["by_size"][-1] == {"rows": 100, "value": block["value"]}
+
+
+def of_chains(seed, shift=0.0, stretch=1.0, *, with_groups):
+    """Samples of chains against as many independent rows."""
+    x, chain = autoregressive(2 * seed, 0.9, chains=48, dim=DIM)
+    y, rng = drawn(2 * seed + 1, len(x)), np.random.default_rng(seed)
+    groups = chain if with_groups else None
+    return frechet(shift + stretch * x, y, rng=rng, replicates=20, groups=groups)
+
+
+def with_and_without(shift=0.0, stretch=1.0):
+    """Of 60 sets of chains each."""
+    return (
+        [of_chains(i, shift, stretch, with_groups=groups) for i in range(60)]
+        for groups in (True, False)
+    )
+
+
+def test_the_bootstrap_of_chains_tells_the_error_and_that_of_their_draws_does_not():
+    found, without = with_and_without(0.5, 1.5)
+    assert [f.value for f in found] == pytest.approx([f.value for f in without])
+    spread = np.std([f.value for f in found], ddof=1)
+    assert 0.7 < np.mean([f.standard_error for f in found]) / spread < 1.4
+    assert np.mean([f.standard_error for f in without]) / spread < 0.7  # the power twin
+
+
+def test_the_line_through_sizes_needs_whole_chains():
+    found, without = with_and_without()
+    assert abs(standing([f.extrapolated for f in found])) < 4
+    assert standing([f.extrapolated for f in without]) > 8  # the power twin
+
+
+def test_sizes_that_few_chains_do_not_have_are_left_out():
+    x, chain = autoregressive(0, 0.0, chains=5, dim=DIM)
+    found = frechet(x, drawn(1, 100), rng=np.random.default_rng(0), groups=chain)
+    assert [rows for rows, _ in found.by_size] == [25, 50, 100]
+    assert np.isfinite(found.extrapolated)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from correlated import autoregressive, standing
 
 from tiltflow.evaluation.quality.kernel import kernel_distance, squared_mmd
 
@@ -60,3 +61,25 @@ def test_blocks_tell_the_error():
     spread = np.std([f.value for f in found], ddof=1)
     told = np.sqrt(np.mean([f.standard_error**2 for f in found]))
     assert 0.7 < told / spread < 1.4
+
+
+def of_chains(seed, *, with_groups):
+    """Samples of chains against as many independent rows, no difference in truth."""
+    x, chain = autoregressive(2 * seed, 0.9)
+    y = normal(2 * seed + 1, len(x), dim=3)
+    return kernel_distance(x, y, groups=chain if with_groups else None)
+
+
+def test_draws_of_chains_like_the_data_are_at_zero_and_without_their_chains_they_are_not():
+    found, without = ([of_chains(i, with_groups=g) for i in range(100)] for g in (True, False))
+    assert abs(standing([f.value for f in found])) < 4
+    assert standing([f.value for f in without]) > 8
+    spread = np.std([f.value for f in found], ddof=1)
+    told = np.sqrt(np.mean([f.standard_error**2 for f in found]))
+    assert 0.7 < told / spread < 1.4
+    assert np.sqrt(np.mean([f.standard_error**2 for f in without])) / spread < 0.7
+
+
+def test_few_chains_make_few_blocks():
+    x, chain = autoregressive(0, 0.0, chains=5)
+    assert kernel_distance(x, normal(1, 100, dim=3), groups=chain).blocks == 2

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from correlated import autoregressive
 from sklearn.neighbors import NearestNeighbors
 
 from tiltflow.errors import InputError
@@ -82,3 +83,30 @@ def test_parts_change_nothing(monkeypatch):
 def test_a_neighbour_that_is_not_there_is_refused(k):
     with pytest.raises(InputError, match="expected 1 to 19"):
         neighbours(cloud(0, 20), cloud(1, 30), k)
+
+
+def of_chains(seed, data, *, with_groups):
+    """Samples of 25 chains, a little wider than the data."""
+    x, chain = autoregressive(seed, 0.9, chains=25, dim=4)
+    return neighbours(1.5 * x, data, groups=chain if with_groups else None)
+
+
+def test_chains_tell_the_error_of_what_is_counted_over_samples():
+    data = cloud(1, 500)
+    found, without = (
+        [of_chains(i, data, with_groups=groups) for i in range(60)] for groups in (True, False)
+    )
+    for name in ("precision", "density"):
+        spread = np.std([getattr(f, name).value for f in found], ddof=1)
+        told, too_small = (
+            np.mean([getattr(f, name).standard_error for f in each]) for each in (found, without)
+        )
+        assert 0.7 < told / spread < 1.4
+        assert too_small / spread < 0.7  # the power twin
+
+
+def test_nothing_and_everything_have_an_error_too():
+    found = neighbours(cloud(0, 100, centre=100), cloud(1, 100))
+    assert found.precision.standard_error == pytest.approx(0.5 * 2**0.5 / 100, rel=0.01)
+    assert found.recall.value == 0.0
+    assert found.recall.standard_error > 0

@@ -69,6 +69,8 @@ def test_the_same_seed_gives_the_same_numbers():
         ({"reference": rows(0, 10)}, "10 rows of reference"),
         ({"floor": rows(0, 199)}, "floor is that of 199 rows against 200"),
         ({"seed": -1}, "seed is -1"),
+        ({"groups": np.arange(199)}, r"shape \(199,\) for 200 rows"),
+        ({"groups": np.arange(200) % 3}, "3 groups of rows"),
         ({"samples": rows(0)[:, :2]}, "2 numbers for samples and 3 for the reference"),
         ({"samples": np.where(rows(0) > 2, np.nan, rows(0))}, "not finite for"),
         ({"features": Features("flat", lambda x: x[:, 0])}, r"shape \(200,\) for 200 rows"),
@@ -79,6 +81,27 @@ def test_what_cannot_be_compared_is_refused(change, words):
     given = {"samples": rows(0), "reference": rows(1), "features": PLAIN} | change
     with pytest.raises(InputError, match=words):
         quality(given.pop("samples"), given.pop("reference"), given.pop("features"), **given)
+
+
+def test_chains_change_errors_and_the_kernel_distance_alone():
+    """Each row four times over: chains of four draws that do not move."""
+    samples = np.tile(rows(2), (4, 1))
+    without, single, found = (
+        quality(samples, rows(1), PLAIN, groups=groups)
+        for groups in (None, np.arange(800), np.tile(np.arange(200), 4))
+    )
+    assert single.to_dict() == without.to_dict()
+    assert found.frechet.value == pytest.approx(without.frechet.value)
+    assert found.kernel.value != without.kernel.value  # pairs of one chain are left out
+    for name in ("precision", "density"):
+        one, other = (getattr(each.neighbours, name) for each in (found, without))
+        assert one.value == other.value
+        assert one.standard_error == pytest.approx(2 * other.standard_error, rel=0.01)
+    assert found.classes is not None
+    assert without.classes is not None
+    assert found.classes.shares == without.classes.shares
+    expected = 2 * np.array(without.classes.standard_errors)
+    np.testing.assert_allclose(found.classes.standard_errors, expected, rtol=0.01)
 
 
 def test_a_floor_on_other_features_is_refused(floor):

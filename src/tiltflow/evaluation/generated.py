@@ -19,12 +19,11 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone, Generator, Prior
 from tiltflow.diagnostics.verdict import Check
-from tiltflow.evaluation.evenly import over_chains
 from tiltflow.evaluation.noise import noise_width
 from tiltflow.evaluation.quality import Features, quality, suited
 from tiltflow.evaluation.quality.compare import FEWEST
 from tiltflow.fitted import FittedModel
-from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.draws import Draws, over_chains
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 
@@ -88,7 +87,7 @@ def look_at(
         else replace(LADDER, particles=FEWER),
         mixture=fitted.model.mixture,
         on_round=lambda done, most, lower, upper: listen(
-            "ladder", "round", done=done, most=most, lower=lower, upper=upper
+            "ladder", "round", step=done, steps=most, lower=lower, upper=upper
         ),
     )
     told = {
@@ -124,11 +123,12 @@ def _quality(
     features = suited(test)
     u = jr.normal(key, (len(test), *positions.shape[2:]))
     floor = quality(train, test, features)
+    some, of_chain = over_chains(positions, len(test))
     found = {"floor": floor} | {
-        name: quality(fitted.push(latent, noise=False), test, features, floor=floor)
-        for name, latent in (
-            ("backbone", np.asarray(u)),
-            ("tilted", over_chains(positions, len(test))),
+        name: quality(fitted.push(latent, noise=False), test, features, floor=floor, groups=groups)
+        for name, latent, groups in (
+            ("backbone", np.asarray(u), None),
+            ("tilted", some, of_chain),
         )
     }
     return {"features": features.name, "rows": len(test)} | {

@@ -2,7 +2,8 @@
 
 Either the data's own labels, carried over by nearest neighbours among training rows, or clusters
 of k-means on draws and data together: data are among them so that a mode which no chain found is a
-cluster all the same.
+cluster all the same. Shares of the data are of what the classifier says of rows that it does not
+know, as it does not know the draws: it may mistake one class for another, and then of both alike.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ Kind = Literal["data", "kmeans"]
 NEIGHBOURS = 3
 FAR = 1e6  # in units of the scale: draws beyond are taken as being there
 FITTED = 4_000  # draws that clusters are fitted to
+ENOUGH = 5_000  # held-out rows for the classes' shares; of fewer shares are off by luck
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,8 @@ class Labelled:
         kind: where the labels come from.
         labels: `[chains, draws]`, integers below the number of modes.
         names: of the modes.
-        in_data: each mode's share of the data, `[modes]`, or None without data.
+        in_data: each mode's share of the data, `[modes]`, as the classifier or the clusters tell;
+            None without data.
         accuracy: share of held-out rows that the classifier labels as the data do, or None.
     """
 
@@ -46,7 +49,8 @@ def by_data(x: np.ndarray, train: Dataset, held_out: Dataset) -> Labelled:
     Args:
         x: draws, `[chains, draws, *data_shape]`, data units.
         train: rows whose labels are carried over.
-        held_out: rows that tell how well this works.
+        held_out: rows that tell how well this works, and which shares it finds in data. Where
+            they are few the training rows tell the shares, each labelled by the others.
 
     Raises:
         InputError: the data have no labels.
@@ -57,13 +61,14 @@ def by_data(x: np.ndarray, train: Dataset, held_out: Dataset) -> Labelled:
     names, index = np.unique(train.labels, return_inverse=True)
     classifier = KNeighborsClassifier(NEIGHBOURS).fit(_scaled(train.values, scale), index)
     labels = classifier.predict(_scaled(x, scale, 2)).reshape(x.shape[:2])
-    told = names[classifier.predict(_scaled(held_out.values, scale))]
+    told = classifier.predict(_scaled(held_out.values, scale))
+    of_data = told if len(told) >= ENOUGH else classifier.predict(None)  # each by the others
     return Labelled(
         kind="data",
         labels=labels,
         names=tuple(str(name) for name in names),
-        in_data=np.bincount(index, minlength=len(names)) / len(index),
-        accuracy=float(np.mean(told == held_out.labels)),
+        in_data=np.bincount(of_data, minlength=len(names)) / len(of_data),
+        accuracy=float(np.mean(names[told] == held_out.labels)),
     )
 
 

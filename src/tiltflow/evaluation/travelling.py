@@ -10,7 +10,7 @@ from tiltflow.evaluation.labels import Labelled
 
 AGREE, STUCK = 1.05, 1.2  # R-hat of the modes' shares: caution above the first, failed above both
 VISITED = 0.9  # of the chains should have seen every mode
-SHARES = 0.1  # total variation from the data's labels that a good model may have
+SHARES = 0.1  # total variation from the data, as one classifier tells, that a good model may have
 
 
 def travelling(labelled: Labelled, every: int) -> tuple[dict[str, Any], list[Check]]:
@@ -72,6 +72,7 @@ def _shares(off: float) -> Check:
         limit=SHARES,
         ok=off <= SHARES,
         severity="caution",
-        means="The draws' labels are not distributed as the data's (total variation).",
+        means="The draws' labels are not distributed as the data's, as one classifier tells both "
+        "(total variation).",
         try_="If the chains have converged it is the model: learn for longer.",
     )

@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from tiltflow.evaluation.quality.groups import numbered, share_error
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class Classes:
     Attributes:
         names: of the classes.
         shares: of each among the samples.
-        standard_errors: of these.
+        standard_errors: of these; above zero for a class that no sample is in, too.
         in_reference: shares in the reference, as the same classifier tells.
     """
 
@@ -49,9 +52,23 @@ class Classes:
         return self.names[i], self.shares[i]
 
 
-def class_shares(told: np.ndarray, reference: np.ndarray, names: tuple[str, ...]) -> Classes:
-    """Shares of classes `told` `[n]` and in the `reference` `[m]`, integers below `len(names)`."""
-    shares = np.bincount(told, minlength=len(names)) / len(told)
+def class_shares(
+    told: np.ndarray,
+    reference: np.ndarray,
+    names: tuple[str, ...],
+    *,
+    groups: ArrayLike | None = None,
+) -> Classes:
+    """Shares of classes among the samples and in the reference.
+
+    Args:
+        told: classes of the samples, `[n]`, integers below `len(names)`.
+        reference: those of the reference, `[m]`.
+        names: of the classes.
+        groups: the chain of each sample, integers `[n]`; None: samples are independent.
+    """
+    inside = told[:, None] == np.arange(len(names))
+    errors = share_error(inside, numbered(groups, len(told)))
     known = np.bincount(reference, minlength=len(names)) / len(reference)
-    errors = np.sqrt(shares * (1 - shares) / len(told))
-    return Classes(names, *(tuple(map(float, row)) for row in (shares, errors, known)))
+    found = (inside.mean(axis=0), errors, known)
+    return Classes(names, *(tuple(map(float, row)) for row in found))

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tiltflow.errors import InputError, check_seed
 from tiltflow.evaluation.quality.classes import Classes, class_shares
 from tiltflow.evaluation.quality.features import Features
 from tiltflow.evaluation.quality.frechet import Frechet, frechet
+from tiltflow.evaluation.quality.groups import numbered
 from tiltflow.evaluation.quality.kernel import BLOCKS, KernelDistance, kernel_distance
 from tiltflow.evaluation.quality.neighbours import Neighbours, neighbours
 
@@ -67,6 +69,7 @@ def quality(
     features: Features,
     *,
     floor: Quality | np.ndarray | None = None,
+    groups: ArrayLike | None = None,
     seed: int = 0,
 ) -> Quality:
     """Compare `samples` with real rows.
@@ -78,21 +81,24 @@ def quality(
         features: in whose coordinates.
         floor: other real rows, as many as samples; or what `quality` has said of them, so that
             it is computed once for several models.
+        groups: the chain of each sample, integers `[n]`, if they are draws of chains: errors
+            then rest on chains, not on rows. None: samples are independent.
         seed: of the order of the rows, and of the bootstrap.
 
     Raises:
-        InputError: too few rows, rows that do not fit the features, or a floor of another number
-            of rows or on other features.
+        InputError: too few rows, rows that do not fit the features, groups that do not fit the
+            rows, or a floor of another number of rows or on other features.
     """
     check_seed(seed)
     for name, rows in (("samples", samples), ("reference", reference)):
         if len(rows) < FEWEST:
             raise InputError(f"{len(rows)} rows of {name}; expected at least {FEWEST}: bring more")
+    of_rows = numbered(groups, len(samples))
     rng = np.random.default_rng(seed)
     known = features(reference)
     if floor is not None:
         floor = _floor(floor, len(samples), known, features, rng.spawn(1)[0])
-    return _compare(features(samples), known, features, floor, rng)
+    return _compare(features(samples), of_rows, known, features, floor, rng)
 
 
 def _floor(
@@ -115,33 +121,36 @@ def _floor(
         )
     if isinstance(floor, Quality):
         return floor
-    return _compare(features(floor), known, features, None, rng)
+    return _compare(features(floor), np.arange(rows), known, features, None, rng)
 
 
 def _compare(
     found: np.ndarray,
+    groups: np.ndarray,
     known: np.ndarray,
     features: Features,
     floor: Quality | None,
     rng: np.random.Generator,
 ) -> Quality:
-    """Compare features `[n, d]` with those of the reference, `[m, d]`."""
+    """Compare features `[n, d]`, of groups `[n]`, with those of the reference, `[m, d]`."""
     if found.shape[1] != known.shape[1]:
         raise InputError(
             f"the features {features.name!r} are {found.shape[1]} numbers for samples and "
             f"{known.shape[1]} for the reference; expected as many"
         )
-    found, known = rng.permutation(found), rng.permutation(known)
+    order = rng.permutation(len(found))
+    found, groups, known = found[order], groups[order], rng.permutation(known)
     classes = None
     if features.classify is not None:
-        classes = class_shares(features.classify(found), features.classify(known), features.classes)
+        told, in_reference = features.classify(found), features.classify(known)
+        classes = class_shares(told, in_reference, features.classes, groups=groups)
     return Quality(
         features=features.name,
         rows=len(found),
         reference_rows=len(known),
-        frechet=frechet(found, known, rng=rng),
-        kernel=kernel_distance(found, known),
-        neighbours=neighbours(found, known),
+        frechet=frechet(found, known, rng=rng, groups=groups),
+        kernel=kernel_distance(found, known, groups=groups),
+        neighbours=neighbours(found, known, groups=groups),
         classes=classes,
         floor=floor,
     )

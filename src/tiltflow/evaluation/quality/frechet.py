@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from tiltflow.evaluation.quality.groups import number_of, numbered, part, resampled
 
 PARTS = (8, 4, 2, 1)
 REPLICATES = 50
@@ -23,7 +26,7 @@ class Frechet:
 
     Attributes:
         value: of all rows.
-        standard_error: by the bootstrap of both sets' rows.
+        standard_error: by the bootstrap of both sets' rows, or of whole chains.
         by_size: (rows of each set, mean value of that many), to see the bias of few rows.
         extrapolated: to infinitely many rows, by the line in 1/n; may be slightly negative.
     """
@@ -54,6 +57,7 @@ def frechet(
     *,
     rng: np.random.Generator,
     replicates: int = REPLICATES,
+    groups: ArrayLike | None = None,
 ) -> Frechet:
     """The distance of features `samples` `[n, d]` from `reference` `[m, d]`.
 
@@ -61,10 +65,18 @@ def frechet(
         samples, reference: features, whose order must not matter: they are cut into parts.
         rng: of the bootstrap.
         replicates: of the bootstrap.
+        groups: the chain of each sample, integers `[n]`; None: samples are independent. Parts
+            are of whole chains, and where there are fewer than 8 some sizes are left out.
     """
-    by_size = tuple(_at(samples, reference, parts) for parts in PARTS)
+    sets = (
+        (samples, numbered(groups, len(samples))),
+        (reference, numbered(None, len(reference))),
+    )
+    fewest = min(number_of(of_rows) for _, of_rows in sets)
+    by_size = tuple(_at(sets, parts) for parts in PARTS if parts <= fewest)
     boot = [
-        between(_resampled(samples, rng), _resampled(reference, rng)) for _ in range(replicates)
+        between(*(moments(x[resampled(of_rows, rng)]) for x, of_rows in sets))
+        for _ in range(replicates)
     ]
     sizes, values = np.array(by_size).T
     return Frechet(
@@ -105,21 +117,12 @@ def between(one: Moments, other: Moments) -> float:
     return float(shift @ shift + spread)
 
 
-def _at(samples: np.ndarray, reference: np.ndarray, parts: int) -> tuple[int, float]:
-    """Rows of each set in a `parts`-th of them, and the mean distance of the parts."""
-    rows = min(len(samples), len(reference)) // parts
+def _at(sets: tuple[tuple[np.ndarray, np.ndarray], ...], parts: int) -> tuple[int, float]:
+    """Rows of each set in a `parts`-th of them, and the mean distance of the parts.
+
+    Each of the two sets is features `[rows, d]` with their groups `[rows]`.
+    """
     found = [
-        between(moments(_part(samples, i, parts)), moments(_part(reference, i, parts)))
-        for i in range(parts)
+        between(*(moments(x[part(of_rows, i, parts)]) for x, of_rows in sets)) for i in range(parts)
     ]
-    return rows, float(np.mean(found))
-
-
-def _part(features: np.ndarray, i: int, parts: int) -> np.ndarray:
-    """Every `parts`-th row, from row `i` on."""
-    return features[i::parts]
-
-
-def _resampled(features: np.ndarray, rng: np.random.Generator) -> Moments:
-    """The moments of as many rows, drawn with replacement."""
-    return moments(features[rng.integers(len(features), size=len(features))])
+    return min(len(x) for x, _ in sets) // parts, float(np.mean(found))

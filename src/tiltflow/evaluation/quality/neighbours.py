@@ -9,15 +9,20 @@ A ball about each row reaches to its k-th nearest neighbour in its own set.
   arXiv 2002.09797). Both use the data's balls alone, so outliers among the samples
   do them no harm; between equal distributions coverage is 1 - 2^-k, not 1.
 
-Each is a mean over rows, and its standard error is that of a mean, for the balls as they are.
+Each is a mean over rows, and its standard error is that of a mean, for the balls as they are; where
+samples are draws of chains, precision and density are means over chains. Recall and coverage are
+means over data, and their errors leave out that other samples would reach other rows: they are too
+small, by a fifth where samples are independent and by half where chains hardly move.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tiltflow.errors import InputError
+from tiltflow.evaluation.quality.groups import mean_error, numbered, share_error
 
 NEIGHBOURS = 5
 PART = 1_000  # rows whose distances are in memory together
@@ -46,17 +51,30 @@ class Neighbours:
         return asdict(self)
 
 
-def neighbours(samples: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) -> Neighbours:
+def neighbours(
+    samples: np.ndarray,
+    reference: np.ndarray,
+    k: int = NEIGHBOURS,
+    *,
+    groups: ArrayLike | None = None,
+) -> Neighbours:
     """The four numbers of features `samples` `[n, d]` against `reference` `[m, d]`.
 
     Memory is that of 1,000 rows' distances to the other set, whatever the number of rows.
 
+    Args:
+        samples, reference: features.
+        k: the neighbour that a ball reaches to.
+        groups: the chain of each sample, integers `[n]`; None: samples are independent.
+
     Raises:
-        InputError: k below 1, or not below the number of rows of both sets.
+        InputError: k below 1, or not below the number of rows of both sets; groups that do not
+            fit the samples.
     """
     fewest = min(len(samples), len(reference))
     if not 1 <= k < fewest:
         raise InputError(f"k is {k} for sets of {fewest} rows; expected 1 to {fewest - 1}")
+    of_samples, of_reference = numbered(groups, len(samples)), numbered(None, len(reference))
     around_samples, around_reference = radii(samples, k), radii(reference, k)
     balls = np.zeros(len(samples))
     recalled = np.zeros(len(reference), bool)
@@ -69,10 +87,10 @@ def neighbours(samples: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) 
         covered |= inside.any(axis=0)
         recalled |= (apart <= around_samples[rows, None]).any(axis=0)
     return Neighbours(
-        precision=_mean(balls > 0),
-        recall=_mean(recalled),
-        density=_mean(balls / k),
-        coverage=_mean(covered),
+        precision=_share(balls > 0, of_samples),
+        recall=_share(recalled, of_reference),
+        density=Mean(float(balls.mean() / k), float(mean_error(balls / k, of_samples))),
+        coverage=_share(covered, of_reference),
         k=k,
     )
 
@@ -95,5 +113,5 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return squares.clip(0)
 
 
-def _mean(values: np.ndarray) -> Mean:
-    return Mean(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+def _share(inside: np.ndarray, of_rows: np.ndarray) -> Mean:
+    return Mean(float(inside.mean()), float(share_error(inside[:, None], of_rows)[0]))

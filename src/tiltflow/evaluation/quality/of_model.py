@@ -2,7 +2,7 @@
 
 Samples of a generator are what its decoder makes of z: the noise that gives it a density is left
 out. Backbone samples are exact and independent. Those of the tilted model come from fresh chains,
-many and short, so that they are nearly independent; the chains are judged like any others.
+many and short: their errors rest on chains, and the chains are judged like any others.
 """
 
 import time
@@ -14,13 +14,14 @@ import jax.random as jr
 import numpy as np
 
 from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.evenly import over_chains
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.quality.compare import FEWEST, Quality, quality
 from tiltflow.evaluation.quality.features import Features
+from tiltflow.evaluation.quality.frechet import PARTS
 from tiltflow.fitted import FittedModel
+from tiltflow.mcmc.draws import over_chains
 
-LEAST = 4  # chains
+LEAST = max(PARTS)  # chains: one for each part
 DRAWS = 20  # of each chain at least, so that they can be judged
 BACKBONE = 2  # folded into the seed; the numbers below are those of the chains' split
 
@@ -47,7 +48,7 @@ class QualitySettings:
         at_least_one(self, "thin")
         for name, least in (("rows", FEWEST), ("chains", LEAST), ("warmup", 0)):
             if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; expected at least {least}")
+                raise InputError(f"{getattr(self, name)} {name}; expected at least {least}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +123,13 @@ def quality_of(
         seed=seed,
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),
     )
-    tilted = fitted.push(over_chains(np.asarray(latent.positions), rows), noise=False)
-    mixed = mixing(latent)
+    some, groups = over_chains(np.asarray(latent.positions), rows)
+    tilted = fitted.push(some, noise=False)
+    mixed = mixing(latent, fitted.model)
     return ModelQuality(
         floor=known,
         backbone=quality(backbone, reference, features, floor=known, seed=seed),
-        tilted=quality(tilted, reference, features, floor=known, seed=seed),
+        tilted=quality(tilted, reference, features, floor=known, groups=groups, seed=seed),
         samples={"data": reference, "backbone": backbone, "tilted": tilted},
         mixing=mixed.to_dict(),
         verdict=mixed.verdict(),
