@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from tiltflow.backbones import fit_units
 from tiltflow.data import Dataset
 from tiltflow.errors import InputError
+from tiltflow.evaluation import likelihood as of_likelihood
 from tiltflow.evaluation.assess import LikelihoodSettings, assess
 from tiltflow.evaluation.chains import SamplingSettings
-from tiltflow.evaluation.likelihood import Scores, likelihood
+from tiltflow.evaluation.likelihood import Scores, likelihood, score
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.fitted import FittedModel
+from tiltflow.learning import Rows
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.annealed import LadderSettings
 from tiltflow.spec import specify
@@ -135,12 +138,33 @@ def test_the_importance_bound_is_tighter_and_exact_without_noise():
     assert tight.tilted.mean == pytest.approx(loose.tilted.mean)
 
 
+def test_scores_are_those_of_all_draws_without_their_memory():
+    x = np.random.default_rng(2).integers(0, 9, size=(1_500, 64)).astype(np.float32)
+    units = fit_units("standardise", x, integers=True)
+    spec = specify(units, blocks=1, flow_width=4, tilt_width=16)
+    model = TiltedModel(spec.flow(units, key=jr.key(0)), spec.tilt(key=jr.key(1)))
+    weight = jr.normal(jr.key(2), model.tilt.layers[-1].weight.shape)
+    model = eqx.tree_at(lambda m: m.tilt.layers[-1].weight, model, weight)
+    rows, draws = Rows(jnp.asarray(x), units, integers=True), 20
+    y, log_det = rows.every(jr.key(3), draws)
+    f = jax.jit(lambda y: jax.vmap(jax.vmap(model.tilt))(y))(y)
+    log_q = jax.jit(lambda y: jax.vmap(jax.vmap(model.backbone.log_prob_coordinates))(y))(y)
+    scores = score(model, rows, jr.key(3), draws)
+    assert scores.f.shape == scores.log_q.shape == (1_500, draws)
+    np.testing.assert_allclose(scores.f, f, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(scores.log_q, log_q + log_det, rtol=1e-4, atol=1e-3)
+    keys = rows.keys(jr.key(3), draws)
+    compiled = of_likelihood._score.lower(model, rows.through(model.backbone), keys).compile()
+    assert compiled.compiled.memory_analysis().temp_size_in_bytes < y.nbytes / 2
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
         (LikelihoodSettings(bound="exact"), "bound 'exact'; expected variational or importance"),
         (LikelihoodSettings(budget=0.0), "the budget is 0.0 s"),
         (LikelihoodSettings(dequantisations=0), "dequantisations is 0"),
+        (LikelihoodSettings(ladder=LadderSettings(at_once=-1)), "at_once is -1"),
         (LikelihoodSettings(sampling=SamplingSettings(draws=1)), "1 draws"),
     ],
 )

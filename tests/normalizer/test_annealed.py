@@ -4,6 +4,8 @@ Each case runs under 200 seeds, with exact draws of p where chains would be. Pow
 wrong sign of f, draws of q in place of p, and chains that lag.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -202,6 +204,24 @@ def test_an_f_that_is_not_a_number_is_refused(case):
 
 def test_the_same_key_gives_the_same_numbers(case):
     assert [z.to_dict() for z in case.estimates(1)] == [z.to_dict() for z in case.estimates(1)]
+
+
+def test_parts_of_the_particles_give_the_same_numbers(case):
+    draws = case.draw(np.random.default_rng(0), CHAINS * DRAWS).astype(np.float32)
+    draws = draws.reshape(CHAINS, DRAWS, -1)
+    whole, parts = (
+        annealed(case.log_density, draws, key=jr.key(0), settings=replace(QUICK, at_once=at_once))
+        for at_once in (0, 100)
+    )
+    assert parts.holds
+    # To rounding, but for a proposal at the edge that is accepted in one of them only.
+    assert parts.mean == pytest.approx(whole.mean, abs=0.2 * whole.standard_error)
+
+
+def test_a_number_of_particles_at_once_below_none_is_an_input_error(case):
+    draws = np.zeros((CHAINS, 50, case.dim), np.float32)
+    with pytest.raises(InputError, match="at_once is -1; expected a number of particles"):
+        annealed(case.log_density, draws, key=jr.key(0), settings=LadderSettings(at_once=-1))
 
 
 def test_few_chains_are_an_input_error(case):

@@ -66,6 +66,13 @@ def test_estimates_that_disagree_do_not_hold(monkeypatch):
     assert not found.holds
     assert "joint standard errors apart" in found.words
     assert from_values(f_q, near.f_p(rng, 4, 5000)).holds  # power: without the lag
+    # Nor would both be needed: chains that lag put log Z from above below that from below.
+    monkeypatch.setattr(sys.modules["tiltflow.normalizer.from_values"], "HIGHEST_K", -np.inf)
+    found = from_values(f_q, f_p)
+    assert not found.holds
+    assert "from below" in found.words
+    assert found.lower > found.upper
+    assert from_values(f_q, near.f_p(rng, 4, 5000)).holds
 
 
 def test_it_goes_through_json():

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 
 from tiltflow.learning import Rows
@@ -27,7 +27,6 @@ from tiltflow.tilted import TiltedModel
 
 DRAWS = 20  # dequantisations of each row
 BOUNDS = ("variational", "importance")
-PART = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,19 +86,23 @@ def bits_per_dim(nats: float, dim: int) -> float:
 
 
 def score(model: TiltedModel, rows: Rows, key: PRNGKeyArray, draws: int = DRAWS) -> Scores:
-    """f and log q of every row, with `draws` dequantisations and embeddings where they vary."""
-    y, log_det = rows.through(model.backbone).every(key, draws)
-    f, log_q = _score(model, y.reshape(-1, y.shape[-1]))
-    shape = log_det.shape
-    return Scores(
-        f=np.asarray(f, np.float64).reshape(shape),
-        log_q=np.asarray(log_q, np.float64).reshape(shape) + np.asarray(log_det, np.float64),
-    )
+    """f and log q of every row, with `draws` dequantisations and embeddings where they vary.
+
+    One draw of the rows is in memory at a time; of all of them there are only the scores.
+    """
+    rows = rows.through(model.backbone)
+    scored = _score(model, rows, rows.keys(key, draws))
+    f, log_q, log_weight = (np.asarray(numbers, np.float64).T for numbers in scored)
+    return Scores(f=f, log_q=log_q + log_weight)
 
 
 @eqx.filter_jit
-def _score(model: TiltedModel, y: Array) -> tuple[Array, Array]:
-    def one(y: Array) -> tuple[Array, Array]:
-        return model.tilt(y), model.backbone.log_prob_coordinates(y)
+def _score(
+    model: TiltedModel, rows: Rows, keys: PRNGKeyArray
+) -> tuple[Float[Array, "draws rows"], ...]:
+    """f, log q of the coordinates, and the log-weights, for each of the keys."""
 
-    return jax.lax.map(one, y, batch_size=PART)
+    def one(c: Array, log_weight: Array) -> tuple[Array, Array, Array]:
+        return model.tilt(c), model.backbone.log_prob_coordinates(c), log_weight
+
+    return jax.lax.map(lambda key: rows.each(one, key), keys)

@@ -47,6 +47,8 @@ class LadderSettings:
         tolerance: nats between the bounds at which rounds end.
         budget: seconds in which to be done: no round is begun that, by the longest so far, would
             end later; None for as long as it takes.
+        at_once: particles that a device has in hand at a time, so that memory is bounded; 0: all
+            of them; None: as many as `passage.that_fit`, some hundred megabytes of a large model.
     """
 
     particles: int = 2_048
@@ -55,6 +57,15 @@ class LadderSettings:
     most_rounds: int = 8
     tolerance: float = 0.1
     budget: float | None = None
+    at_once: int | None = None
+
+    def check(self) -> None:
+        """Raises InputError for a setting that cannot work."""
+        if self.at_once is not None and self.at_once < 0:
+            raise InputError(
+                f"at_once is {self.at_once}; expected a number of particles, 0 for all of them, "
+                f"or None for as many as fit"
+            )
 
 
 def annealed(
@@ -78,9 +89,10 @@ def annealed(
         mixture: where the ladder begins: exact draws, log Z = 0; None: at the backbone.
 
     Raises:
-        InputError: fewer than 4 chains.
+        InputError: fewer than 4 chains, or settings that cannot work.
     """
     settings = settings or LadderSettings()
+    settings.check()
     started = time.monotonic()
     groups, event = draws.shape[0], draws.shape[2:]
     if groups < 4:
@@ -95,7 +107,8 @@ def annealed(
         return mixture.draw(key, groups * each).reshape(groups, each, *event)
 
     start = exact_draws(start_key).reshape(groups * each, *event)
-    ladder = passage.plan(log_density, plan_key, start, jnp.asarray(settings.share), base)
+    at_once = settings.at_once
+    ladder = passage.plan(log_density, plan_key, start, jnp.asarray(settings.share), base, at_once)
     if float(ladder.reached) != 1.0:
         return _unreached(float(ladder.reached))
     heard = _Heard(np.asarray(ladder.betas[: int(ladder.steps) + 1], np.float64))
@@ -108,8 +121,8 @@ def annealed(
         exact = exact_draws(exact_key)
         chosen = jnp.asarray(draws[:, spread[number :: settings.most_rounds]])
         heard.listen(
-            passage.travel(log_density, up_key, ladder, exact, base),
-            passage.travel(log_density, down_key, descent, chosen, base),
+            passage.travel(log_density, up_key, ladder, exact, base, at_once),
+            passage.travel(log_density, down_key, descent, chosen, base, at_once),
         )
         below, above = heard.sides()
         if on_round is not None:

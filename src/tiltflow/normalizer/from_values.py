@@ -8,7 +8,7 @@ from math import hypot
 
 from numpy.typing import ArrayLike
 
-from tiltflow.normalizer.bounds import dealt, from_above, from_below
+from tiltflow.normalizer.bounds import Side, dealt, from_above, from_below
 from tiltflow.normalizer.bridge import bridge_or_contradiction
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.importance import importance
@@ -44,9 +44,13 @@ def from_values(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
     if f_p is None:
         return replace(by_weights, lower=below.bound)
     values_p = finite_values("f_p", f_p, ("chains", "draws"), least=4)
-    upper = from_above(-values_p).bound if len(values_p) > 1 else math.nan
-    bounds = {"lower": below.bound, "upper": upper}
-    return replace(_chosen(by_weights, *bridge_or_contradiction(f_q, f_p)), **bounds)
+    found = _chosen(by_weights, *bridge_or_contradiction(f_q, f_p))
+    if len(values_p) == 1:
+        return replace(found, lower=below.bound, upper=math.nan)
+    above = from_above(-values_p)
+    if found.holds and _crossed(below, above):
+        found = replace(found, holds=False, words=_crossing(below, above))
+    return replace(found, lower=below.bound, upper=above.bound)
 
 
 def _chosen(by_weights: LogZ, by_bridge: LogZ, contradicted: bool) -> LogZ:
@@ -63,6 +67,20 @@ def _instead(by_weights: LogZ, by_bridge: LogZ) -> LogZ:
     """The weights' estimate, which says why the bridge is not used."""
     refused = by_bridge.words.removeprefix(DISTRUST)
     return replace(by_weights, words=f"{by_weights.words} No bridge to the draws of p: {refused}")
+
+
+def _crossed(below: Side, above: Side) -> bool:
+    """Whether log Z from below exceeds that from above by more than chance and rounding allow."""
+    error = hypot(below.standard_error, above.standard_error)
+    return below.mean - above.mean > MOST_APART * error + 1e-6 * (1.0 + abs(above.mean))
+
+
+def _crossing(below: Side, above: Side) -> str:
+    return (
+        f"{DISTRUST}log Z is {below.mean:.3f} ± {below.standard_error:.3f} from below and"
+        f" {above.mean:.3f} ± {above.standard_error:.3f} from above; the chains have not reached p,"
+        " or the draws of q are not exact."
+    )
 
 
 def _apart(a: LogZ, b: LogZ) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.devices import map_in_parts, over_devices, spread
+from tiltflow.latent import kernel_of
 from tiltflow.mcmc import run
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
 from tiltflow.normalizer.estimate import LogZ
@@ -26,7 +27,7 @@ from tiltflow.tilted import TiltedModel
 
 EXACT_DRAWS = 200_000
 PART = 2_048  # of them at a time
-CHAINS, DRAWS, WARMUP = 32, 1_000, 300
+CHAINS, DRAWS, WARMUP, LEAPFROGS = 32, 1_000, 300, 8
 
 
 def log_normalizer(
@@ -47,8 +48,9 @@ def log_normalizer(
         model: backbone and tilt.
         key: random key.
         draws: latent draws of the model, from equilibrated chains that are independent of one
-            another; None: HMC chains are started from the backbone here. They are not judged:
-            what has not converged shows only where the two sides disagree.
+            another; None: chains are started from the backbone here, and move as suits the model
+            (`latent.kernel_of`). They are not judged: what has not converged shows only where the
+            two sides disagree.
         exact_draws: of the backbone.
         settings: of the ladder.
         on_round: of the ladder, see `annealed`.
@@ -61,11 +63,16 @@ def log_normalizer(
     if draws is None:
         start = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
         sampled = run.sample(
-            chain_key, model.latent_log_densities, start, num_draws=DRAWS, num_warmup=WARMUP
+            chain_key,
+            model.latent_log_densities,
+            start,
+            num_draws=DRAWS,
+            num_warmup=WARMUP,
+            kernel=kernel_of(model, None, LEAPFROGS),
         )
         draws = np.asarray(sampled.positions)
     by_values = from_exact(model, draws, exact_draws, exact_key)
-    apart = by_values.upper - by_values.lower
+    apart = abs(by_values.upper - by_values.lower)
     if by_values.holds and apart <= settings.tolerance:
         return by_values
     found = annealed(

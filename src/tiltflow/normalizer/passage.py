@@ -7,12 +7,15 @@ ratio of the normalising constants, whether or not the moves mix (Del Moral, Dou
 2006, "Sequential Monte Carlo samplers", section 3.2; Neal 2001, arXiv physics/9803008).
 
 That holds for rungs and step sizes that are fixed in advance: `plan` finds them with particles
-of its own. A passage is one compiled program for both directions and any ladder.
+of its own. A passage is one compiled program for both directions and any ladder. Densities are
+evaluated for some particles at a time, so that a large model needs no more memory for many.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +27,8 @@ from tiltflow.mcmc import hmc
 from tiltflow.mcmc.batch import half_square
 from tiltflow.normalizer.resampling import systematic
 
+Made = TypeVar("Made")
+
 MOST_RUNGS = 128
 HALVINGS = 30  # of the interval in which the next rung is sought
 SMALLEST_RISE = 1e-6
@@ -31,6 +36,7 @@ LENIENCE = 0.75  # of the share, seen from above: it would otherwise be missed b
 PLAN_TRANSITIONS = 5  # a rung, while its step size is found
 TRANSITIONS, LEAPFROGS = 2, 8
 TARGET = 0.8  # acceptance
+MADE = 2**31  # bytes made in an evaluation, of which about a sixth are in memory at a time
 
 
 class Ladder(NamedTuple):
@@ -77,6 +83,7 @@ def plan(
     u: Float[Array, "particles ..."],
     share: Float[Array, ""] | float,
     base: hmc.LogDensity | None = None,
+    at_once: int | None = 0,
 ) -> Ladder:
     """A ladder from the backbone to the tilted model.
 
@@ -88,7 +95,10 @@ def plan(
             this: for normal f the fourth root of it over the rise itself. Twice, because weights
             that are fine and just about to lose their variance make intervals that are wrong.
         base: the log-density of the lower end, batched; N(0, I), the backbone's, if None.
+        at_once: particles that a device has in hand at a time; 0: all of them, as must be for
+            a density that is another one for each particle; None: as many as `that_fit`.
     """
+    path = _path(log_density, base, at_once, u)
 
     def climbing(carry: tuple) -> Array:
         _, _, ladder, _, _ = carry
@@ -102,12 +112,11 @@ def plan(
         steps = ladder.steps + 1
         new_u, new_f, step_size = _move(
             move_key,
-            log_density,
+            path,
             together(u)[systematic(resample_key, rise * f)],
             beta,
             ladder.step_sizes[ladder.steps],
             PLAN_TRANSITIONS,
-            base,
             adapting=True,
         )
         betas = ladder.betas.at[steps].set(beta)
@@ -121,7 +130,7 @@ def plan(
 
     zeros = jnp.zeros(MOST_RUNGS + 1, u.dtype)
     start = Ladder(zeros, zeros.at[0].set(0.5), jnp.zeros((), int), zeros[0])
-    carry = (u, together(tilt(log_density, spread(u), base)), start, jnp.ones_like(zeros[0]), key)
+    carry = (u, together(path.tilt(spread(u))), start, jnp.ones_like(zeros[0]), key)
     return jax.lax.while_loop(climbing, climb, carry)[2]
 
 
@@ -142,17 +151,17 @@ def paced(
         u: draws of N(0, I), not those that will travel.
         rungs: at most `MOST_RUNGS`.
     """
+    path = _path(log_density, None, 0, u)
 
     def climb(carry: tuple, index: Array) -> tuple[tuple, Array]:
         u, step_size = carry
         u, _, step_size = _move(
             jr.fold_in(key, index),
-            log_density,
+            path,
             u,
             (index + 1) / rungs,
             step_size,
             PLAN_TRANSITIONS,
-            None,
             adapting=True,
         )
         return (u, step_size), step_size
@@ -171,6 +180,7 @@ def travel(
     ladder: Ladder,
     u: Float[Array, "groups particles ..."],
     base: hmc.LogDensity | None = None,
+    at_once: int | None = 0,
 ) -> Passage:
     """Particles along `ladder`, upwards as planned or downwards (`Ladder.reverse`).
 
@@ -180,10 +190,11 @@ def travel(
         ladder: fixed, whatever these particles meet.
         u: draws of the density at the ladder's start. Groups are to be independent of one
             another; within a group it is enough that each particle is such a draw.
-        base: as in `plan`.
+        base, at_once: as in `plan`.
     """
     groups, particles = u.shape[:2]
     event = u.shape[2:]
+    path = _path(log_density, base, at_once, u[0])
 
     def rung(index: Array, carry: tuple) -> tuple:
         u, f, log_ratio, fs = carry
@@ -193,14 +204,12 @@ def travel(
         chosen = jax.vmap(systematic)(jr.split(resample_key, groups), log_weights)
         u = jax.vmap(lambda u, index: u[index])(spread(u), chosen).reshape(-1, *event)
         beta, step_size = ladder.betas[index + 1], ladder.step_sizes[index + 1]
-        u, f, _ = _move(
-            move_key, log_density, u, beta, step_size, TRANSITIONS, base, adapting=False
-        )
+        u, f, _ = _move(move_key, path, u, beta, step_size, TRANSITIONS, adapting=False)
         u, f = u.reshape(groups, particles, *event), f.reshape(groups, particles)
         return u, f, log_ratio, fs.at[index + 1].set(f)
 
     u = spread(u)  # groups do not meet: where they are divided, nothing goes between devices
-    f = tilt(log_density, spread(u.reshape(-1, *event)), base).reshape(groups, particles)
+    f = path.tilt(spread(u.reshape(-1, *event))).reshape(groups, particles)
     rungs = len(ladder.betas)
     start = (
         u,
@@ -221,26 +230,106 @@ def tilt(
     return log_density(u) + (half_square(u) if base is None else -base(u))
 
 
+def that_fit(
+    log_density: hmc.LogDensity, u: Float[Array, "particles ..."], most: int = MADE
+) -> int:
+    """Of how many particles like `u` an evaluation makes at most so many bytes; at least 1.
+
+    `log_density` is traced for that; nothing is computed.
+    """
+
+    def made(number: int) -> int:
+        some = jax.ShapeDtypeStruct((number, *u.shape[1:]), u.dtype)
+        return _bytes_made(jax.make_jaxpr(log_density)(some))
+
+    each = made(2) - made(1)  # without what is made of the weights
+    return max(1, most // max(1, each))
+
+
+def _bytes_made(jaxpr: Any) -> int:
+    """The size of all values in a jaxpr and what it calls; those of a scan once for each turn."""
+    total = 0
+    for equation in jaxpr.eqns:
+        called = [p for p in jax.tree.leaves(equation.params) if hasattr(p, "eqns")]
+        if called:
+            total += sum(map(_bytes_made, called)) * equation.params.get("length", 1)
+        else:
+            avals = (v.aval for v in equation.outvars)
+            total += sum(math.prod(x.shape) * x.dtype.itemsize for x in avals)
+    return total
+
+
+def in_parts(
+    function: Callable[[Array], Made], u: Float[Array, "particles ..."], at_once: int
+) -> Made:
+    """`function`, batched, of at most `at_once` particles at a time on each device; 0: of all.
+
+    Its rows must not depend on one another. The parts are of one size, so that it is compiled
+    once; the last is filled up with particles of the first.
+    """
+    number, devices = len(u), jax.device_count()
+    if not at_once or number <= at_once * devices:
+        return function(u)
+    parts = math.ceil(number / (at_once * devices))
+    size = math.ceil(number / (parts * devices)) * devices
+    filled = jnp.concatenate([u, u[: parts * size - number]])
+    done = jax.lax.map(
+        lambda part: spread(function(spread(part))), filled.reshape(parts, size, *u.shape[1:])
+    )
+    return jax.tree.map(lambda x: x.reshape(parts * size, *x.shape[2:])[:number], done)
+
+
+class _Path(NamedTuple):
+    """The densities between the ends of a ladder.
+
+    Attributes:
+        upper: the log-density of the upper end, batched.
+        lower: of the lower one; None: N(0, I).
+        at_once: particles that a device has in hand at a time; 0: all of them.
+    """
+
+    upper: hmc.LogDensity
+    lower: hmc.LogDensity | None
+    at_once: int
+
+    def tilt(self, u: Float[Array, "particles ..."]) -> Float[Array, " particles"]:
+        """What is added from the lower end to the upper."""
+        return in_parts(lambda u: tilt(self.upper, u, self.lower), u, self.at_once)
+
+    def value_and_gradient(self, beta: Array) -> hmc.ValueAndGradient:
+        """The log-density at `beta` and its gradient."""
+
+        def tempered(u: Array) -> Array:
+            lower = -half_square(u) if self.lower is None else self.lower(u)
+            return beta * self.upper(u) + (1.0 - beta) * lower
+
+        evaluate = hmc.value_and_gradient(tempered)
+        return lambda u: in_parts(evaluate, u, self.at_once)
+
+
+def _path(
+    log_density: hmc.LogDensity,
+    base: hmc.LogDensity | None,
+    at_once: int | None,
+    u: Float[Array, "particles ..."],
+) -> _Path:
+    if at_once is None:
+        at_once = that_fit(log_density, u)
+    return _Path(log_density, base, at_once)
+
+
 def _move(
     key: PRNGKeyArray,
-    log_density: hmc.LogDensity,
+    path: _Path,
     u: Array,
     beta: Array,
     step_size: Array,
     transitions: int,
-    base: hmc.LogDensity | None,
     *,
     adapting: bool,
 ) -> tuple[Array, Array, Array]:
     """HMC at `beta`: u, f there, and the step size, adapted if asked."""
-
-    def lower(u: Array) -> Array:
-        return -half_square(u) if base is None else base(u)
-
-    def tempered(u: Array) -> Array:
-        return beta * log_density(u) + (1.0 - beta) * lower(u)
-
-    value_and_grad = hmc.value_and_gradient(tempered)
+    value_and_grad = path.value_and_gradient(beta)
 
     def transition(index: Array, carry: tuple) -> tuple:
         state, step_size = carry
@@ -255,7 +344,7 @@ def _move(
 
     start = (spread(hmc.init(spread(u), value_and_grad)), step_size)
     state, step_size = jax.lax.fori_loop(0, transitions, transition, start)
-    return state.position, together(tilt(log_density, state.position, base)), step_size
+    return state.position, together(path.tilt(state.position)), step_size
 
 
 def _next_rise(f: Float[Array, " particles"], most: Array, share: Array | float) -> Array:
