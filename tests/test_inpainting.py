@@ -34,15 +34,6 @@ FEW = {"sigma": SIGMA, "chains": CHAINS, "draws": 4, "warmup": 10, "halvings": 1
 LOG_Z = LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Compiling is most of what takes time here."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 class Quadratic(eqx.Module):
     """f(c) = s.c - c' B c / 2."""
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -24,15 +23,6 @@ from tiltflow.tilts import ConvSizes
 
 LOG_Z = LogZ(0.25, 0.01, 0.23, 0.27, "bridge", 900.0, 800.0, holds=True, words="Fine.")
 LEVELS = 16
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here are small: compiling them is most of what takes time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -33,15 +33,6 @@ def shaken(glow: Glow, size: float = 0.2) -> Glow:
     return eqx.tree_at(lambda g: g.scales, glow, eqx.combine(jax.tree.unflatten(tree, moved), rest))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here are many and run once: compiling them is all that takes time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(scope="module")
 def glow():
     return shaken(begun(SMALL))

@@ -5,7 +5,6 @@ the identity, last layers too. Every check is a function of a backbone that asse
 power twin can run the same function on a deliberately broken backbone.
 """
 
-import jax
 import jax.random as jr
 import numpy as np
 import pytest
@@ -44,15 +43,6 @@ COUPLINGS = [(kind, shape, CouplingFlow) for kind in KINDS for shape in SHAPES]
 GLOWS = [("scale of images", (4, 2, 3), Glow), ("logit of images", (4, 4), Glow)]
 every_case = pytest.mark.parametrize(("kind", "shape", "flow"), COUPLINGS + GLOWS)
 every_plane = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here are many and run once: compiling them is all that takes time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @every_case

@@ -33,15 +33,6 @@ STANDARD_ERRORS = 4.5  # of the largest of nine statistics
 CHAINS = 512
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here are many and small: compiling them is what takes time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 class Case(NamedTuple):
     """A kernel, its settings, and how many transitions it gets."""
 
