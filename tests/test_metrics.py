@@ -39,11 +39,14 @@ def test_each_fault_is_seen_by_its_check_alone():
 
 @pytest.mark.parametrize(("beta", "ok"), [(0.85, True), (0.7, False), (1.3, False)])
 def test_a_tilt_that_was_scaled_is_judged_by_its_scale(beta, ok):
-    """Learning told log Z of the tilt before; that of the scaled one is another."""
-    found = told(log_z_of_learning=5.0, calibration=Calibration(beta, rise=0.4))
-    assert "witnesses against fresh chains" not in found
+    """Learning told log Z of the tilt before; that of the scaled one is so much more."""
+    found = told(log_z_of_learning=5.0, calibration=Calibration(beta, rise=0.4, log_ratio=-2.9))
+    assert found["witnesses against fresh chains"].ok
     check = found["scale of the tilt, off 1 by"]
     assert check.ok is ok
     assert f"multiplied by {beta}" in check.means
+    off = told(log_z_of_learning=5.0, calibration=Calibration(beta, rise=0.4))
+    assert not off["witnesses against fresh chains"].ok
+    assert off["witnesses against fresh chains"].severity == "caution"  # it was mended
     unscaled = told(log_z_of_learning=5.0, calibration=Calibration(1.02, rise=0.01))
-    assert not unscaled["witnesses against fresh chains"].ok
+    assert unscaled["witnesses against fresh chains"].severity == "failed"

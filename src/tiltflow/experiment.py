@@ -5,24 +5,25 @@ depends on the clock, so that the same seed gives the same numbers on the same m
 often the fit was interrupted and gone on with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.data import Dataset, Splits, split
+from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.by_stage import gains_by_stage
-from tiltflow.evaluation.calibration import SCALABLE, calibrate, scaled
+from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
 from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.copies import copies
 from tiltflow.evaluation.evidence import gather_evidence
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
 from tiltflow.evaluation.interpolation import interpolation
-from tiltflow.evaluation.likelihood import likelihood, score
-from tiltflow.evaluation.mixing import mixing
+from tiltflow.evaluation.likelihood import Likelihood, Scores, likelihood, score
+from tiltflow.evaluation.mixing import Mixing, mixing
 from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows
@@ -42,7 +43,7 @@ from tiltflow.normalizer.log_normalizer import exact_f, from_exact, log_normaliz
 from tiltflow.recipes import units_for
 from tiltflow.settings import Settings, suited
 from tiltflow.tilted import TiltedModel
-from tiltflow.training import train
+from tiltflow.training import Learned, train
 
 KEYS = (
     "flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence",
@@ -120,12 +121,73 @@ def fit(
         listen=listen,
         keeper=keeper,
     )
-    model, judgement = learned.model, learned.judgement
 
     def hear(phase: str, event: str, **fields: Any) -> None:
         listen(phase, event, **fields)
         keeper.listen()
 
+    judged = _judge(learned.model, rows, settings, keys, hear)
+    sampling_ended = keeper.clock()
+    fitted = FittedModel(
+        judged.model,
+        learned.spec,
+        judged.log_z,
+        data.integers,
+        float(judged.draws.step_size),
+        settings.sampling.leapfrogs,
+    )
+    seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
+    judgement, calibration = learned.judgement, judged.calibration
+    checks = checks_of(judged.log_z, judgement, judged.found.gain, calibration)
+    metrics = {
+        "data": of_data(data, parts),
+        **of_likelihood(judged.found, judged.log_z),
+        "learning": {
+            "log_z_witnesses": float(judgement.log_z),
+            "log_z_running": float(judgement.running),
+            "log_z_learners": float(judgement.learners),
+        },
+        "mixing": judged.mixed.to_dict(),
+        **seen.metrics,
+        **({} if calibration is None else {"calibration": calibration.to_dict()}),
+        "verdict": judged.mixed.verdict([*checks, *seen.checks]),
+        "seed": seed,
+        "seconds": seconds_of(learned.ended, sampling_ended, keeper.clock()),
+    }
+    if are_bytes_of_images(data):
+        add_bits(metrics, int(np.prod(data.shape)))
+    metrics["backbone"]["nll_val"] = learned.nll_val
+    metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
+    return Result(fitted, metrics, seen.evidence)
+
+
+class _Judged(NamedTuple):
+    """What chains started afresh, and test rows, say of a model.
+
+    Attributes:
+        model: as it was learned, or scaled by `calibration`.
+        draws, mixed: of the chains.
+        f_backbone: f at exact draws of the backbone.
+        log_z, scores, found: the likelihood of the test rows, and what it is made of.
+    """
+
+    model: TiltedModel
+    calibration: Calibration | None
+    draws: Draws
+    mixed: Mixing
+    f_backbone: np.ndarray
+    log_z: LogZ
+    scores: Scores
+    found: Likelihood
+
+
+def _judge(
+    model: TiltedModel,
+    rows: dict[str, Rows],
+    settings: Settings,
+    keys: dict[str, PRNGKeyArray],
+    hear: Callable[..., Any],
+) -> _Judged:
     draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
     calibration = None
     if settings.sampling.calibrate and isinstance(model.tilt, SCALABLE):
@@ -135,33 +197,49 @@ def fit(
         if calibration.matters:
             model = TiltedModel(model.backbone, scaled(model.tilt, calibration.beta))
             draws = fresh_chains(model, settings.sampling, keys["again"], hear)
-    mixed = mixing(draws)
+    mixed = mixing(draws, model)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = _log_z(model, draws, f_backbone, keys["bank"], keys["ladder"])
     scores = score(model, rows["test"], keys["score"])
     found = likelihood(scores, log_z)
-    sampling_ended = keeper.clock()
+    return _Judged(model, calibration, draws, mixed, f_backbone, log_z, scores, found)
 
-    fitted = FittedModel(
-        model,
-        learned.spec,
-        log_z,
-        data.integers,
-        float(draws.step_size),
-        settings.sampling.leapfrogs,
-    )
-    generated = None
-    if has_noise(model.backbone):
+
+class _Seen(NamedTuple):
+    """What a closer look has found: blocks of the metrics, checks, and arrays for the report."""
+
+    metrics: dict[str, Any]
+    checks: Sequence[Check]
+    evidence: dict[str, np.ndarray]
+
+
+def _look(
+    fitted: FittedModel,
+    judged: _Judged,
+    learned: Learned,
+    data: Dataset,
+    parts: Splits,
+    rows: dict[str, Rows],
+    settings: Settings,
+    keys: dict[str, PRNGKeyArray],
+    hear: Callable[..., Any],
+) -> _Seen:
+    """At samples: of a generator, of two tilts, of images."""
+    draws, scores, log_z = judged.draws, judged.scores, judged.log_z
+    test, metrics, checks = data.take(parts.test), {}, []
+    if has_noise(fitted.model.backbone):
         generated = look_at(
             fitted,
             draws,
             log_z,
             float(scores.f.mean()),
-            data.take(parts.test).values,
+            test.values,
             data.take(parts.train[:ROWS]).values,
             key=keys["generated"],
             listen=hear,
         )
+        metrics |= generated.metrics
+        checks = generated.checks
     stages = None
     if learned.first is not None:
         stages = gains_by_stage(
@@ -173,42 +251,19 @@ def fit(
             keys=(keys["score"], keys["stages"]),
             listen=hear,
         )
-    test = data.take(parts.test)
-    evidence = gather_evidence(fitted, test, draws, mixed, scores, f_backbone, key=keys["evidence"])
-    copied = None
+    evidence = gather_evidence(
+        fitted, test, draws, judged.mixed, scores, judged.f_backbone, key=keys["evidence"]
+    )
     if len(data.shape) > 1:
         positions = np.asarray(draws.positions)
         hear("copies", "started", training=len(parts.train))
         copied = copies(fitted, positions, test.values, np.asarray(rows["train"].values))
         hear("interpolation", "started")
         evidence |= copied.evidence | interpolation(fitted, positions, test.values)
-    metrics = {
-        "data": of_data(data, parts),
-        **of_likelihood(found, log_z),
-        "learning": {
-            "log_z_witnesses": float(judgement.log_z),
-            "log_z_running": float(judgement.running),
-            "log_z_learners": float(judgement.learners),
-        },
-        "mixing": mixed.to_dict(),
-        **({} if generated is None else generated.metrics),
-        **({} if copied is None else {"copies": copied.metrics}),
-        **({} if stages is None else {"stages": stages.to_dict()}),
-        **({} if calibration is None else {"calibration": calibration.to_dict()}),
-        "verdict": mixed.verdict(
-            [
-                *checks_of(log_z, judgement, found.gain, calibration),
-                *([] if generated is None else generated.checks),
-            ]
-        ),
-        "seed": seed,
-        "seconds": seconds_of(learned.ended, sampling_ended, keeper.clock()),
-    }
-    if are_bytes_of_images(data):
-        add_bits(metrics, int(np.prod(data.shape)))
-    metrics["backbone"]["nll_val"] = learned.nll_val
-    metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
-    return Result(fitted, metrics, evidence)
+        metrics["copies"] = copied.metrics
+    if stages is not None:
+        metrics["stages"] = stages.to_dict()
+    return _Seen(metrics, checks, evidence)
 
 
 def _log_z(

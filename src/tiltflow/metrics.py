@@ -1,9 +1,11 @@
 """What `metrics.json` says of a fit beside chains and verdict, and what the verdict looks at."""
 
+from dataclasses import replace
 from typing import Any
 
 from tiltflow.data import Dataset, Splits
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.assess import known
 from tiltflow.evaluation.calibration import Calibration
 from tiltflow.evaluation.likelihood import Likelihood, bits_per_dim, gain_block
 from tiltflow.learning.witnesses import Judgement
@@ -23,6 +25,7 @@ def of_data(data: Dataset, parts: Splits) -> dict[str, Any]:
         "test": len(parts.test),
         "shape": list(data.shape),
         "integers": data.integers,
+        **({"note": data.note} if data.note else {}),
     }
 
 
@@ -73,27 +76,14 @@ def checks_of(
 ) -> list[Check]:
     """What is judged beside the chains: log Z, and whether learning has told the truth.
 
-    `judgement` is of the tilt before its `calibration`, if there was one.
+    `judgement` is of the tilt before its `calibration`, if there was one. What it told wrong was
+    then mended, so that a large difference is a reason for caution only.
     """
-    if calibration is not None and calibration.matters:
-        honest = _calibrated(calibration)
-    else:
-        honest = _honest(log_z, judgement)
-    return [_known(log_z), honest, _certain(gained)]
-
-
-def _known(log_z: LogZ) -> Check:
-    return Check(
-        name="log Z, standard error",
-        value=log_z.standard_error,
-        limit=0.5,
-        ok=log_z.holds and log_z.standard_error <= 0.5,
-        severity="failed",
-        means="The likelihood of the tilted model is not known."
-        if log_z.holds
-        else f"The likelihood of the tilted model is not known. {log_z.words}",
-        try_="Draw longer chains, or learn for fewer steps.",
-    )
+    if calibration is None or not calibration.matters:
+        return [known(log_z), _honest(log_z, judgement), _certain(gained)]
+    before = replace(log_z, mean=log_z.mean - calibration.log_ratio)
+    honest = replace(_honest(before, judgement), severity="caution")
+    return [known(log_z), honest, _calibrated(calibration), _certain(gained)]
 
 
 def _honest(log_z: LogZ, judgement: Judgement) -> Check:

@@ -27,6 +27,7 @@ def test_the_scale_is_that_of_the_data(beta):
     rise = 0.5 * SLOPE**2 * (beta - 1) ** 2
     assert found.rise == pytest.approx(rise, abs=0.02)
     assert found.matters is (beta != 1.0)
+    assert found.log_ratio == pytest.approx(0.5 * SLOPE**2 * (found.beta**2 - 1), abs=0.05)
     backwards = calibrate(-f_of(0, beta * SLOPE), f_of(1, SLOPE))
     assert abs(backwards.beta - beta) > 0.1  # power: a sign that is wrong is seen
 

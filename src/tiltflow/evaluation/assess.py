@@ -22,6 +22,7 @@ from tiltflow.evaluation.likelihood import (
     BOUNDS,
     DRAWS,
     Likelihood,
+    bits_per_dim,
     gain_block,
     likelihood,
     score,
@@ -61,6 +62,7 @@ class LikelihoodSettings:
         """Raises InputError for the first setting that cannot work."""
         check_seed(seed)
         at_least_one(self, "dequantisations")
+        self.ladder.check()
         if self.sampling.draws < 4:
             raise InputError(f"{self.sampling.draws} draws; expected at least 4")
         if self.bound not in BOUNDS:
@@ -110,7 +112,7 @@ def assess(
 
     sampling = replace(settings.sampling, leapfrogs=fitted.leapfrogs)
     draws = fresh_chains(fitted.model, sampling, chain_key, listen, step_size=fitted.step_size)
-    mixed = mixing(draws)
+    mixed = mixing(draws, fitted.model)
     left = None if settings.budget is None else settings.budget - (time.monotonic() - started)
     log_z = log_normalizer(
         fitted.model,
@@ -122,7 +124,7 @@ def assess(
             "ladder", "round", step=done, steps=total, lower=lower, upper=upper
         ),
     )
-    verdict = mixed.verdict([*checks, _known(log_z)])
+    verdict = mixed.verdict([*checks, known(log_z)])
     found = likelihood(scores, log_z, settings.bound) if math.isfinite(log_z.mean) else None
     if verdict["status"] == "failed":
         backbone = likelihood(scores, CERTAIN, settings.bound).backbone
@@ -156,7 +158,7 @@ def _block(nll: Interval, dim: int) -> dict[str, float]:
         "high": nll.high,
         "se_log_z": nll.se_estimator,
         "se_test": nll.se_test,
-        "bits_per_dim": nll.mean / (dim * math.log(2)),
+        "bits_per_dim": bits_per_dim(nll.mean, dim),
     }
 
 
@@ -184,7 +186,8 @@ def _scored(log_q: np.ndarray, f: np.ndarray) -> Check:
     )
 
 
-def _known(log_z: LogZ) -> Check:
+def known(log_z: LogZ) -> Check:
+    """Whether log Z is known well enough for a likelihood to be reported."""
     error = log_z.standard_error
     return Check(
         name="log Z, standard error",

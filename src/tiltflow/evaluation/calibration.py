@@ -28,10 +28,12 @@ class Calibration:
     Attributes:
         beta: of the grid, as far as the draws reach.
         rise: of the held-out gain over that of beta = 1, in nats.
+        log_ratio: log Z(beta) - log Z(1), in nats.
     """
 
     beta: float
     rise: float
+    log_ratio: float = 0.0
 
     @property
     def matters(self) -> bool:
@@ -61,7 +63,7 @@ def calibrate(f_val: np.ndarray, f_chains: np.ndarray) -> Calibration:
     share = np.exp(2 * logsumexp(rise, axis=1) - logsumexp(2 * rise, axis=1)) / len(f)
     gained = np.where(share >= SHARE, (BETAS - 1) * mean - log_z, -np.inf)
     best = int(np.argmax(gained))
-    return Calibration(round(float(BETAS[best]), 6), float(gained[best]))
+    return Calibration(round(float(BETAS[best]), 6), float(gained[best]), float(log_z[best]))
 
 
 def scaled(tilt: Any, beta: float) -> MLPTilt | ConvTilt:

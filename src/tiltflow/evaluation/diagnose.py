@@ -63,8 +63,10 @@ class DiagnoseSettings:
             if getattr(self, name) < LEAST:
                 raise InputError(f"{getattr(self, name)} {name}; expected at least {LEAST}")
         at_least_one(self, "exact_draws")
-        if min(self.warmup, self.reference_draws) < 0:
-            raise InputError("warmup or reference_draws is below 0; expected 0 or more")
+        if self.warmup < 0:
+            raise InputError(f"{self.warmup} transitions of warm-up; expected 0 or more")
+        if self.reference_draws < 0:
+            raise InputError(f"{self.reference_draws} draws of the reference; expected 0 or more")
         if self.modes < 2:
             raise InputError(f"modes is {self.modes}; expected at least 2")
         if self.kernel == catalogue.AUTO:
@@ -111,7 +113,8 @@ def diagnose(
     if not all(check.ok for check in sound):
         return {"seconds": _since(started), "verdict": conclude(sound)}
     judged = _chains(fitted, settings, draws, chain_key, listen)
-    names, found = looked_at(np.asarray(judged.positions), judged.f, judged.norm)
+    positions = np.asarray(judged.positions)
+    names, found = looked_at(fitted.model, positions, judged.f, judged.norm)
     energy, energy_checks = _energy(judged)
     where = None
     if judged.divergent is not None and judged.divergences:

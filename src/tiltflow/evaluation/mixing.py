@@ -1,17 +1,27 @@
-"""How well chains have mixed: R-hat and effective sizes of every latent coordinate, f and |u|^2.
+"""How well chains have mixed: R-hat and effective sizes of all that is looked at.
 
-Coordinates and the norm mix easily, so f is looked at beside them (design, section 5).
+Latent coordinates and the norm mix easily, so f and projections of the data are looked at beside
+them (design, section 5): what tells kinds of data apart may be a little of each coordinate.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
+from jaxtyping import Array, Float
 
+from tiltflow.devices import map_in_parts, over_devices
 from tiltflow.diagnostics.convergence import Convergence, convergence
 from tiltflow.diagnostics.verdict import Check, biased, is_tuned, judge
 from tiltflow.mcmc.draws import Draws
+from tiltflow.tilted import TiltedModel
+
+PROJECTIONS = 16  # of the data's coordinates, at most, on random directions
+ROWS, PART = 65_536, 1_024  # draws that are in memory, and in hand, at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +29,7 @@ class Mixing:
     """Diagnostics of a set of chains.
 
     Attributes:
-        names: of the quantities: `"u[0]"`, ..., `"f"`, `"|u|^2"`.
+        names: of the quantities: `"u[0]"`, ..., `"f"`, `"|u|^2"`, `"projection[0]"`, ...
         rhat, ess_bulk, ess_tail: one a quantity (Vehtari et al. 2021).
         acceptance: mean Metropolis probability.
         divergences: transitions rejected as not finite, in the sampling phase.
@@ -84,10 +94,10 @@ class Mixing:
         )
 
 
-def mixing(draws: Draws) -> Mixing:
-    """Diagnose the draws of `mcmc.run.sample`, made with `latent.chain_summary`."""
+def mixing(draws: Draws, model: TiltedModel) -> Mixing:
+    """Diagnose draws of `model` by `mcmc.run.sample`, made with `latent.chain_summary`."""
     positions = np.asarray(draws.positions)
-    names, found = looked_at(positions, draws.summaries["f"], draws.summaries["norm"])
+    names, found = looked_at(model, positions, draws.summaries["f"], draws.summaries["norm"])
     return Mixing(
         names=names,
         rhat=found.rhat,
@@ -107,14 +117,15 @@ def mixing(draws: Draws) -> Mixing:
 
 
 def looked_at(
-    positions: np.ndarray, f: np.ndarray, norm: np.ndarray
+    model: TiltedModel, positions: np.ndarray, f: np.ndarray, norm: np.ndarray
 ) -> tuple[tuple[str, ...], Convergence]:
-    """Every latent coordinate, f and |u|^2: their names, and how they converged.
+    """Latent coordinates, f, |u|^2 and projections: their names, and how they converged.
 
     An f that is the same everywhere, as before a tilt is learned, has nothing to mix and is left
     out.
 
     Args:
+        model: that they are draws of.
         positions: `[chains, draws, *latent_shape]`.
         f, norm: `[chains, draws]`.
     """
@@ -122,6 +133,27 @@ def looked_at(
     scalars = {"f": f, "|u|^2": norm}
     if np.ptp(f) < 1e-4:
         del scalars["f"]
-    parts = convergence(latent), convergence(np.stack([*scalars.values()], axis=-1))
-    found = Convergence(*(np.concatenate(values) for values in zip(*parts, strict=True)))
-    return (*(f"u[{i}]" for i in range(latent.shape[-1])), *scalars), found
+    flat = positions.reshape(-1, *positions.shape[2:])
+    parts = [projections(model, jnp.asarray(flat[i : i + ROWS])) for i in range(0, len(flat), ROWS)]
+    projected = np.concatenate(parts).reshape(*positions.shape[:2], -1)
+    seen = latent, np.stack([*scalars.values()], axis=-1), projected
+    found = Convergence(
+        *(np.concatenate(values) for values in zip(*map(convergence, seen), strict=True))
+    )
+    names = (f"u[{i}]" for i in range(latent.shape[-1]))
+    return (*names, *scalars, *(f"projection[{i}]" for i in range(projected.shape[-1]))), found
+
+
+@over_devices
+def projections(
+    model: TiltedModel, u: Float[Array, "draws ..."]
+) -> Float[Array, "draws projections"]:
+    """The data's coordinates at latent points, on fixed random directions."""
+    dim = model.backbone.dim
+    directions = jr.normal(jr.key(0), (dim, min(PROJECTIONS, dim)))
+
+    def one(u: Array) -> Array:
+        y = model.backbone.coordinates(u)
+        return jnp.matmul(y, directions, precision=jax.lax.Precision.HIGHEST)
+
+    return map_in_parts(one, u, PART)
