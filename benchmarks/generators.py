@@ -122,7 +122,7 @@ def quickly(settings: Settings) -> Settings:
 
 
 def show(phase: str, event: str, **fields: object) -> None:
-    if event in ("kept", "contrast", "degenerate", "health", "stopped"):
+    if event in ("kept", "contrast", "health", "stopped"):
         Console(stderr=True).print(phase, event, fields)
 
 

@@ -147,6 +147,8 @@ TAMPERED = {
 
 def test_scores_and_samples_of_integers_are_of_integers():
     model, x = fitted("logit")
+    with pytest.raises(InputError, match="draws is 0; expected at least 1"):
+        model.log_prob(x, draws=0)
     with pytest.raises(InputError, match="not integers"):
         model.log_prob(x + 0.5)
     far = model.push(np.random.default_rng(0).normal(scale=9, size=(500, 3)).astype(np.float32))

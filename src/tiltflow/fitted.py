@@ -7,6 +7,7 @@ stranger is safe to open.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,21 @@ class FittedModel:
             seed: of the dequantisation.
             draws: dequantisations of each row.
 
+        Warns:
+            UserWarning: the model's own log Z does not hold: rows can be compared with one
+                another, and not with those of another model.
+
         Raises:
-            InputError: rows of another shape, a log Z that does not hold or is not finite.
+            InputError: rows of another shape, a given log Z that does not hold, or one that is not
+                finite.
         """
         log_z = self.log_z if normalizer is None else normalizer
         if isinstance(log_z, LogZ):
             if not log_z.holds and normalizer is not None:
                 raise InputError(f"the normalizer does not hold: {log_z.words}")
+            if not log_z.holds and math.isfinite(log_z.mean):
+                words = f"log-densities are right up to a constant only: {log_z.words}"
+                warnings.warn(words, stacklevel=2)
             log_z = log_z.mean
         if not math.isfinite(log_z):
             raise InputError(f"log Z is {log_z}; expected a finite number, in nats")
@@ -193,6 +202,8 @@ class FittedModel:
 
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
         x = self.check_rows(x)
+        if draws < 1:
+            raise InputError(f"draws is {draws}; expected at least 1")
         vary = self.integers or self.model.backbone.embeds_at_random
         keys = jr.split(jr.key(seed), draws if vary else 1)
         rows = np.zeros((max(_room(len(x)), FEWEST_SCORED), *x.shape[1:]), np.float32)

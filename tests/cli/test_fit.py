@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_run import QUICK
 
+from tiltflow.cli.fit import _short
 from tiltflow.cli.main import run
 
 KEYS = {
@@ -136,19 +137,31 @@ def test_persistent_chains_behind_the_same_interface(tmp_path):
     assert {event["learner"] for event in stages} == {"persistent"}
 
 
-def test_a_table_of_continuous_columns(tmp_path):
+def test_a_table_of_continuous_columns(tmp_path, capsys):
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 400)
     x = np.c_[np.cos(angle), np.sin(angle), rng.normal(size=400)] + 0.1 * rng.normal(size=(400, 3))
     source = tmp_path / "ring.csv"
-    np.savetxt(source, x, delimiter=",", header="a,b,c", comments="")
+    np.savetxt(source, x, delimiter=",", header="0,1,2", comments="")
     folder = tmp_path / "ring"
     run(["fit", str(source), "--out", str(folder), *QUICK, "--draws", "20"])
     metrics = metrics_of(folder)
+    note = metrics["data"]["note"]
+    assert note.startswith("the first line counts the columns")
+    assert f"tiltflow: ring.csv: {note}\n" in capsys.readouterr().err
+    assert note in (folder / "report.html").read_text()
     assert metrics["data"]["shape"] == [3]
     assert not metrics["data"]["integers"]
     assert np.isfinite(metrics["tilted"]["nll_test"])
     assert "could not be drawn" not in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("x.csv.gz", "x"), ("a/b/digits", "digits"), (".x.csv", "x"), ("", "data"), (".", "data")],
+)
+def test_the_run_is_called_as_its_data_are(name, short):
+    assert _short(name) == short
 
 
 def test_overwrite_must_be_told(small_run, capsys):

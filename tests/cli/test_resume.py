@@ -131,7 +131,9 @@ def test_another_fit_is_not_gone_on_with(data, tmp_path, capsys):
     out = tmp_path / "run"
     assert fit(data, out, "--time-limit", "0.01s") == 130
     capsys.readouterr()
+    log = (out / "events.jsonl").read_bytes()
     assert "seed is 1, but" in refusal(capsys, data, out, "--resume", "--seed", "1")
+    assert (out / "events.jsonl").read_bytes() == log  # the run says nothing of a refusal
     other = tmp_path / "bent.npy"
     np.save(other, np.load(data) + 1)
     assert "data" in refusal(capsys, other, out, "--resume")

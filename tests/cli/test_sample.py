@@ -11,6 +11,7 @@ import pytest
 
 from tiltflow.cli.main import run
 from tiltflow.cli.options import seconds_of
+from tiltflow.fitted import load_model
 from tiltflow.runs.draws import load_draws
 
 FEW = ("--chains", "8", "--warmup", "20")
@@ -117,6 +118,16 @@ def test_the_pilot_is_reported_and_remembered(small_run, tmp_path, capsys, monke
     assert f"hmc-{told['mixing']['leapfrogs']}" == told["kernel"]
     again, _ = told_by(capsys, *arguments, 60, "--resume")
     assert again["pilot"] == told["pilot"]  # not run again
+
+
+def test_what_the_pilot_chose_is_not_known_of_draws_that_python_has_streamed(
+    small_run, tmp_path, capsys
+):
+    fitted = load_model(small_run[0] / "model")
+    fitted.sample(64, 50, warmup=200, seed=1, folder=tmp_path)
+    words = [str(small_run[0]), "--out", str(tmp_path), "--stream", "--resume"]
+    assert run(["sample", *words, "--kernel", "auto", "--draws", "60"]) == 2
+    assert "expected the name of its kernel" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,17 @@ def test_integers_images_labels_and_test_rows():
     assert "columns" not in told.facts
 
 
+def test_rows_are_counted_without_the_sets_own_test_rows():
+    assert seen(REALS[:30], test_rows=10).refusal == ""
+    assert seen(REALS[:30], test_rows=11).refusal.startswith("19 rows beside the set's own test")
+
+
+def test_a_note_of_the_reader_is_the_first_advice():
+    assert seen(REALS, note="decoded from JPEG, see there").advice[0] == (
+        "Decoded from JPEG, see there."
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

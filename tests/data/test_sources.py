@@ -110,6 +110,37 @@ def test_a_header_names_the_columns(tmp_path):
     assert load(tmp_path / "y.csv").columns is None
 
 
+@pytest.mark.parametrize(
+    ("header", "names", "note"),
+    [
+        ("0,1,2", ("0", "1", "2"), "the first line counts the columns"),
+        ("a,b,c", ("a", "b", "c"), ""),
+        ("0,1,3", None, ""),
+        ("0.0,1.0,2.0", None, ""),
+    ],
+)
+def test_columns_that_are_counted_have_a_header(tmp_path, header, names, note):
+    (tmp_path / "x.csv").write_bytes(table(REALS, header))
+    data = load(tmp_path / "x.csv")
+    assert (data.columns, data.rows) == (names, len(REALS) + (names is None))
+    assert data.note.startswith(note)
+    assert bool(data.note) == bool(note)
+
+
+def test_two_columns_that_begin_with_0_and_1_have_none(tmp_path):
+    (tmp_path / "x.csv").write_bytes(table(REALS[:, :2], "0,1"))
+    assert load(tmp_path / "x.csv").rows == len(REALS) + 1
+
+
+def test_a_column_that_counts_the_rows_is_told(tmp_path):
+    """As a table is written with its index: `,a,b`, then 0, 1, 2 and so on in the first column."""
+    count = np.arange(len(REALS))
+    for name, first in (("x.csv", count + 7), ("y.csv", count**1.01)):
+        (tmp_path / name).write_bytes(table(np.c_[first, REALS], ",a,b,c"))
+    assert "column '' counts the rows" in load(tmp_path / "x.csv").note
+    assert load(tmp_path / "y.csv").note == ""
+
+
 def test_a_key_picks_one_of_several_arrays(tmp_path):
     (tmp_path / "x.npz").write_bytes(npz(x=REALS, y=COUNTS))
     data = load(str(tmp_path / "x.npz"), key="y")

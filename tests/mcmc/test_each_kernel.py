@@ -18,7 +18,9 @@ from tiltflow.mcmc import (
     ReplicaExchange,
     Tuning,
     hmc,
+    sample,
 )
+from tiltflow.mcmc.mixture import MixtureInfo
 
 
 def tuning(step_size, length=1.0):
@@ -152,3 +154,16 @@ def test_mixtures_that_make_no_sense_are_refused():
         Mixture([MALA(), Independence()], cycle=[0, 2])
     with pytest.raises(InputError, match="cannot be part"):
         Mixture([MALA(), ReplicaExchange([0, 1])]).init(normal, jnp.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_rare_part_tunes_its_step_by_its_own_moves(counts, monkeypatch):
+    """HMC one time in twenty. Its twin hears of each of them twenty times, and goes astray."""
+    leapfrogs = 3 if counts else 4  # not the program of the other
+    kernel = Mixture([HMC(num_leapfrogs=leapfrogs), Independence()], cycle=[0, *[1] * 19])
+    if not counts:
+        monkeypatch.setattr(MixtureInfo, "is_tuned", property(lambda self: jnp.asarray(True)))
+    how = {"num_draws": 40, "num_warmup": 2_000, "kernel": kernel, "step_size": 0.1}
+    start = jr.normal(jr.key(0), (64, 8))
+    found = sample(jr.key(1), lambda x: -0.5 * jnp.sum(x**2, axis=1) * 4, start, **how)
+    assert (0.2 < float(found.step_size) < 1.5) is counts

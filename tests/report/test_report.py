@@ -174,6 +174,16 @@ def test_damaged_files(tmp_path, name):
     assert name in report(tmp_path).text
 
 
+def test_encrypted_evidence_is_told(tmp_path):
+    """A flag in both headers of each member: reading raises RuntimeError."""
+    np.savez(tmp_path / "evidence.npz", data=np.ones((5, 2)))
+    archive = bytearray((tmp_path / "evidence.npz").read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        archive[archive.index(header) + flags] |= 1
+    (tmp_path / "evidence.npz").write_bytes(archive)
+    assert "encrypted" in report(tmp_path).text
+
+
 def test_pickled_evidence_is_not_opened(tmp_path):
     data = np.array([{"a": 1}], dtype=object)
     np.savez(tmp_path / "evidence.npz", data=data, f_data=np.arange(5.0))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from broken_jumps import Forgets, ManyForget
 from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
 
 from tiltflow import latent
 from tiltflow.backbones import Generator, Prior
@@ -205,3 +206,12 @@ def test_expectation_maximisation_finds_the_mixture(mixture):
     assert float(start.log_z) == 0.0
     with pytest.raises(InputError, match="401 components of the tilt for 4000 rows"):
         fit_mixture(rows, 401, key=jr.key(6))
+
+
+def test_expectation_maximisation_sees_every_row_once(monkeypatch):
+    """Not a bootstrap sample of them, which leaves out a third."""
+    seen, fit = [], GaussianMixture.fit
+    monkeypatch.setattr(GaussianMixture, "fit", lambda self, c: (seen.append(c), fit(self, c))[1])
+    values = np.random.default_rng(8).normal(size=(400, 2)).astype(np.float32)
+    fit_mixture(Rows(jnp.asarray(values), identity((2,)), integers=False), 2, key=jr.key(6))
+    np.testing.assert_array_equal(np.sort(seen[0][:, 0]), np.sort(values[:, 0]))

@@ -53,11 +53,11 @@ class Affine(Units):
         self, x: Float[Array, "..."]
     ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
         """Data to coordinates, and log|det dy/dx|, which is constant."""
-        return self.matrix @ (x.ravel() - self.mean), self.log_det
+        return _exactly(self.matrix, x.ravel() - self.mean), self.log_det
 
     def decode(self, y: Float[Array, " dim"]) -> Float[Array, "..."]:
         """Coordinates to data."""
-        return (self.inverse @ y + self.mean).reshape(self.data_shape)
+        return (_exactly(self.inverse, y) + self.mean).reshape(self.data_shape)
 
 
 class Logit(Units):
@@ -191,6 +191,11 @@ class Histogram(Units):
         x = low + width * _part_at(inside, below, above, mass)
         x = x + (y - inside) * jnp.exp(norm.logpdf(inside)) * width / mass
         return x.reshape(self.data_shape)
+
+
+def _exactly(matrix: Array, vector: Array) -> Array:
+    """Their product in float32 on devices that would round it further, too."""
+    return jnp.matmul(matrix, vector, precision=jax.lax.Precision.HIGHEST)
 
 
 def _normal_at(part: Array, below: Array, above: Array, mass: Array) -> Array:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from tiltflow.cli.options import Json, Seed
+from tiltflow.cli.status import of_verdict
 
 if TYPE_CHECKING:
     from tiltflow.data import Dataset
@@ -46,7 +47,6 @@ def diagnose(
     Each check that fails says what it means and what to try. Exits with status 3 if the chains
     have not converged.
     """
-    from tiltflow.cli.fit import UNCONVERGED
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import show_json
     from tiltflow.cli.show_diagnosis import show_diagnosis
@@ -82,7 +82,7 @@ def diagnose(
         show_json({"run": str(store.path), **found})
     else:
         show_diagnosis(found)
-    return UNCONVERGED if found["verdict"]["status"] == "failed" else 0
+    return of_verdict(found["verdict"])
 
 
 def _number_or_path(draws: str) -> tuple[int | None, Path | None]:

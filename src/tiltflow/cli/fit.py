@@ -16,9 +16,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from tiltflow.cli.options import Json, Overwrite, seconds_of
+from tiltflow.cli.status import FAILED
 from tiltflow.errors import InputError
-
-UNCONVERGED = 3
 
 
 def fit(
@@ -163,7 +162,7 @@ def fit(
             f"{source} is not what {config} was written for: bring the data back, or name DATA"
         )
     seed = next(number for number in (seed, file.seed, 0) if number is not None)
-    out = out or Path("runs") / Path(dataset.name).name.split(".")[0]
+    out = out or Path("runs") / _short(dataset.name)
     rows = len(split(dataset).train)
     backbone = backbone or file.settings.get("model", {}).get("backbone")
     settings = layered(
@@ -198,6 +197,8 @@ def fit(
     }
     if distributed or any(given is not None for given in (coordinator, processes, process_id)):
         join(coordinator, processes, process_id, detect=distributed)
+    if is_first() and dataset.note:
+        print(f"tiltflow: {dataset.name}: {dataset.note}", file=sys.stderr)
     if is_first() and (words := _undivided(settings, jax.device_count())):
         print(f"tiltflow: {words}", file=sys.stderr)
     options = Options(overwrite, resume, seconds, steps, json, tensorboard)
@@ -210,7 +211,7 @@ def fit(
             recording.finish(result)
     if is_first():
         show_metrics(result.metrics, out.resolve(), json=json)
-    return 0 if result.converged else UNCONVERGED
+    return 0 if result.converged else FAILED
 
 
 def _every(text: str) -> tuple[float, int | None]:
@@ -242,6 +243,11 @@ def _undivided(settings: Any, devices: int) -> str:
         f"{devices} devices do not divide {', '.join(whole)}: each has all of them; multiples of "
         f"{devices} would be faster"
     )
+
+
+def _short(name: str) -> str:
+    """A folder's name for data called `name`: without an ending, and never empty."""
+    return Path(name).name.strip(".").split(".")[0] or "data"
 
 
 def _stop(interrupts: Any, limit: float | None, out: Path) -> Callable[[], str | None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from tiltflow.cli.options import Json, Seed, seconds_of
+from tiltflow.cli.status import of_verdict
 
 if TYPE_CHECKING:
     from tiltflow.data import Dataset
@@ -44,7 +45,6 @@ def likelihood(
     log Z is bounded from both sides. Where the chains have not converged, or the sides
     contradict each other, no number is given, and the exit status is 3.
     """
-    from tiltflow.cli.fit import UNCONVERGED
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import show_json, show_likelihood
     from tiltflow.diagnostics.verdict import refusal
@@ -75,7 +75,7 @@ def likelihood(
         show_json({"run": str(store.path), **found})
     else:
         show_likelihood(found)
-    return UNCONVERGED if found["verdict"]["status"] == "failed" else 0
+    return of_verdict(found["verdict"])
 
 
 def _rows(store: "RunStore", data: Path | None, key: str | None) -> "Dataset":

@@ -22,9 +22,8 @@ from tiltflow.cli.likelihood import likelihood
 from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
+from tiltflow.cli.status import FAILED, INTERRUPTED, MISTAKE
 from tiltflow.errors import InputError, Interrupted, UnsoundModel
-
-MISTAKE, UNSOUND, INTERRUPTED = 2, 3, 130
 
 app = cyclopts.App(
     name="tiltflow",
@@ -69,7 +68,7 @@ def _others() -> Any:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words, status = sys.argv[1:] if arguments is None else arguments, 0
     if sorted(words) == ["--json", "--version"]:
         show_machine(json=True)
         return 0
@@ -77,13 +76,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         status = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
+        sys.stdout.flush()
     except cyclopts.CycloptsError as error:
         words = " ".join(str(error).split())
         print(f"tiltflow: {words} Try `tiltflow --help`.", file=sys.stderr)
         return MISTAKE
     except InputError as error:
         print(f"tiltflow: {error}", file=sys.stderr)
-        return UNSOUND if isinstance(error, UnsoundModel) else MISTAKE
+        return FAILED if isinstance(error, UnsoundModel) else MISTAKE
     except Interrupted as stop:
         processes = _others()
         if processes is None or processes.is_first():
@@ -103,5 +103,4 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return status if isinstance(status, int) else 0

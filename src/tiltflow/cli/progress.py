@@ -50,9 +50,9 @@ class Progress:
                 TITLES.get(phase, phase), total=fields.get("steps"), words=""
             )
         if event == "health":
-            self._bars.console.print(
-                f"  health: {fields['why']}: {fields['action']}", style="yellow", highlight=False
-            )
+            self._say(f"health: {fields['why']}: {fields['action']}")
+        elif event == "stopped" and phase != "run":
+            self._say(f"stopped: {fields['why']}")
         elif words := _WORDS.get((phase, event)):
             self._bars.update(
                 self._tasks[phase],
@@ -60,6 +60,9 @@ class Progress:
                 total=fields.get("steps"),
                 words=words(fields),
             )
+
+    def _say(self, words: str) -> None:
+        self._bars.console.print(f"  {words}", style="yellow", highlight=False, markup=False)
 
     def __enter__(self) -> "Progress":
         """Nothing yet: the display starts with the first event, so that mistakes stay one line."""
@@ -93,6 +96,10 @@ def _tilt(fields: dict[str, Any]) -> str:
     )
 
 
+def _contrast(fields: dict[str, Any]) -> str:
+    return f"told apart {fields['accuracy']:.1%} of the time"
+
+
 def _looking(fields: dict[str, Any]) -> str:
     return f"chains afresh: {fields['done']} of {fields['total']} transitions"
 
@@ -123,6 +130,7 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("backbone", "progress"): _backbone,
     ("tilt", "stage"): _tilt,
     ("data_tilt", "stage"): _tilt,
+    ("tilt", "contrast"): _contrast,
     ("tilt", "looking"): _looking,
     ("data_tilt", "looking"): _looking,
     ("pilot", "candidate"): _pilot,

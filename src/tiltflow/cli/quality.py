@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 from tiltflow.cli.options import Json, Overwrite, Seed
+from tiltflow.cli.status import of_verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,6 @@ def quality(
     Beside them stands the floor: other real rows, as many. Exits with status 3 if the chains
     have not converged.
     """
-    from tiltflow.cli.fit import UNCONVERGED
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.show import show_json
     from tiltflow.cli.show_quality import show_quality
@@ -91,7 +91,7 @@ def quality(
         show_json({"run": str(store.path), **found})
     else:
         show_quality(found)
-    return UNCONVERGED if found["verdict"]["status"] == "failed" else 0
+    return of_verdict(found["verdict"])
 
 
 class Real(NamedTuple):

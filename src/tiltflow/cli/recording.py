@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from tiltflow.cli.progress import Progress
+from tiltflow.errors import InputError
 from tiltflow.experiment import Result
 from tiltflow.learning.keeping import Keeper
 from tiltflow.processes import is_first, several
@@ -121,11 +122,15 @@ class Recording:
     def _open(self, stack: ExitStack) -> Checkpoints:
         options = self._options
         store = RunStore.create(self._out, overwrite=options.overwrite, resume=options.resume)
+        if store.resumed:
+            try:
+                check_same_fit(store.config(), self._table, str(self._out))
+            except InputError:
+                store.abandon()  # without a word: it is the run of somebody else
+                raise
         stack.enter_context(store)
         self._progress = stack.enter_context(Progress(quiet=options.quiet))
-        if store.resumed:
-            check_same_fit(store.config(), self._table, str(self._out))
-        else:
+        if not store.resumed:
             store.write_config(self._table)
         checkpoints = Checkpoints(
             store.checkpoints,

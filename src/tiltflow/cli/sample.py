@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from tiltflow.cli.options import Json, Overwrite, Seed
+from tiltflow.cli.status import FAILED, INTERRUPTED, of_verdict
 
-INTERRUPTED = 130
 LEAST = 4  # chains, and draws of each, that can be judged
 DRAWS, MOST = 500, 10_000  # by default; at most, if there is a target to stop at
 
@@ -70,7 +70,6 @@ def sample(
     energy is -f). Exits with status 3 if the chains have not converged; Ctrl-C keeps the draws
     made so far and exits with 130.
     """
-    from tiltflow.cli.fit import UNCONVERGED
     from tiltflow.cli.progress import Progress
     from tiltflow.cli.targets import targets
     from tiltflow.errors import check_seed
@@ -126,12 +125,12 @@ def sample(
             f"least, to judge them: allow more time",
             file=sys.stderr,
         )
-        return UNCONVERGED
-    mixed = mixing(latent)
+        return FAILED
+    mixed = mixing(latent, fitted.model)
     verdict = mixed.verdict()
     missed = _missed(latent.stopped, until_)
     _show(out, about, latent.stopped, mixed.to_dict(), verdict, missed, json=json)
-    return 0 if verdict["status"] != "failed" else UNCONVERGED
+    return of_verdict(verdict)
 
 
 def _checked_out(out: Path, *, stream: bool, resume: bool, overwrite: bool) -> Path:
@@ -180,13 +179,20 @@ def _about(
     fitted: Any, kernel: str, chains: int, seed: int, former: Path | None, progress: Any
 ) -> dict[str, Any]:
     """Which kernel moves the chains, its first step size, and why; as it was, if there was one."""
+    from tiltflow.errors import InputError
     from tiltflow.mcmc.catalogue import AUTO
     from tiltflow.runs.draws import INDEX, read_index
 
     if kernel != AUTO:
         return {"kernel": kernel, "step_size": fitted.step_size}
     if former is not None and (former / INDEX).exists():
-        return read_index(former)["about"]
+        about = read_index(former)["about"]
+        if "kernel" not in about:
+            raise InputError(
+                f"{former} was not begun by this command, so that what --kernel auto chose is not "
+                f"known; expected the name of its kernel"
+            )
+        return about
     choice = fitted.pilot(
         chains, seed=seed, on_candidate=lambda row: progress.tell("pilot", "candidate", **row)
     )

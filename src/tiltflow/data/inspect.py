@@ -85,7 +85,7 @@ def _inspected(found: Found, seen: Scan) -> Inspection:
         "note": found.note or None,
         "looked_at": len(looked_at),
     }
-    advice = [found.note.capitalize() + "."] if found.note else []
+    advice = [found.note[0].upper() + found.note[1:] + "."] if found.note else []
     if found.array.ndim == 2 and found.array.shape[1] <= MOST_COLUMNS:
         facts["columns"] = _columns(found, seen, looked_at)
         facts["dependent"] = _dependent(looked_at, found.columns) if not refusal else []
@@ -101,8 +101,10 @@ def kept(found: Found, integers: bool) -> Dataset:
 
 def _judged(found: Found, seen: Scan) -> tuple[bool, str]:
     """Whether the values are integers, and why they would be refused."""
-    if len(found.array) < FEWEST_ROWS:
-        refusal = f"{len(found.array)} rows are too few; expected at least {FEWEST_ROWS}"
+    known = len(found.array) - found.test_rows
+    if known < FEWEST_ROWS:
+        beside = " beside the set's own test rows" if found.test_rows else ""
+        refusal = f"{known} rows{beside} are too few; expected at least {FEWEST_ROWS}"
         return seen.fractional is None, refusal
     try:
         rows, dtype = len(found.array), found.array.dtype

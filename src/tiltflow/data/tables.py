@@ -8,7 +8,7 @@ import io
 import os
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +24,17 @@ RATIO = 200
 MOST_BLANK = 2**20
 
 _NAMES = {",": "commas", "\t": "tabs"}
+COUNTED = "the first line counts the columns from 0, and was taken for their names"
+FEWEST_COUNTED = 3  # columns: 0 and 1 may well be a row
 
 
 def read_table(path: Path) -> Found:
     """The table in a `.csv`, `.tsv`, `.csv.gz` or `.tsv.gz` file, and its header.
 
-    The first line is a header if any of its cells is not a number. Blank lines are skipped. In
-    messages, rows are counted from 0 without the header and lines from 1 as in an editor. Values
-    are float64, `[rows, columns]`.
+    The first line is a header if any of its cells is not a number, or if they are 0, 1, 2 and so
+    on, as columns without names are written. Blank lines are skipped. In messages, rows are
+    counted from 0 without the header and lines from 1 as in an editor. Values are float64,
+    `[rows, columns]`.
 
     Raises:
         InputError: text or missing values, ragged rows, an unreadable or corrupt file.
@@ -47,7 +50,7 @@ def read_table(path: Path) -> Found:
         raise InputError(f"{path} is not UTF-8 text ({error}); save it as UTF-8 text") from None
     except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise InputError(f"{path} cannot be read ({error}); check the file") from None
-    return Found(path.name, str(path), values, columns=header)
+    return Found(path.name, str(path), values, columns=header, note=_note(values, header))
 
 
 def _lines(stream: io.TextIOWrapper, path: Path) -> Iterator[str]:
@@ -83,7 +86,7 @@ def _parse(
         for cells in filter(None, reader):
             if not width:
                 width = len(cells)
-                if not all(map(_is_number, cells)):
+                if not all(map(_is_number, cells)) or _counts(cells):
                     header = tuple(cell.strip() for cell in cells)
                     continue
             where = path, len(values) // width, reader.line_num
@@ -103,6 +106,23 @@ def _parse(
     if not width:
         raise InputError(f"{path} holds only blank lines; expected rows of numbers")
     return np.array(values).reshape(-1, width), header
+
+
+def _note(values: np.ndarray, header: tuple[str, ...] | None) -> str:
+    """What is odd about a table, and not wrong."""
+    notes = [COUNTED] if header and _counts(header) else []
+    if len(values) > 1 and np.array_equal(np.diff(values[:, 0]), np.ones(len(values) - 1)):
+        name = f"'{header[0]:.60}'" if header else "0"
+        notes.append(
+            f"column {name} counts the rows: leave it out, unless that is what you want to model"
+        )
+    return "; ".join(notes)
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether cells are 0, 1, 2 and so on."""
+    counted = all(cell.strip() == str(place) for place, cell in enumerate(cells))
+    return counted and len(cells) >= FEWEST_COUNTED
 
 
 def _numbers(cells: list[str]) -> list[float]:

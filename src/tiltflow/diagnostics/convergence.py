@@ -130,7 +130,8 @@ def _bulk(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _rhat(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Section 4.1: the larger of R-hat in the bulk and, folded about the median, in the tails."""
     median = np.median(x.reshape(len(x), -1), axis=1)[:, None, None]
-    return np.maximum(_plain_rhat(normal), _plain_rhat(_normalised(np.abs(x - median))))
+    # One of two values that are equally frequent is as far from the median as the other: NaN.
+    return np.fmax(_plain_rhat(normal), _plain_rhat(_normalised(np.abs(x - median))))
 
 
 def _plain_rhat(x: np.ndarray) -> np.ndarray:

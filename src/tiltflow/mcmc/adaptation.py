@@ -56,10 +56,12 @@ def update(
         target: the kernel's; with None the step size is left alone.
         rule: of the length.
         before: the positions that the transition started from.
-        info: what the kernel told of it.
+        info: what the kernel told of it; one whose `is_tuned` is false says nothing of the step.
     """
     step = memory.step
     if target is not None:
-        step = warmup.update(step, info.acceptance_rate, target)
+        learned = warmup.update(step, info.acceptance_rate, target)
+        counts = getattr(info, "is_tuned", True)
+        step = jax.tree.map(lambda new, old: jnp.where(counts, new, old), learned, step)
     new = Adaptation(step, rule.update(memory.length, before, info))
     return jax.tree.map(lambda new, old: jnp.where(adapting, new, old), new, memory)

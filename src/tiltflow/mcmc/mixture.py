@@ -59,6 +59,7 @@ class MixtureInfo(NamedTuple):
             no part has a target, the rate of the part that moved.
         is_accepted, is_divergent, energy, gradients: of the part that moved (`kernel.Info`).
         part: its index; a scalar.
+        is_tuned: whether it is the tuned part, so that warm-up learns nothing from the others.
         part_rate: its acceptance, `[chains]`.
     """
 
@@ -68,6 +69,7 @@ class MixtureInfo(NamedTuple):
     energy: Float[Array, " chains"]
     gradients: Int[Array, ""]
     part: Int[Array, ""]
+    is_tuned: Bool[Array, ""]
     part_rate: Float[Array, " chains"]
 
 
@@ -158,9 +160,8 @@ class Mixture(Kernel):
         moves = [self._move(kernel, log_density, state.shared, tuning) for kernel in self.parts]
         shared, info = jax.lax.switch(part, moves, part_key)
         rate = info.acceptance_rate
-        tuned_rate = (
-            rate if self._tuned is None else jnp.where(part == self._tuned, rate, state.tuned_rate)
-        )
+        is_tuned = jnp.asarray(True) if self._tuned is None else part == self._tuned
+        tuned_rate = jnp.where(is_tuned, rate, state.tuned_rate)
         new = MixtureState(
             shared.position,
             shared.log_density,
@@ -169,7 +170,7 @@ class Mixture(Kernel):
             state.turn + 1,
         )
         told = info._replace(acceptance_rate=tuned_rate)
-        return new, MixtureInfo(*told, part=part, part_rate=rate)
+        return new, MixtureInfo(*told, part=part, is_tuned=is_tuned, part_rate=rate)
 
     @property
     def _tuned(self) -> int | None:

@@ -127,6 +127,9 @@ def _headline(run: Run) -> Markup:
         class_="headline",
     )  # fmt: skip
     note = "Negative log-likelihood in nats: lower is better. Gain: higher is better."
+    of_data = run.metric("data", "note")
+    if isinstance(of_data, str):
+        note = f"{note} Data: {of_data}."
     return join(numbers, element("p", note, class_="note"))
 
 

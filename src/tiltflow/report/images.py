@@ -29,8 +29,8 @@ _SHEETS = {
     ),
     "tilted": (
         "Tilted model",
-        "Draws of p by HMC in the backbone’s latent space. Look for details that got repaired, and "
-        "for kinds of images that went missing.",
+        "Draws of p by chains in the backbone’s latent space. Look for details that got repaired, "
+        "and for kinds of images that went missing.",
     ),
 }
 

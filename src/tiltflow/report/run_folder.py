@@ -2,8 +2,6 @@
 
 import json
 import tomllib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tiltflow.runs.reading import CORRUPT
 
 from .numbers import finite, readable, seconds
 
@@ -32,7 +32,7 @@ _DIMENSIONS: dict[str, tuple[int, ...]] = {
 """How many axes each array of the evidence may have."""
 
 
-_DAMAGED = (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (*CORRUPT, AttributeError)
 """What reading a truncated, foreign or pickled archive raises."""
 
 

@@ -22,8 +22,7 @@ LARGEST_TEXT = 2**24
 LARGEST_ARRAYS = 2**32
 """Bytes of all arrays in an archive."""
 
-# What a broken .npz lets through; archive.read has checked the CRC before a header is parsed.
-_CORRUPT = (
+CORRUPT = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -36,6 +35,7 @@ _CORRUPT = (
     MemoryError,
     NotImplementedError,
 )
+"""What a broken .npz lets through; `read_arrays` has the CRC checked before a header is parsed."""
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
@@ -119,5 +119,5 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 name.removesuffix(".npy"): npy.read_array(BytesIO(archive.read(name)))
                 for name in archive.namelist()
             }
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise InputError(f"{path} is not a whole .npz file ({error}): fit again") from None

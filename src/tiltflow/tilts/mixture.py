@@ -49,7 +49,8 @@ class MixtureTilt(Tilt):
         self, c: Float[Array, " dim"], key: PRNGKeyArray | None = None
     ) -> Float[Array, ""]:
         """Log of the mixture's density over that of N(0, I)."""
-        away = jnp.einsum("kd,kde->ke", c - self.means, self.factors)
+        exactly = jax.lax.Precision.HIGHEST  # draws are of the factors as they are
+        away = jnp.einsum("kd,kde->ke", c - self.means, self.factors, precision=exactly)
         log_dets = jnp.sum(jnp.log(jnp.diagonal(self.factors, axis1=1, axis2=2)), axis=1)
         each = jax.nn.log_softmax(self.log_weights) + log_dets - 0.5 * jnp.sum(away**2, axis=1)
         value = jax.nn.logsumexp(each) + 0.5 * jnp.sum(c**2)
