@@ -1,6 +1,7 @@
 """Images within a given time: a Glow, its convolutional tilt, and what both are worth.
 
     python benchmarks/images.py --data FILE [--json FILE] [--save FOLDER] [--minutes M] [--flips]
+    python benchmarks/images.py --data FILE --judge FOLDER --minutes M [--json FILE]
 
 FILE holds `x_train` and `x_test`, images of bytes `[rows, height, width]` or with channels last,
 as Fashion-MNIST and CIFAR-10 are. A fifth of the time goes to the flow, twice that to the tilt, in
@@ -11,7 +12,8 @@ Networks and learners are those of `tiltflow fit --backbone glow`; numbers of st
 clock, and the rounds, the sizes of population and batch, and the number and length of all chains,
 are of this benchmark. 60 minutes are meant for two cores; with a few, which it exceeds, it is a
 look at whether all works.
-`--save` is for the model, which `tiltflow.load_model` takes.
+`--save` is for the model, which `tiltflow.load_model` takes, and `--judge` judges it once more, in
+all of the time.
 
 Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
 gain_nats.{ladder,bridge,replicas,low,high} and whether each holds,
@@ -53,7 +55,7 @@ from rich.table import Table
 from tiltflow.backbones import Flow
 from tiltflow.evaluation.calibration import Calibration, calibrate, scaled
 from tiltflow.evaluation.likelihood import score
-from tiltflow.fitted import FittedModel
+from tiltflow.fitted import FittedModel, load_model
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.keeping import KeepsNothing
@@ -61,14 +63,15 @@ from tiltflow.learning.particles import Particles, log_mean_exp, resample
 from tiltflow.learning.renewal import Renewal, renew
 from tiltflow.learning.start import Start, as_particles
 from tiltflow.normalizer.resampling import systematic
-from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
+from tiltflow.recipes import Spec, begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited_glow
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
 FLOW, TILT = 0.20, 0.43  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
-SAFETY = 0.95  # of the time that is left, for what is not foreseen
+SAFETY = 0.95  # of the time for the flow, for what is not foreseen
+ENDED = 0.975  # of all the time, by when chains have ended
 
 
 class Round(NamedTuple):
@@ -143,6 +146,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="a folder for the model")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--flips", action="store_true", help="mirrored images, for the flow")
+    parser.add_argument("--judge", type=Path, help="a folder of --save: only judge its model")
     arguments = parser.parse_args()
     if arguments.save:
         arguments.save.mkdir(parents=True, exist_ok=True)  # an hour from now would be late
@@ -158,16 +162,13 @@ def main() -> None:
         for x in (images[:-VALIDATION], images[-VALIDATION:], held_out)
     )
     spec = specification(settings.model, units)
-    start = begin_backbone(spec, units, key=jr.key(0))
-    assert isinstance(start, Flow)
-    flow, learned = timed_flow(start, train, val, settings, began + FLOW * whole)
-    tilt, told = timed_tilt(
-        flow, spec.tilt(key=jr.key(1)), train, val, settings, began + (FLOW + TILT) * whole
-    )
-    model = TiltedModel(flow, tilt)
-    found, log_z, step_size = judge(model, train, test, until=began + SAFETY * whole)
-    found["backbone"] |= learned
-    found["learning"] = told
+    if arguments.judge:
+        model, told = load_model(arguments.judge).model, {}
+    else:
+        model, told = learned(spec, train, val, settings, began, whole)
+    found, log_z, step_size = judge(model, train, test, until=began + ENDED * whole)
+    found["backbone"] |= told.pop("backbone", {})
+    found |= told
     found["minutes"] = arguments.minutes
     found["seconds"] = round(time.monotonic() - began, 1)
     found["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -176,6 +177,19 @@ def main() -> None:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     if arguments.save:
         FittedModel(model, spec, log_z, True, step_size, LEAPFROGS).save(arguments.save)
+
+
+def learned(
+    spec: Spec, train: Rows, val: Rows, settings: Settings, began: float, whole: float
+) -> tuple[TiltedModel, dict[str, Any]]:
+    """The model, and how it was learned in its share of the time."""
+    start = begin_backbone(spec, train.units, key=jr.key(0))
+    assert isinstance(start, Flow)
+    flow, of_flow = timed_flow(start, train, val, settings, began + FLOW * whole)
+    tilt, of_tilt = timed_tilt(
+        flow, spec.tilt(key=jr.key(1)), train, val, settings, began + (FLOW + TILT) * whole
+    )
+    return TiltedModel(flow, tilt), {"backbone": of_flow, "learning": of_tilt}
 
 
 def timed_flow(
