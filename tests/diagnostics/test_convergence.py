@@ -154,4 +154,4 @@ def test_chains_on_levels_of_their_own_stay_correlated():
 def test_two_values_that_are_equally_frequent_have_an_rhat():
     """As a label that is 0 or 1: both are as far from the median, and folded nothing varies."""
     assert rhat(np.tile([0.0, 1.0], (4, 100))) == pytest.approx(1.0, abs=0.01)
-    assert rhat(np.repeat([[0.0], [1.0]], 100, axis=1)) == np.inf
+    assert rhat(np.repeat([[0.0], [1.0]], 100, axis=1)) > 1e6
