@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -171,3 +172,12 @@ def test_the_public_face():
     assert set(tiltflow.__all__) <= set(dir(tiltflow))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = tiltflow.nothing
+
+
+def test_a_log_z_of_ones_own_that_does_not_hold_is_a_warning():
+    """Of one that holds there is none: here a warning is an error."""
+    model, x = fitted()
+    doubtful = replace(model, log_z=replace(LOG_Z, holds=False, words="Three draws."))
+    with pytest.warns(UserWarning, match="up to a constant only: Three draws"):
+        scores = doubtful.log_prob(x[:3])
+    np.testing.assert_array_equal(scores, model.log_prob(x[:3]))
