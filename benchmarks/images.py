@@ -5,9 +5,10 @@
 
 FILE holds `x_train` and `x_test`, images of bytes `[rows, height, width]` or with channels last,
 as Fashion-MNIST and CIFAR-10 are. A fifth of the time goes to the flow, twice that to the tilt, in
-rounds: before all but the first the particles are made anew by replica exchange, and tell the scale
-of the tilt, beta, that validation images ask for; the witnesses of the last round tell it once
-more. The rest is for the judgement by chains that are started afresh (`images_judged.py`).
+rounds: before all but the first the particles are made anew by replica exchange, and tell the
+scale of the tilt, beta, that validation images ask for. In the last, learners and witnesses change
+places, and both tell the scale once more. The rest is for the judgement by chains that are started
+afresh (`images_judged.py`).
 Networks and learners are those of `tiltflow fit --backbone glow`; numbers of steps follow the
 clock, and the rounds, the sizes of population and batch, and the number and length of all chains,
 are of this benchmark. 60 minutes are meant for two cores; with a few, which it exceeds, it is a
@@ -17,7 +18,7 @@ all of the time.
 
 Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
 gain_nats.{ladder,bridge,replicas,low,high} and whether each holds,
-learning.{steps,gain_val_by_witnesses,scale,looks}
+learning.{steps,gain_val_told,scale,looks}
 (looks: seconds, the gain as learning told it, and by fresh chains, the scale they ask for, and by
 how much it raises the gain),
 f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
@@ -28,7 +29,6 @@ betas, transitions, gradients_per_second, seconds, peak_bytes, minutes.
 """
 
 import argparse
-import contextlib
 import json
 import resource
 import time
@@ -53,54 +53,62 @@ from rich.console import Console
 from rich.table import Table
 
 from tiltflow.backbones import Flow
+from tiltflow.devices import map_in_parts
 from tiltflow.evaluation.calibration import Calibration, calibrate, scaled
 from tiltflow.evaluation.likelihood import score
 from tiltflow.fitted import FittedModel, load_model
-from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
+from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.keeping import KeepsNothing
 from tiltflow.learning.particles import Particles, log_mean_exp, resample
 from tiltflow.learning.renewal import Renewal, renew
 from tiltflow.learning.start import Start, as_particles
-from tiltflow.normalizer.resampling import systematic
+from tiltflow.learning.state import LearnerState
+from tiltflow.learning.witnesses import Judgement
 from tiltflow.recipes import Spec, begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited_glow
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-FLOW, TILT = 0.20, 0.43  # of the time; the judgement has the rest
+FLOW, TILT = 0.20, 0.45  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time for the flow, for what is not foreseen
-ENDED = 0.975  # of all the time, by when chains have ended
+ENDED = 0.965  # of all the time, by when chains have ended
 
 
 class Round(NamedTuple):
-    """Of learning the tilt; all but the first begin with renewed particles and are one stage.
+    """Of learning the tilt: stages of moved particles, or one of particles that stay.
 
-    To resample would leave fewer draws to learn from, so the particles of that stage, an eighth
-    of the time for the tilt, are not moved either. f learns the noise of few learners by heart:
-    of 4,096 particles the learners had shares of classes that fresh chains did not have.
+    All but the first begin with renewed particles, or with those of the round before, whose
+    learners become witnesses and the other way round. To resample would leave fewer draws to
+    learn from, so these particles are not moved. f learns the noise of few learners by heart: of
+    4,096 particles the learners had shares of classes that fresh chains did not have, and those
+    of 12,288 still differed from the witnesses'. So each half teaches in its turn.
 
     Attributes:
-        factor: on the rate.
+        factor: on the rate, which falls along the steps.
         particles: learners and witnesses together.
-        share_end: the effective share that ends a stage.
-        renewal, learning: shares of the time for the tilt; without a renewal it goes on for
-            as many stages as there is time for.
+        steps: at most.
+        learning: share of the time for the tilt, for as many stages as there is time for.
+        renewal: likewise, for new particles; the round is one stage then.
+        turned: whether it begins with the other half as learners; one stage as well.
     """
 
     factor: float
     particles: int
-    share_end: float
-    renewal: float = 0.0
+    steps: int = 10**6
     learning: float = 0.0
+    renewal: float = 0.0
+    turned: bool = False
 
 
 ROUNDS = (
-    Round(1.0, 1_024, 0.3, learning=0.33),
-    Round(0.3, 8_192, 0.3, renewal=0.12),
-    Round(0.2, 12_288, 0.3, renewal=0.30),
+    Round(1.0, 1_024, learning=0.29),
+    Round(0.3, 8_192, renewal=0.11),
+    Round(0.35, 12_288, steps=300, renewal=0.32),
+    Round(0.35, 12_288, steps=240, turned=True),
 )
+SHARE_END = 0.3  # the effective share that ends a stage
 BATCH = 512
 MEMORY = 0.98  # of the averaged weights
 TRIED = 25  # transitions
@@ -253,35 +261,32 @@ def timed_tilt(
                 **scale.to_dict(),
                 classes=shares_of(flow, start.u),
             )
+        if plan.turned:
+            u, log_z = turned(jr.fold_in(key, 2), tilt, state.particles), judgement.log_z
+            start = Start(u, log_z, state.particles.step_size)
         end = max(end, time.monotonic()) + plan.learning * whole
-        keeper = Timed(end)
-        moves = 0 if plan.renewal else settings.tilt.least_transitions
+        moves = settings.tilt.least_transitions if plan.learning else 0
         learning = replace(
             settings.tilt,
             least_transitions=moves,
             most_transitions=moves,
-            steps=10**6,
+            steps=plan.steps,
             patience=10**6,
             rate=plan.factor * settings.tilt.rate,
             particles=plan.particles,
-            check_every=20 if plan.renewal else 5,
+            check_every=5 if moves else 20,
             batch_data=BATCH,
             batch_particles=BATCH,
             memory=MEMORY,
-            share_end=plan.share_end,
+            share_end=SHARE_END,
             judge_every=1,
             fresh_every=0,  # rounds begin with fresh chains
             watch=moves > 0,  # particles that are not moved have no acceptance to watch
         )
-        with contextlib.suppress(Enough):
-            fit_tilt(
-                flow, tilt, train, val, learning, key=key, listen=say, start=start, keeper=keeper
-            )
-        assert keeper.state is not None  # a round has one stage at least
-        state, _, kept, judgement, *_ = keeper.state
+        how = {"key": key, "listen": say, "start": start}
+        tilt, judgement, state = learned_until(end, flow, tilt, train, val, learning, **how)
         steps += int(state.steps)
         gain = float(judgement.gain_val)
-        tilt = replace_level(kept, kept.level + judgement.level)
         start = Start(state.particles.u, state.log_z, state.particles.step_size)
         say(
             "tilt",
@@ -292,11 +297,25 @@ def timed_tilt(
             classes=shares_of(flow, start.u),
         )
     particles = state.particles
-    f_witnesses = reweighted(jr.key(9), tilt, particles)
-    scale = calibrate(score(TiltedModel(flow, tilt), val, jr.key(8), 1).f, f_witnesses)
+    f = f_in_parts(tilt, particles.y[at_tilt(jr.key(9), tilt, particles)])
+    scale = calibrate(score(TiltedModel(flow, tilt), val, jr.key(8), 1).f, np.asarray(f))
     say("tilt", "scaled", **scale.to_dict())
-    told = {"steps": steps, "gain_val_by_witnesses": gain + scale.rise, "scale": scale.beta}
+    told = {"steps": steps, "gain_val_told": gain + scale.rise, "scale": scale.beta}
     return scaled(tilt, scale.beta), told | {"looks": looks}
+
+
+def learned_until(
+    end: float, flow: Flow, tilt: Tilt, train: Rows, val: Rows, settings: TiltSettings,
+    **how: Any,
+) -> tuple[Tilt, Judgement, LearnerState]:  # fmt: skip
+    """What `fit_tilt` returns, or would return if it ended when another stage is too long."""
+    keeper = Timed(end)
+    try:
+        return fit_tilt(flow, tilt, train, val, settings, keeper=keeper, **how)
+    except Enough:
+        assert keeper.state is not None
+        state, _, kept, judgement, *_ = keeper.state
+        return replace_level(kept, kept.level + judgement.level), judgement, state
 
 
 def renewed(
@@ -347,11 +366,20 @@ def calibrated(
     return scaled(tilt, scale.beta), Start(start.u[index], log_z, start.step_size), scale
 
 
-def reweighted(key: jax.Array, tilt: Tilt, particles: Particles) -> np.ndarray:
-    """f of the witnesses, resampled from the tilt they were left under to `tilt`."""
-    of = particles.witnesses
-    f = jax.jit(jax.vmap(tilt))(particles.y[of])
-    return np.asarray(f[systematic(key, f - particles.f[of])])
+def at_tilt(key: jax.Array, tilt: Tilt, particles: Particles) -> jax.Array:
+    """Indices that resample both halves from the tilt they were left under to `tilt`."""
+    return resample(key, particles, f_in_parts(tilt, particles.y) - particles.f)
+
+
+def turned(key: jax.Array, tilt: Tilt, particles: Particles) -> jax.Array:
+    """Latent draws of `tilt`, of which those of the witnesses come first."""
+    return jnp.roll(particles.u[at_tilt(key, tilt, particles)], particles.half, axis=0)
+
+
+@eqx.filter_jit
+def f_in_parts(tilt: Tilt, y: jax.Array) -> jax.Array:
+    """The tilt at many coordinates, in little memory."""
+    return map_in_parts(tilt, y, 1_024)
 
 
 def replace_level(tilt: Tilt, level: Any) -> Tilt:

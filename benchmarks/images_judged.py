@@ -35,7 +35,7 @@ from tiltflow.tilted import TiltedModel
 CHAINS, REPLICAS, EXCHANGED = 16, 5, 8  # EXCHANGED: leapfrogs between two exchanges
 HMC_CHAINS, LEAPFROGS = 4, 20
 WARMUP = 0.15  # of the time of a set of chains
-LATENT, HMC_LATENT, DATA_SPACE, LADDER = 0.44, 0.03, 0.22, 0.09  # of the time there is
+LATENT, HMC_LATENT, DATA_SPACE, LADDER = 0.46, 0.03, 0.20, 0.09  # of the time there is
 TRIED = 15  # transitions that warm up the first look at a set of chains, and twice as many draws
 PROJECTIONS = 64  # of data, on random directions
 TEST, DEQUANTISATIONS = 2_000, 4
