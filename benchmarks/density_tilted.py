@@ -25,7 +25,7 @@ from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.log_normalizer import log_normalizer
 from tiltflow.recipes import specification
 from tiltflow.settings import Settings, suited
-from tiltflow.spec import ModelSpec, specify
+from tiltflow.specs import ModelSpec, specify
 from tiltflow.tilted import TiltedModel
 
 LARGER = {  # blocks and width of conditioners, by whether there are many rows

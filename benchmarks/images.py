@@ -65,8 +65,9 @@ from tiltflow.learning.renewal import Renewal, renew
 from tiltflow.learning.start import Start, as_particles
 from tiltflow.learning.state import LearnerState
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.recipes import Spec, begin_backbone, learn_backbone, specification, units_for
+from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited_glow
+from tiltflow.specs import Spec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 

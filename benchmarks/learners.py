@@ -26,7 +26,7 @@ from tiltflow.normalizer import from_values, gain
 from tiltflow.normalizer.log_normalizer import exact_f
 from tiltflow.recipes import specification
 from tiltflow.settings import Settings
-from tiltflow.spec import ModelSpec
+from tiltflow.specs import ModelSpec
 from tiltflow.tilted import TiltedModel
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of a learner's stages at which the table looks

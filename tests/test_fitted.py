@@ -18,7 +18,7 @@ from tiltflow.backbones import fit_units
 from tiltflow.errors import InputError
 from tiltflow.fitted import FittedModel, load_model
 from tiltflow.normalizer import LogZ
-from tiltflow.spec import specify
+from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
 
 LOG_Z = LogZ(0.25, 0.01, 0.23, 0.27, "bridge", 900.0, 800.0, holds=True, words="Fine.")

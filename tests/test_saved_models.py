@@ -16,7 +16,7 @@ import safetensors.numpy
 from tiltflow import fitted
 from tiltflow.errors import InputError
 from tiltflow.fitted import FORMAT, load_model
-from tiltflow.former import STACKED, unstacked
+from tiltflow.specs.former import STACKED, unstacked
 
 SAVED = Path(__file__).parent / "saved_models"
 FOLDERS = sorted(SAVED.glob("v*/*"))

@@ -22,7 +22,7 @@ from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.normalizer import LogZ
 from tiltflow.settings import ModelSettings
 from tiltflow.sklearn import TiltedDensity, TiltedOutlierDetector
-from tiltflow.spec import specify
+from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
 
 TINY = Settings(

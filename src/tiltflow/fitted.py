@@ -17,30 +17,27 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from tiltflow import latent
 from tiltflow._version import __version__
 from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
-from tiltflow.errors import InputError, UnsoundModel
-from tiltflow.former import unstacked
+from tiltflow.errors import InputError
+from tiltflow.kernels import kernel_of
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic, reading
-from tiltflow.spec import ModelSpec, named_arrays
-from tiltflow.spec_glow import GlowSpec
-from tiltflow.spec_vae import VAESpec
+from tiltflow.specs import ModelSpec, Spec, spec_from
+from tiltflow.specs.arrays import filled, named_arrays, read_arrays
+from tiltflow.specs.former import unstacked
 from tiltflow.tilted import TiltedModel
 
 FORMAT = 2
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 PART = 4096  # examples at a time
-Spec = ModelSpec | VAESpec | GlowSpec
-LONGEST_HEADER = 2**20  # bytes that say where each array is
 MOST_LEAPFROGS = 10_000  # of one transition
 FEWEST_SCORED = 256  # rows a program scores: fewer are filled up, so that one program does for all
 
@@ -141,7 +138,7 @@ class FittedModel:
             draws,
             warmup=warmup,
             seed=seed,
-            kernel=kernel or latent.kernel_of(self.model, None, self.leapfrogs),
+            kernel=kernel or kernel_of(self.model, None, self.leapfrogs),
             step_size=self.step_size if step_size is None else step_size,
             folder=folder,
             resume=resume,
@@ -265,7 +262,7 @@ def load_model(folder: str | Path) -> FittedModel:
         reading.refuse_outside(folder / name, folder)
     config = reading.read_json(folder / CONFIG)
     _check_format(config, folder / CONFIG)
-    arrays = _weights(folder / WEIGHTS, _spec(config.get("model")))
+    arrays = read_arrays(folder / WEIGHTS, spec_from(config.get("model")).skeleton())
     return from_plain(config, arrays, folder)
 
 
@@ -278,10 +275,10 @@ def from_plain(
         InputError, UnsoundModel: as `load_model`.
     """
     _check_format(config, where / CONFIG)
-    spec = _spec(config.get("model"))
+    spec = spec_from(config.get("model"))
     if config["format"] == 1 and isinstance(spec, ModelSpec):
         arrays = unstacked(arrays, spec.blocks)
-    model = _filled(spec.skeleton(), arrays, where / WEIGHTS)
+    model = filled(spec.skeleton(), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
         step_size, leapfrogs = sampler["step_size"], sampler["leapfrogs"]
@@ -308,64 +305,6 @@ def _check_format(config: dict[str, Any], path: Path) -> None:
             f"{path} has format {found!r:.50}; expected 1 to {FORMAT}: use "
             f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
         )
-
-
-def _spec(values: Any) -> Spec:
-    """The specification in a folder; one without a kind is of a coupling flow."""
-    if isinstance(values, dict) and "kind" in values:
-        for spec in (VAESpec, GlowSpec):
-            if values["kind"] == spec.kind:
-                return spec.from_dict(values)
-        raise InputError(
-            f"the model is of kind {values['kind']!r:.50}; expected {VAESpec.kind!r}, "
-            f"{GlowSpec.kind!r}, or none"
-        )
-    return ModelSpec.from_dict(values)
-
-
-def _weights(path: Path, spec: Spec) -> dict[str, np.ndarray]:
-    """The arrays in a file that may be no larger than a model of `spec` needs."""
-    expected = named_arrays(spec.skeleton())
-    most = LONGEST_HEADER + sum(
-        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in expected.values()
-    )
-    try:
-        return safetensors.numpy.load(reading.read_bytes(path, most))
-    except InputError:
-        raise
-    except (safetensors.SafetensorError, ValueError, TypeError, LookupError) as error:
-        raise InputError(f"{path} is damaged ({error}): fit the model again") from None
-
-
-def _filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> TiltedModel:
-    """The skeleton, of arrays or of shapes only, with `arrays`, which come from `path`."""
-    expected = named_arrays(skeleton)
-    if set(arrays) != set(expected):
-        odd = sorted(set(arrays) ^ set(expected))[0]
-        raise InputError(
-            f"{path} does not fit its {CONFIG}: array {odd!r} is in one of them only: fit again"
-        )
-    for name, leaf in expected.items():
-        found = arrays[name]
-        if found.shape != leaf.shape or found.dtype != leaf.dtype:
-            raise InputError(
-                f"{path}: array {name!r} is {found.dtype}{list(found.shape)}; expected "
-                f"{leaf.dtype}{list(leaf.shape)}: fit the model again"
-            )
-        if not np.all(np.isfinite(found)):
-            raise UnsoundModel(f"{path}: array {name!r} is not finite: fit the model again")
-        if name.endswith(".order") and not _are_permutations(found):
-            raise InputError(f"{path}: array {name!r} holds no permutations: fit the model again")
-    filled = iter([jnp.asarray(arrays[name]) for name in expected])
-    return jax.tree.map(
-        lambda x: next(filled) if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else x,
-        skeleton,
-    )
-
-
-def _are_permutations(rows: np.ndarray) -> bool:
-    """Whether each row holds every index once: else g would be no bijection."""
-    return bool(np.all(np.sort(rows, axis=-1) == np.arange(rows.shape[-1])))
 
 
 def _room(number: int) -> int:

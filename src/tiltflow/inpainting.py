@@ -19,7 +19,8 @@ import numpy as np
 from tiltflow.backbones import Prior
 from tiltflow.errors import InputError
 from tiltflow.fitted import FittedModel
-from tiltflow.latent import chain_summary, kernel_of
+from tiltflow.kernels import kernel_of
+from tiltflow.latent import chain_summary
 from tiltflow.mcmc import sample
 from tiltflow.mcmc.draws import Draws
 from tiltflow.tilted import TiltedModel

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from tiltflow.backbones.glow import Glow
 from tiltflow.diagnostics.convergence import worst
 from tiltflow.errors import InputError
+from tiltflow.kernels import kernel_of, suited_kernel
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
@@ -91,23 +91,6 @@ def run(
     if sink is not None:
         return load_draws(sink.path).arrays["x"], latent
     return push(np.asarray(latent.positions)), latent
-
-
-def suited_kernel(model: TiltedModel) -> str:
-    """The name of the kernel that chains move by if none is asked for.
-
-    HMC; and in turn jumps to draws of the mixture, where the tilt has one. On images, whose tilt
-    empties the space between kinds of them, replica exchange.
-    """
-    if model.mixture is not None:
-        return catalogue.JUMPS
-    return catalogue.EXCHANGE if isinstance(model.backbone, Glow) else "hmc"
-
-
-def kernel_of(model: TiltedModel, name: str | None, leapfrogs: int) -> Kernel:
-    """The kernel of that name, its jumps to the mixture of the tilt; None: the suited one."""
-    name = suited_kernel(model) if name is None else name
-    return catalogue.with_proposal(name, leapfrogs, model.mixture)
 
 
 def pilot(

@@ -20,16 +20,12 @@ from tiltflow.learning.fit_vae import fit_vae
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.start import Start
 from tiltflow.settings import ModelSettings, Settings
-from tiltflow.spec import ModelSpec, specify
-from tiltflow.spec_glow import GlowSpec, specify_glow
-from tiltflow.spec_vae import VAESpec, specify_vae
+from tiltflow.specs import Spec, VAESpec, specify, specify_glow, specify_vae
 from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
 _OF_LATENT_TILTS = ("components", "data_width", "tilt_width", "tilt_depth", "tilt_dropout")
 _FIRST_ROWS = 256  # that a Glow's normalisations are fitted to
-
-Spec = ModelSpec | VAESpec | GlowSpec
 
 
 def units_for(

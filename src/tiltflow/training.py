@@ -22,7 +22,7 @@ from tiltflow.learning.second import second_start
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.recipes import Spec, begin_backbone, begin_tilt, learn_backbone, specification
 from tiltflow.settings import Settings
-from tiltflow.spec_vae import VAESpec
+from tiltflow.specs import VAESpec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MixtureTilt
 

@@ -15,7 +15,7 @@ from tiltflow.backbones import fit_units
 from tiltflow.fitted import FittedModel
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic
-from tiltflow.spec import specify
+from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
 
 RNG = np.random.default_rng(0)

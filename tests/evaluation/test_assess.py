@@ -21,7 +21,7 @@ from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.annealed import LadderSettings
-from tiltflow.spec import specify
+from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
 
 NO_LOG_Z = LogZ(0.0, 0.0, 0.0, 0.0, method="none", ess_q=1.0, holds=True)

@@ -13,7 +13,7 @@ from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
 from tiltflow.fitted import FittedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.spec import specify
+from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
 
 LOG_Z = LogZ(0.0, 0.01, -0.1, 0.1, "bridge", 900.0, 800.0, holds=True, words="Fine.")

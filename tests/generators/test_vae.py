@@ -20,7 +20,7 @@ from tiltflow.fitted import FittedModel, load_model
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_vae import VAESettings, fit_vae, negative_bound
 from tiltflow.normalizer import LogZ
-from tiltflow.spec_vae import VAESpec, specify_vae
+from tiltflow.specs import VAESpec, specify_vae
 from tiltflow.tilted import TiltedModel
 
 LOG_Z = LogZ(0.25, 0.01, 0.23, 0.27, "bridge", 900.0, 800.0, holds=True, words="Fine.")

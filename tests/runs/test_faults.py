@@ -30,7 +30,7 @@ from tiltflow.runs.checkpoint import Checkpoints
 from tiltflow.runs.draws import DrawsFolder, load_draws
 from tiltflow.runs.lock import Lock
 from tiltflow.runs.tensorboard import TensorBoard
-from tiltflow.spec import specify
+from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
 
 CODES = {"full": errno.ENOSPC, "read-only": errno.EROFS, "forbidden": errno.EACCES}

@@ -14,7 +14,7 @@ from tiltflow import latent
 from tiltflow.backbones import Generator, Prior
 from tiltflow.backbones.scale import identity
 from tiltflow.errors import InputError
-from tiltflow.latent import kernel_of, suited_kernel
+from tiltflow.kernels import kernel_of, suited_kernel
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_mixture import exact_start, fit_mixture
 from tiltflow.mcmc import HMC, ISIR, Independence, sample

@@ -75,7 +75,7 @@ def sample(
     from tiltflow.errors import check_seed
     from tiltflow.evaluation.mixing import mixing
     from tiltflow.fitted import load_model
-    from tiltflow.latent import kernel_of, suited_kernel
+    from tiltflow.kernels import kernel_of, suited_kernel
     from tiltflow.mcmc import catalogue
     from tiltflow.runs import RunStore
 

@@ -8,7 +8,8 @@ import jax
 import jax.random as jr
 
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.latent import chain_summary, kernel_of
+from tiltflow.kernels import kernel_of
+from tiltflow.latent import chain_summary
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel

@@ -28,7 +28,7 @@ from tiltflow.evaluation.mixing import looked_at
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.evaluation.travelling import travelling
 from tiltflow.fitted import FittedModel
-from tiltflow.latent import kernel_of, suited_kernel
+from tiltflow.kernels import kernel_of, suited_kernel
 from tiltflow.mcmc import catalogue
 
 MOST = 64_000  # draws of all chains that are labelled, and compared with others

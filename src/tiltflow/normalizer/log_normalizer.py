@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.devices import map_in_parts, over_devices, spread
-from tiltflow.latent import kernel_of
+from tiltflow.kernels import kernel_of
 from tiltflow.mcmc import run
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
 from tiltflow.normalizer.estimate import LogZ
@@ -49,7 +49,7 @@ def log_normalizer(
         key: random key.
         draws: latent draws of the model, from equilibrated chains that are independent of one
             another; None: chains are started from the backbone here, and move as suits the model
-            (`latent.kernel_of`). They are not judged: what has not converged shows only where the
+            (`kernels.kernel_of`). They are not judged: what has not converged shows only where the
             two sides disagree.
         exact_draws: of the backbone.
         settings: of the ladder.

@@ -1,4 +1,4 @@
-"""What a tilted Glow is made of, in plain values; `spec.py` is for coupling flows."""
+"""What a tilted Glow is made of, in plain values."""
 
 import math
 from dataclasses import asdict, dataclass, fields
@@ -12,14 +12,8 @@ from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.glow import Glow, GlowSizes, checked_scales, image_shape
 from tiltflow.backbones.units import Units
 from tiltflow.errors import InputError
-from tiltflow.spec import (
-    MOST_LAYERS,
-    check_numbers,
-    check_size,
-    read_spec,
-    units_kind,
-    units_skeleton,
-)
+from tiltflow.specs.of_units import units_kind, units_skeleton
+from tiltflow.specs.plain import MOST_LAYERS, check_numbers, check_size, read_spec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import ConvSizes, ConvTilt
 from tiltflow.tilts.conv import MOST_STAGES
@@ -30,7 +24,7 @@ class GlowSpec:
     """The architecture of a Glow with a convolutional tilt.
 
     Attributes:
-        units: `"scale"`, or one of those of `spec.ModelSpec`.
+        units: `"scale"`, or one of those of `ModelSpec`.
         data_shape: of one image, channels last if there are any.
         levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
         scales, steps, width, precision, remat: as in `GlowSizes`.

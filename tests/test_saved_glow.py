@@ -17,7 +17,7 @@ from tiltflow.learning.keeping import KeepsNothing
 from tiltflow.normalizer import LogZ
 from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import suited_glow, suited_to
-from tiltflow.spec import named_arrays
+from tiltflow.specs.arrays import named_arrays
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import ConvSizes
 

@@ -1,4 +1,4 @@
-"""What a tilted variational autoencoder is made of, in plain values; `spec.py` is for flows."""
+"""What a tilted variational autoencoder is made of, in plain values."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
@@ -12,7 +12,8 @@ from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.units import Units
 from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
 from tiltflow.errors import InputError
-from tiltflow.spec import check_numbers, check_size, read_spec, units_kind, units_skeleton
+from tiltflow.specs.of_units import units_kind, units_skeleton
+from tiltflow.specs.plain import check_numbers, check_size, read_spec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import (
     ConvSizes,
@@ -31,7 +32,7 @@ class VAESpec:
     """The architecture of a variational autoencoder, tilted in z, or in z and then in x.
 
     Attributes:
-        units: `"scale"`, or one of those of `spec.ModelSpec`.
+        units: `"scale"`, or one of those of `ModelSpec`.
         data_shape: of one example.
         levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
         network, z_dim, width, channels, floor, scalar_noise: as in `VAESizes`.
