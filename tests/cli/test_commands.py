@@ -122,3 +122,23 @@ def test_the_program_itself_exits_2_without_a_traceback(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("tiltflow: absent.npy")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("status", [0, 3])
+@pytest.mark.parametrize("printer", ["print", "Console().print"])
+def test_the_status_is_that_of_the_command_when_nobody_reads_its_output(status, printer):
+    """As behind `| head -1`; a command that did not go on would end with 0, or with 1."""
+    code = (
+        "from rich.console import Console\n"
+        "from tiltflow.cli import main\n"
+        "def command(*words, **how):\n"
+        f"    for _ in range(10_000): {printer}('x')\n"
+        f"    return {status}\n"
+        "main.app = command\n"
+        "main.main(['report'])\n"
+    )
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **how) as program:
+        program.stdout.close()
+        assert program.wait() == status
+        assert program.stderr.read() == b""

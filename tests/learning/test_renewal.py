@@ -168,6 +168,35 @@ def test_a_fit_can_be_stopped_while_chains_are_looked_at(backbone):
     learned(backbone, replace(QUICK, steps=20, fresh_every=0), Impatient())  # nobody listens
 
 
+class Stops(KeepsNothing):
+    """Stops at the first state after a renewal, and has it for whoever goes on."""
+
+    def __init__(self, kept=None):
+        super().__init__()
+        self.kept, self.goes_on, self.wider = kept, kept is not None, []
+
+    def last(self, stage, like):
+        return self.kept
+
+    def offer(self, stage, step, tree, plain):
+        self.wider.append(plain["wider"])
+        if plain["wider"] > 1 and not self.goes_on:
+            self.kept = (tree, plain)
+            raise Interrupted("Ctrl-C")
+
+
+def test_what_goes_on_after_a_renewal_knows_how_few_its_chains_were(backbone):
+    settings = replace(QUICK, steps=160, fresh_every=1)
+    _, whole, _ = learned(backbone, settings)
+    first = Stops()
+    with pytest.raises(Interrupted):
+        learned(backbone, settings, first)
+    second = Stops(first.kept)
+    _, resumed, _ = learned(backbone, settings, second)
+    assert second.wider[0] > 1
+    assert float(resumed.gain_val) == float(whole.gain_val)
+
+
 def test_replicas_whose_log_z_does_not_hold_take_over_only_where_they_differ(backbone, found):
     """Then the learner's own log Z stays, and no particle is moved for minutes."""
     tilt, renewal = found

@@ -17,9 +17,9 @@ from tiltflow.errors import InputError
 from tiltflow.kernels import kernel_of, suited_kernel
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_mixture import exact_start, fit_mixture
-from tiltflow.mcmc import HMC, ISIR, Independence, sample
+from tiltflow.mcmc import HMC, ISIR, Independence, run, sample
 from tiltflow.normalizer.annealed import LadderSettings, annealed
-from tiltflow.normalizer.log_normalizer import from_exact
+from tiltflow.normalizer.log_normalizer import from_exact, log_normalizer
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, Sum, Tilt
 
@@ -126,6 +126,23 @@ def test_chains_travel_where_the_tilt_has_a_mixture_and_stay_where_it_is_hidden(
     assert model_of(network).mixture is None
     assert isinstance(kernel_of(model_of(network), None, 8), HMC)
     assert suited_kernel(model) == "hmc+jumps"
+
+
+def test_log_z_is_found_by_chains_that_move_as_suits_the_model(mixture, monkeypatch):
+    class Asked(Exception):
+        """Chains were asked for."""
+
+    def ask(*arguments, kernel, **how):
+        moved.append(kernel)
+        raise Asked
+
+    moved, network = [], MLPTilt(2, width=4, key=jr.key(0))
+    monkeypatch.setattr(run, "sample", ask)
+    for tilt in (Sum(Frozen(mixture), network), network):
+        with pytest.raises(Asked):
+            log_normalizer(model_of(tilt), key=jr.key(1))
+    assert moved[0].parts[1].proposal is mixture
+    assert isinstance(moved[1], HMC)
 
 
 def test_the_pilot_tries_the_kernel_that_suits_the_model(mixture, monkeypatch):

@@ -4,7 +4,6 @@
 have not converged, or the model is not sound. 130: interrupted, or a fit out of time.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
 from tiltflow.cli.status import FAILED, INTERRUPTED, MISTAKE
+from tiltflow.cli.unread import Unread
 from tiltflow.errors import InputError, Interrupted, UnsoundModel
 
 app = cyclopts.App(
@@ -48,6 +48,7 @@ app.command(data)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    sys.stdout, sys.stderr = Unread(sys.stdout), Unread(sys.stderr)
     keep_compiled()
     try:
         status = run(arguments)
@@ -101,6 +102,4 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"tiltflow: {words}", file=sys.stderr)
         return MISTAKE
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status if isinstance(status, int) else 0

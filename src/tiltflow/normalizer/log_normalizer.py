@@ -22,11 +22,11 @@ from tiltflow.mcmc import run
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
 from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.from_values import from_values
-from tiltflow.normalizer.passage import tilt
+from tiltflow.normalizer.passage import in_parts, that_fit, tilt
 from tiltflow.tilted import TiltedModel
 
 EXACT_DRAWS = 200_000
-PART = 2_048  # of them at a time
+PART = 2_048  # of them at a time, at most
 CHAINS, DRAWS, WARMUP, LEAPFROGS = 32, 1_000, 300, 8
 
 
@@ -122,15 +122,18 @@ def _added(model: TiltedModel, u: Float[Array, "chains draws dim"]) -> Float[Arr
 @over_devices
 def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
     """f at `number` exact draws of the backbone; memory does not grow with their size."""
+    shape = model.backbone.latent_shape
+    size = that_fit(model.latent_log_densities, jnp.zeros((1, *shape)))
 
     def one(key: PRNGKeyArray) -> Array:
-        u = jr.normal(key, model.backbone.latent_shape)
-        return model.tilt(model.backbone.coordinates(u))
+        return model.tilt(model.backbone.coordinates(jr.normal(key, shape)))
 
-    return map_in_parts(one, jr.split(key, number), PART)
+    return map_in_parts(one, jr.split(key, number), min(PART, size))
 
 
 @over_devices
 def f_at(model: TiltedModel, u: Float[Array, "chains draws ..."]) -> Float[Array, "chains draws"]:
-    """f at latent points, a chain at a time."""
-    return jax.lax.map(lambda u: tilt(model.latent_log_densities, spread(u)), u)
+    """f at latent points, as many at a time as fit."""
+    flat, density = u.reshape(-1, *u.shape[2:]), model.latent_log_densities
+    f = in_parts(lambda u: tilt(density, u), spread(flat), that_fit(density, flat))
+    return f.reshape(u.shape[:2])
