@@ -71,28 +71,28 @@ from tiltflow.specs import Spec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-FLOW, TILT = 0.20, 0.45  # of the time; the judgement has the rest
+FLOW, TILT = 0.18, 0.47  # of the time; the judgement has the rest
 VALIDATION = 2_000  # rows of the training images
 SAFETY = 0.95  # of the time for the flow, for what is not foreseen
 ENDED = 0.965  # of all the time, by when chains have ended
 
 
 class Round(NamedTuple):
-    """Of learning the tilt: stages of moved particles, or one of particles that stay.
+    """Of learning the tilt: stages of moved particles, or one stage of particles that stay.
 
-    All but the first begin with renewed particles, or with those of the round before, whose
-    learners become witnesses and the other way round. To resample would leave fewer draws to
-    learn from, so these particles are not moved. f learns the noise of few learners by heart: of
-    4,096 particles the learners had shares of classes that fresh chains did not have, and those
-    of 12,288 still differed from the witnesses'. So each half teaches in its turn.
+    Moved particles drift, a class at a time: before it shows in f, they are renewed. At the end
+    they are many, and each half teaches in its turn: the learners become witnesses, and the other
+    way round. To resample would leave fewer draws to learn from, so those are not moved. f learns
+    the noise of few learners by heart: of 4,096 particles the learners had shares of classes that
+    fresh chains did not have, and those of 12,288 still differed from the witnesses'.
 
     Attributes:
         factor: on the rate, which falls along the steps.
         particles: learners and witnesses together.
         steps: at most.
         learning: share of the time for the tilt, for as many stages as there is time for.
-        renewal: likewise, for new particles; the round is one stage then.
-        turned: whether it begins with the other half as learners; one stage as well.
+        renewal: likewise, for new particles first.
+        turned: whether it begins with the other half as learners.
     """
 
     factor: float
@@ -104,15 +104,15 @@ class Round(NamedTuple):
 
 
 ROUNDS = (
-    Round(1.0, 1_024, learning=0.29),
-    Round(0.3, 8_192, renewal=0.11),
-    Round(0.35, 12_288, steps=300, renewal=0.32),
+    Round(1.0, 1_024, learning=0.18),
+    Round(0.5, 1_024, learning=0.26, renewal=0.08),
+    Round(0.35, 12_288, steps=300, renewal=0.31),
     Round(0.35, 12_288, steps=240, turned=True),
 )
 SHARE_END = 0.3  # the effective share that ends a stage
 BATCH = 512
 MEMORY = 0.98  # of the averaged weights
-TRIED = 25  # transitions
+TRIED = 10  # transitions
 
 AIMS = {
     "backbone.bpd": "at most 3.50 after 60 minutes",
