@@ -17,6 +17,7 @@ import tiltflow
 from tiltflow.backbones import fit_units
 from tiltflow.errors import InputError
 from tiltflow.fitted import FittedModel, load_model
+from tiltflow.mcmc import MALA
 from tiltflow.normalizer import LogZ
 from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
@@ -143,6 +144,10 @@ TAMPERED = {
         "float64",
     ),
     "not finite": (lambda f: tamper_weights(f, not_finite), "not finite"),
+    "another file": (
+        lambda f: tamper_weights(f, lambda a: a.update({"tilt.level": np.ones((), np.float32)})),
+        "not the file that config.json was written for",
+    ),
 }
 
 
@@ -164,6 +169,22 @@ def test_a_tampered_folder_is_refused_in_one_line(name, tmp_path):
     with pytest.raises(InputError, match=words) as caught:
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_is_as_good_as_its_model(tmp_path):
+    model, x = fitted()
+    model.save(tmp_path / "model")
+    assert np.array_equal(load_model(tmp_path).log_prob(x), model.log_prob(x))
+
+
+def test_a_kernel_can_be_named():
+    model, _ = fitted()
+    by_name, by_kernel = (
+        model.sample(4, 5, warmup=5, kernel=kernel)[0] for kernel in ("mala", MALA())
+    )
+    assert np.array_equal(by_name, by_kernel)
+    with pytest.raises(InputError, match="expected one of"):
+        model.sample(4, 5, kernel="gibbs")
 
 
 def test_the_public_face():

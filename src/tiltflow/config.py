@@ -26,7 +26,9 @@ from tiltflow.settings import Settings
 PARTS = get_type_hints(Settings)
 """The tables of settings, and the dataclass of each."""
 
-_HOW = {"key": str, "image_size": int, "channels": Literal["grey", "rgb"]}
+_HOW = {
+    "key": str, "image_size": int, "channels": Literal["grey", "rgb"], "integers": bool,
+}  # fmt: skip
 _DATA = {"source": str, "name": str, "fingerprint": str} | _HOW
 _GENERAL = {"seed": int, "command": str}
 _LARGEST = 2**63 - 1
@@ -41,7 +43,8 @@ class Config:
 
     Attributes:
         source: the data, as `tiltflow fit` takes them.
-        how: the source is read: `key`, `image_size` and `channels`, as far as they are there.
+        how: the source is read: `key`, `image_size`, `channels`, `integers`, as far as they are
+            there.
         fingerprint: what the data were when a run recorded them.
         seed: of everything random.
         settings: those that the file sets.

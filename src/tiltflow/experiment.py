@@ -7,13 +7,14 @@ often the fit was interrupted and gone on with.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.data import Dataset, Splits, split
+from tiltflow.data import Dataset, Splits, load, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
@@ -72,7 +73,7 @@ class Result:
 
 
 def fit(
-    data: Dataset,
+    data: Dataset | np.ndarray | str | Path,
     settings: Settings | None = None,
     *,
     seed: int = 0,
@@ -83,7 +84,7 @@ def fit(
     """Fit a tilted flow to `data` and say how far to trust it.
 
     Args:
-        data: from `tiltflow.load_data`.
+        data: from `tiltflow.load_data`, or what it takes: an array `[rows, *event_shape]`, ...
         settings: those that suit the size of the data, if None (`settings.suited`).
         seed: of everything random but the split.
         parts: training, validation and test rows; None: as `tiltflow.data.split` has them.
@@ -95,6 +96,8 @@ def fit(
         InputError: data or settings that cannot work.
         Interrupted: the keeper was asked to stop.
     """
+    if not isinstance(data, Dataset):
+        data = load(data)
     keeper = keeper or KeepsNothing()
     parts = split(data) if parts is None else parts
     settings = settings or suited(len(parts.train), int(np.prod(data.shape)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from tiltflow.tilted import TiltedModel
 
 FORMAT = 2
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+MODEL = "model"  # where a run has it
 PART = 4096  # examples at a time
 MOST_LEAPFROGS = 10_000  # of one transition
 FEWEST_SCORED = 256  # rows a program scores: fewer are filled up, so that one program does for all
@@ -107,7 +109,7 @@ class FittedModel:
         *,
         warmup: int = 200,
         seed: int = 0,
-        kernel: Kernel | None = None,
+        kernel: Kernel | str | None = None,
         step_size: float | None = None,
         folder: str | Path | None = None,
         resume: bool = False,
@@ -120,8 +122,9 @@ class FittedModel:
             draws: of each, at most.
             warmup: transitions before that.
             seed: of the starts and of everything the chains do.
-            kernel: how chains move; by default HMC as it was tuned on this model, with jumps where
-                the tilt has a mixture in it, and replica exchange for a Glow.
+            kernel: how chains move, or its name in `mcmc.catalogue`; by default HMC as it was
+                tuned on this model, with jumps where the tilt has a mixture in it, and replica
+                exchange for a Glow.
             step_size: the first one; as it was tuned by default.
             folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
                 them, and what is returned is read from there when it is looked at.
@@ -131,6 +134,8 @@ class FittedModel:
         Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down), and the
         latent draws with their summaries, for `tiltflow.diagnostics`.
         """
+        if kernel is None or isinstance(kernel, str):
+            kernel = kernel_of(self.model, kernel, self.leapfrogs)
         return latent.run(
             self.model,
             self.push,
@@ -138,7 +143,7 @@ class FittedModel:
             draws,
             warmup=warmup,
             seed=seed,
-            kernel=kernel or kernel_of(self.model, None, self.leapfrogs),
+            kernel=kernel,
             step_size=self.step_size if step_size is None else step_size,
             folder=folder,
             resume=resume,
@@ -222,8 +227,9 @@ class FittedModel:
         folder = Path(folder)
         with atomic.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        atomic.write_bytes(folder / WEIGHTS, safetensors.numpy.save(arrays))
-        atomic.write_json(folder / CONFIG, config)
+        weights = safetensors.numpy.save(arrays)
+        atomic.write_bytes(folder / WEIGHTS, weights)
+        atomic.write_json(folder / CONFIG, config | {"weights": sha256(weights).hexdigest()})
 
     def to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The model as plain values and named arrays, for `from_plain`: what a folder holds.
@@ -248,7 +254,7 @@ class FittedModel:
 
 
 def load_model(folder: str | Path) -> FittedModel:
-    """The model in `folder`, a folder that `FittedModel.save` has written.
+    """The model in `folder`, which `FittedModel.save` has written, or in the run `folder`.
 
     Nothing in it is executed; weights of wrong names, shapes or types, or that are not finite,
     are refused.
@@ -258,12 +264,21 @@ def load_model(folder: str | Path) -> FittedModel:
         UnsoundModel: weights that are not finite.
     """
     folder = Path(folder)
+    if not (folder / CONFIG).exists() and (folder / MODEL / CONFIG).exists():
+        folder = folder / MODEL
     for name in (CONFIG, WEIGHTS):
         reading.refuse_outside(folder / name, folder)
     config = reading.read_json(folder / CONFIG)
     _check_format(config, folder / CONFIG)
-    arrays = read_arrays(folder / WEIGHTS, spec_from(config.get("model")).skeleton())
-    return from_plain(config, arrays, folder)
+    skeleton = spec_from(config.get("model")).skeleton()
+    arrays, digest = read_arrays(folder / WEIGHTS, skeleton)
+    model = from_plain(config, arrays, folder)
+    if config.get("weights", digest) != digest:  # former versions did not tell
+        raise InputError(
+            f"{folder / WEIGHTS} is not the file that {CONFIG} was written for: saving was "
+            f"interrupted, or one of them was replaced: save the model again"
+        )
+    return model
 
 
 def from_plain(

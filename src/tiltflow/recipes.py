@@ -47,7 +47,17 @@ def units_for(
 
 
 def specification(model: ModelSettings, units: Units) -> Spec:
-    """What the whole model will be made of."""
+    """What the whole model will be made of.
+
+    Raises:
+        InputError: what a saved model may not be made of, such as too many parameters.
+    """
+    spec = _specification(model, units)
+    spec.check()
+    return spec
+
+
+def _specification(model: ModelSettings, units: Units) -> Spec:
     if model.backbone == "vae":
         tilt = {name: getattr(model, name) for name in _OF_LATENT_TILTS}
         channels = model.conv.channels if model.data_width and len(units.data_shape) > 1 else 0

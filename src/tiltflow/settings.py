@@ -7,7 +7,7 @@ from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.glow import GlowSizes
 from tiltflow.backbones.vae import VAESizes
 from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.chains import SamplingSettings
+from tiltflow.evaluation.chains import DEAR, SamplingSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.learning.fit_vae import VAESettings
 from tiltflow.mcmc.catalogue import REPLICAS
@@ -35,7 +35,7 @@ DATA_TILT = TiltSettings(
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The backbone, the sizes of the networks, and the units; as in `spec.ModelSpec`.
+    """The backbone, the sizes of the networks, and the units; as in `specs.ModelSpec`.
 
     Attributes:
         backbone: `"coupling"`; `"glow"` for images, whose networks are in `glow`, and those of
@@ -203,15 +203,7 @@ def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
             fresh_chains=16,
             fresh_transitions=300,
         ),
-        sampling=replace(
-            settings.sampling,
-            chains=16,
-            draws=400,
-            warmup=100,
-            leapfrogs=12,
-            exact_draws=10_000,
-            calibrate=True,
-        ),
+        sampling=replace(settings.sampling, leapfrogs=12, calibrate=True, **DEAR),
     )
 
 

@@ -116,7 +116,7 @@ def test_archives_of_a_run_are_bounded(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", x=np.zeros(1000))
     assert reading.read_arrays(tmp_path / "x.npz")["x"].shape == (1000,)
     monkeypatch.setattr(reading, "LARGEST_ARRAYS", 1000)
-    with pytest.raises(InputError, match="claim more than 1,000 bytes"):
+    with pytest.raises(InputError, match="at most 1,000: write fewer, or draws to a folder"):
         reading.read_arrays(tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", x=np.array([{}]))
     with pytest.raises(InputError, match="is not a whole"):

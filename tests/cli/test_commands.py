@@ -1,5 +1,6 @@
 """Help, and mistakes: one line each, status 2, and nothing on disk has changed."""
 
+import os
 import subprocess
 import sys
 
@@ -122,6 +123,18 @@ def test_the_program_itself_exits_2_without_a_traceback(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("tiltflow: absent.npy")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_encoding_that_lacks_a_sign_is_no_error(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(50, 2)))
+    done = subprocess.run(
+        [sys.executable, "-c", "from tiltflow.cli.main import main; main()", "data", "inspect",
+         "x.npy"],
+        cwd=tmp_path, capture_output=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"rows" in done.stdout
 
 
 @pytest.mark.parametrize("status", [0, 3])

@@ -137,6 +137,8 @@ def test_a_tilt_that_is_far_too_steep_fails(small_run, tmp_path):
         (["--modes", "1"], "modes is 1"),
         (["--kernel", "gibbs"], "expected one of"),
         (["--kernel", "auto"], "expected the name of a kernel"),
+        (["--draws", ".", "--chains", "8"], "chains is 8, but . is to be judged; leave it out"),
+        (["--draws", ".", "--kernel", "nuts"], "kernel is nuts, but . is to be judged"),
         (["--labels", "magic"], "labels"),
         (["--seed", "-1"], "the seed is -1"),
     ],

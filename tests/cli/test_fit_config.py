@@ -8,10 +8,14 @@ import pytest
 
 from tiltflow import experiment
 from tiltflow.cli.main import run
-from tiltflow.config import read_config
-from tiltflow.errors import Interrupted
+from tiltflow.cli.run_data import run_data
+from tiltflow.config import layered, read_config
+from tiltflow.data import load
+from tiltflow.errors import InputError, Interrupted
 from tiltflow.learning import TiltSettings
+from tiltflow.runs import RunStore
 from tiltflow.runs.lock import Lock
+from tiltflow.settings import Settings
 
 SMALL = """
 seed = 5
@@ -72,6 +76,42 @@ def test_a_runs_own_config_asks_for_the_same_run(source, tmp_path, asked):
     run(["fit", "--config", config, "--out", str(tmp_path / "third"), "--draws", "7"])
     assert asked[0] == asked[1]
     assert asked[2] != asked[0]
+
+
+def test_steps_of_the_tilt_are_those_of_the_contrast_where_that_is_all(source, tmp_path, asked):
+    steps = ["--tilt-steps", "70", "--overwrite", "--out", str(tmp_path / "run")]
+    for learner in ("nce", "nce+mle", "population"):
+        run(["fit", str(source), "--learner", learner, *steps])
+    (tmp_path / "x.toml").write_text('[tilt]\nlearner = "nce"\n')
+    run(["fit", str(source), "--config", str(tmp_path / "x.toml"), *steps])
+    found = [(settings.tilt.nce_steps == 70, settings.tilt.steps == 70) for _, settings, _ in asked]
+    assert found == [(True, False), (False, True), (False, True), (True, False)]
+
+
+def test_the_users_word_on_integers_is_kept_with_the_run(tmp_path, asked):
+    path, folder = tmp_path / "counts.csv", tmp_path / "run"
+    np.savetxt(path, np.random.default_rng(0).poisson(500, (400, 2)), delimiter=",", fmt="%d")
+    for word, integers in (("--integers", True), ("--continuous", False)):
+        run(["fit", str(path), word, "--out", str(folder), "--overwrite"])
+        assert tomllib.loads((folder / "config.toml").read_text())["data"]["integers"] is integers
+        assert run_data(RunStore.open(folder)).integers is integers
+        run(["fit", "--config", str(folder / "config.toml"), "--out", str(tmp_path / word)])
+        assert run_data(RunStore.open(tmp_path / word)).integers is integers
+
+
+def test_a_network_of_a_vae_wants_a_vae(source, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    assert run(["fit", str(source), "--network", "conv", *out]) == 2
+    assert "--network conv is of a vae; expected --backbone vae" in capsys.readouterr().err
+
+
+def test_a_model_that_could_not_be_loaded_is_not_learned(source, tmp_path, asked, monkeypatch):
+    monkeypatch.undo()
+    (tmp_path / "deep.toml").write_text("[model]\nblocks = 300\n")
+    with pytest.raises(InputError, match="blocks is 300; expected at most 256"):
+        experiment.fit(
+            load(source), layered(Settings(), read_config(tmp_path / "deep.toml").settings)
+        )
 
 
 def test_tensorboard_hears_what_the_log_hears(source, tmp_path, asked):

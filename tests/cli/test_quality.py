@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 
 from tiltflow.cli.main import run
+from tiltflow.data import load
 
 QUICK = ("--chains", "32", "--warmup", "20", "--thin", "1", "--n", "120")
 SETS = ("floor", "backbone", "tilted")
@@ -107,3 +108,16 @@ def test_mistakes_are_one_line(small_run, options, words, capsys):
     err = capsys.readouterr().err
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_rows_in_the_order_of_their_classes_are_compared_all_over(small_run, tmp_path, capsys):
+    """The first of them are all dark: compared with these, no model would look like the data."""
+    digits = load("digits").values[:600]
+    path = tmp_path / "sorted.npy"
+    np.save(path, digits[np.argsort(digits.mean(axis=(1, 2)))])
+    run(["quality", str(small_run[0]), "--data", str(path), "--json", *QUICK])
+    sorted_ = json.loads(capsys.readouterr().out)["floor"]["frechet"]["value"]
+    np.save(path, digits[np.random.default_rng(0).permutation(600)])
+    run(["quality", str(small_run[0]), "--data", str(path), "--json", *QUICK])
+    shuffled = json.loads(capsys.readouterr().out)["floor"]["frechet"]
+    assert abs(sorted_ - shuffled["value"]) < 4 * shuffled["standard_error"]

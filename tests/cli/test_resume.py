@@ -122,6 +122,14 @@ def test_the_end_of_the_time_limit_is_an_interruption(data, whole, tmp_path, cap
     assert numbers(out) == numbers(whole)
 
 
+def test_the_same_data_may_lie_elsewhere(data, tmp_path):
+    out = tmp_path / "run"
+    assert fit(data, out, "--time-limit", "0.01s") == 130
+    elsewhere = shutil.copy(data, tmp_path / "elsewhere.npy")
+    assert fit(elsewhere, out, "--resume", "--time-limit", "0.01s") == 130
+    assert f'source = "{elsewhere}"' in (out / "config.toml").read_text()
+
+
 def refusal(capsys, data, out, *more):
     assert fit(data, out, *more) == 2
     return capsys.readouterr().err

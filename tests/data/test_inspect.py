@@ -18,8 +18,8 @@ RNG = np.random.default_rng(0)
 REALS = RNG.normal(size=(400, 3))
 
 
-def seen(array, **fields):
-    return inspect(Found("x", "x.npy", np.asarray(array), **fields))
+def seen(array, integers=None, **fields):
+    return inspect(Found("x", "x.npy", np.asarray(array), **fields), integers=integers)
 
 
 def advised(inspection, words):
@@ -83,6 +83,12 @@ def test_a_column_on_which_a_density_is_infinite(values, words):
 
 def test_values_on_one_grid_can_become_integers():
     assert advised(seen(np.round(REALS, 1)), "divide by 0.1 and round")
+    counts = RNG.poisson(500, (400, 3)).astype(float)
+    many = np.concatenate([counts, counts[:200] + 300])
+    assert advised(seen(many), "say --integers")
+    assert seen(many, integers=True).facts["values"] == "integers"
+    assert seen(np.round(REALS), integers=False).facts["values"] == "continuous"
+    assert "treat the data as continuous" in seen(REALS, integers=True).refusal
     assert grid_of(np.round(REALS[:, 0], 2)) == 0.01
     assert grid_of(REALS[:, 0]) is None
     assert grid_of(1e7 * REALS[:, 0].astype(np.float32)) is None

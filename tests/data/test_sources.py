@@ -103,6 +103,29 @@ def test_every_format_gives_the_same_values(tmp_path, name, content):
     assert (data.name, data.integers, data.labels) == (name, False, None)
 
 
+@pytest.mark.parametrize("array", [REALS, REALS.tolist()], ids=["array", "lists"])
+def test_what_is_in_memory_is_checked_like_what_is_in_a_file(array):
+    data = load(array)
+    assert np.array_equal(data.values, REALS.astype(np.float32))
+    assert (data.name, data.integers) == ("array", False)
+    assert load(np.rint(100 * REALS), integers=True).integers
+
+
+@pytest.mark.parametrize(
+    ("array", "how", "words"),
+    [
+        (REALS * [1, np.nan, 1], {}, "the array has NaN or infinite values"),
+        (REALS[:, 0], {}, "the array has shape"),
+        (np.array([{}] * 30), {}, "the array has dtype object"),
+        (REALS[:5], {}, "the array has 5 rows"),
+        (REALS, {"key": "x"}, "an array has no key x"),
+    ],
+)
+def test_an_array_that_is_no_data(array, how, words):
+    with pytest.raises(InputError, match=words):
+        load(array, **how)
+
+
 def test_a_header_names_the_columns(tmp_path):
     (tmp_path / "x.csv").write_bytes(table(REALS, "a, b,c"))
     (tmp_path / "y.csv").write_bytes(table(REALS))

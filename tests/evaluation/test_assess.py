@@ -10,19 +10,22 @@ import numpy as np
 import pytest
 
 from tiltflow.backbones import fit_units
+from tiltflow.backbones.glow import Glow, GlowSizes
 from tiltflow.data import Dataset
 from tiltflow.errors import InputError
 from tiltflow.evaluation import likelihood as of_likelihood
 from tiltflow.evaluation.assess import LikelihoodSettings, assess
-from tiltflow.evaluation.chains import SamplingSettings
+from tiltflow.evaluation.chains import SamplingSettings, suited_sampling
 from tiltflow.evaluation.likelihood import Scores, likelihood, score
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.annealed import LadderSettings
+from tiltflow.settings import suited_glow
 from tiltflow.specs import specify
 from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import MLPTilt
 
 NO_LOG_Z = LogZ(0.0, 0.0, 0.0, 0.0, method="none", ess_q=1.0, holds=True)
 QUICK = LikelihoodSettings(
@@ -171,6 +174,17 @@ def test_scores_are_those_of_all_draws_without_their_memory():
 def test_settings_that_cannot_work_are_input_errors(fitted, rows, settings, expected):
     with pytest.raises(InputError, match=expected):
         assess(fitted, rows, settings)
+
+
+def test_a_glow_is_judged_by_as_few_chains_as_a_fit_makes(fitted):
+    units = fit_units(
+        "standardise", np.random.default_rng(0).normal(size=(50, 4, 4)), integers=False
+    )
+    flow = Glow(units, GlowSizes(steps=1, width=4), key=jr.key(0))
+    dear = suited_sampling(TiltedModel(flow, MLPTilt(16, width=4, key=jr.key(1))))
+    assert (dear.chains, dear.draws) == (16, 400)
+    assert dear == replace(suited_glow(60_000, (28, 28)).sampling, leapfrogs=8, calibrate=False)
+    assert suited_sampling(fitted.model).draws == 1_500
 
 
 def test_chains_move_by_the_models_own_number_of_leapfrogs(fitted, rows):

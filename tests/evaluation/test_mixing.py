@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tiltflow.evaluation import mixing
 from tiltflow.evaluation.mixing import PROJECTIONS, looked_at
 
 CHAINS, DRAWS, DIM = 8, 400, 24
@@ -41,3 +42,18 @@ def test_chains_that_stay_in_a_kind_of_data_are_seen(stuck):
     assert names[DIM:] == ("f", "|u|^2", *(f"projection[{i}]" for i in range(PROJECTIONS)))
     assert np.max(found.rhat[: DIM + 2]) < 1.03
     assert (np.max(found.rhat[DIM + 2 :]) > 1.2) is np.bool_(stuck)
+
+
+def test_of_many_draws_some_are_projected(monkeypatch, tmp_path):
+    """Evenly thinned, whatever file they lie in: never all of them are read."""
+    u = latent_draws(stuck=False)
+    np.save(tmp_path / "u.npy", np.ascontiguousarray(np.swapaxes(u, 0, 1)))
+    mapped = np.swapaxes(np.load(tmp_path / "u.npy", mmap_mode="r"), 0, 1)
+    f, norm = np.random.default_rng(1).normal(size=u.shape[:2]), np.sum(u**2, axis=2)
+    model = Model(Quarters())
+    every, third = looked_at(model, u, f, norm)[1], looked_at(model, u[:, ::3], f, norm)[1]
+    monkeypatch.setattr(mixing, "LOOKED_AT", u.size // 3 + 8 * DIM)
+    found = looked_at(model, mapped, f, norm)[1]
+    assert np.allclose(found.rhat[: DIM + 2], every.rhat[: DIM + 2])
+    assert np.allclose(found.rhat[DIM + 2 :], third.rhat[DIM + 2 :])
+    assert not np.allclose(found.rhat[DIM + 2 :], every.rhat[DIM + 2 :])

@@ -127,6 +127,11 @@ def test_each_tilt_gets_the_gain_that_it_has():
     whole_gain = scores.f.mean() - log_z.mean
     assert found.latent.mean + found.data.mean == pytest.approx(whole_gain, abs=1e-4)
     assert found.data.se_estimator > found.latent.se_estimator  # that of both
+    told = found.to_dict()
+    assert told["latent"]["mean"] == found.latent.mean
+    unsure = replace(found, data=replace(found.data, holds=False)).to_dict()
+    assert unsure["data"] == {"mean": None, "low": None, "high": None}
+    assert unsure["latent"] == told["latent"]
 
 
 @pytest.fixture(scope="module")

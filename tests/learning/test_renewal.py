@@ -205,6 +205,10 @@ def test_replicas_whose_log_z_does_not_hold_take_over_only_where_they_differ(bac
     there = Particles(u, y, jax.vmap(tilt)(y), jnp.asarray(0.3))
     held = renewed(renewal, backbone, tilt, there)
     assert held.takes_over
+    assert not replace(held, gap=0.0, log_z_error=0.4).against(1.0).differs  # chance alone
+    assert replace(held, gap=0.0, log_z_error=0.1).against(1.0).differs
+    unsure = replace(renewal.log_z, standard_error=0.6)
+    assert not renewed(renewal._replace(log_z=unsure), backbone, tilt, there).takes_over
     loose = replace(held, log_z=None)
     assert not loose.takes_over
     _, _, state = learned(backbone, replace(QUICK, steps=20))

@@ -54,6 +54,8 @@ def report(folder: Path) -> Page:
     assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
     assert "@import" not in source
     assert "url(" not in source
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
     for name, value in page.attributes:
         assert not name.startswith("on")
         assert not re.match(r"\s*(https?:|//|javascript:)", value)

@@ -93,15 +93,22 @@ def fit_whiten(x: np.ndarray, integers: bool, shrink: float = 0.02) -> Affine:
 
 def fit_logit(x: np.ndarray, low: float, high: float, alpha: float = 0.01) -> Logit:
     """Integers `x` (`[rows, *data_shape]`) in [low, high) to its logit, standardised."""
-    flat = np.concatenate([_flat(x) + inside for inside in (1 / 6, 1 / 2, 5 / 6)])
-    share = alpha + (1 - 2 * alpha) * (flat - low) / (high - low)
-    y = np.log(share) - np.log1p(-share)
+
+    def moments(column: np.ndarray) -> tuple[float, float]:
+        levels, counts = np.unique(column, return_counts=True)
+        inside = np.concatenate([levels + part for part in (1 / 6, 1 / 2, 5 / 6)])
+        share = alpha + (1 - 2 * alpha) * (inside - low) / (high - low)
+        y, weights = np.log(share) - np.log1p(-share), np.tile(counts, 3)
+        mean = np.average(y, weights=weights)
+        return mean, np.sqrt(np.average((y - mean) ** 2, weights=weights))
+
+    mean, scale = np.transpose([moments(column) for column in x.reshape(len(x), -1).T])
     return Logit(
         low=jnp.asarray(low),
         high=jnp.asarray(high),
         alpha=jnp.asarray(alpha),
-        mean=jnp.asarray(y.mean(axis=0), jnp.float32),
-        scale=jnp.asarray(np.maximum(y.std(axis=0), 0.1), jnp.float32),
+        mean=jnp.asarray(mean, jnp.float32),
+        scale=jnp.asarray(np.maximum(scale, 0.1), jnp.float32),
         data_shape=x.shape[1:],
     )
 

@@ -31,6 +31,10 @@ def inspect(
     channels: Annotated[
         Literal["grey", "rgb"] | None, Parameter(help="Convert the pictures of a folder.")
     ] = None,
+    integers: Annotated[
+        bool | None,
+        Parameter(negative="--continuous", help="What the values are, whatever they look like."),
+    ] = None,
     images: Annotated[
         bool,
         Parameter(negative=(), help="They must be images of 8 bits: refuse them if they are not."),
@@ -53,7 +57,7 @@ def inspect(
     found = read(source, key=key, image_size=image_size, channels=channels)
     if images:
         refuse_no_images(found.array, scan(found.array), found.where)
-    seen = look(found)
+    seen = look(found, integers=True if images and integers is None else integers)
     told = seen.to_dict()
     if not seen.refusal:
         told["fit"] |= _units(kept(found, told["values"] == "integers"))

@@ -18,13 +18,18 @@ def diagnose(
     /,
     *,
     draws: Annotated[
-        str,
+        str | None,
         Parameter(
-            help="How many of each fresh chain; or a file or folder of `tiltflow sample`, to be "
-            "judged instead."
+            help="How many of each fresh chain, by default 1,500, and 400 where the backbone is a "
+            "Glow; or a file or folder of `tiltflow sample`, to be judged instead."
         ),
-    ] = "1500",
-    chains: Annotated[int, Parameter(help="Started from fresh draws of the backbone.")] = 32,
+    ] = None,
+    chains: Annotated[
+        int | None,
+        Parameter(
+            help="Started from fresh draws of the backbone; by default 32, and 16 of a Glow."
+        ),
+    ] = None,
     kernel: Annotated[
         str | None, Parameter(help="How fresh chains move; by default as in `tiltflow sample`.")
     ] = None,
@@ -59,14 +64,13 @@ def diagnose(
 
     store = RunStore.open(run)
     number, path = _number_or_path(draws)
-    sizes: dict[str, Any] = {} if number is None else {"draws": number}
     settings = DiagnoseSettings(
         chains=chains,
         kernel=kernel,
         labels=labels,
         modes=modes,
         reference_draws=reference,
-        **sizes,
+        draws=number,
     )
     settings.check(seed)
     found: dict[str, Any]
@@ -85,10 +89,12 @@ def diagnose(
     return of_verdict(found["verdict"])
 
 
-def _number_or_path(draws: str) -> tuple[int | None, Path | None]:
+def _number_or_path(draws: str | None) -> tuple[int | None, Path | None]:
     """A number of draws, or where they are; raises InputError if there is nothing there."""
     from tiltflow.errors import InputError
 
+    if draws is None:
+        return None, None
     try:
         return int(draws), None
     except ValueError:

@@ -8,7 +8,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -55,6 +55,13 @@ def fit(
         Literal["grey", "rgb"] | None,
         Parameter(help="What pictures of a folder are converted to."),
     ] = None,
+    integers: Annotated[
+        bool | None,
+        Parameter(
+            negative="--continuous",
+            help="What the values are, whatever they look like; integers are dequantised.",
+        ),
+    ] = None,
     backbone: Annotated[
         Literal["coupling", "glow", "vae"] | None,
         Parameter(
@@ -87,7 +94,10 @@ def fit(
     backbone_steps: Annotated[
         int | None, Parameter(help="Optimiser steps, at most, in chunks of 250.")
     ] = None,
-    tilt_steps: Annotated[int | None, Parameter(help="Optimiser steps, at most.")] = None,
+    tilt_steps: Annotated[
+        int | None,
+        Parameter(help="Optimiser steps, at most; those of the contrast, where that is all (nce)."),
+    ] = None,
     particles: Annotated[
         int | None, Parameter(help="Latent particles of the learner, witnesses included.")
     ] = None,
@@ -151,7 +161,9 @@ def fit(
     file = Config() if config is None else read_config(config)
     if tensorboard:
         check_installed()
-    source, how = data, {"key": key, "image_size": image_size, "channels": channels}
+    source, how = data, {
+        "key": key, "image_size": image_size, "channels": channels, "integers": integers,
+    }  # fmt: skip
     if data is None:
         source, how = file.source, {**file.how, **{k: v for k, v in how.items() if v is not None}}
     if source is None:
@@ -165,8 +177,12 @@ def fit(
     out = out or Path("runs") / _short(dataset.name)
     rows = len(split(dataset).train)
     backbone = backbone or file.settings.get("model", {}).get("backbone")
+    if network is not None and backbone != "vae":
+        raise InputError(f"--network {network} is of a vae; expected --backbone vae beside it")
+    suits = suited_to(backbone, rows, dataset.shape)
+    of_contrast = (learner or _learner(file.settings) or suits.tilt.learner) == "nce"
     settings = layered(
-        suited_to(backbone, rows, dataset.shape),
+        suits,
         file.settings,
         {
             "model": {
@@ -177,7 +193,11 @@ def fit(
             },
             "backbone": {"steps": backbone_steps},
             "vae": {"steps": backbone_steps},
-            "tilt": {"learner": learner, "steps": tilt_steps, "particles": particles},
+            "tilt": {
+                "learner": learner,
+                "nce_steps" if of_contrast else "steps": tilt_steps,
+                "particles": particles,
+            },
             "sampling": {"chains": chains, "draws": draws},
         },
     )
@@ -212,6 +232,11 @@ def fit(
     if is_first():
         show_metrics(result.metrics, out.resolve(), json=json)
     return 0 if result.converged else FAILED
+
+
+def _learner(settings: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The learner of the tilt that a file of settings names."""
+    return settings.get("tilt", {}).get("learner")
 
 
 def _every(text: str) -> tuple[float, int | None]:

@@ -1,5 +1,6 @@
 """`tiltflow likelihood RUN`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -36,7 +37,13 @@ def likelihood(
         ),
     ] = "variational",
     dequantisations: Annotated[int, Parameter(help="Of each row of integers.")] = 20,
-    draws: Annotated[int, Parameter(help="Kept of each of the chains that bound log Z.")] = 1_500,
+    chains: Annotated[
+        int | None,
+        Parameter(help="That bound log Z; by default 32, and 16 where the backbone is a Glow."),
+    ] = None,
+    draws: Annotated[
+        int | None, Parameter(help="Kept of each; by default 1,500, and 400 of a Glow.")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> int:
@@ -50,13 +57,14 @@ def likelihood(
     from tiltflow.diagnostics.verdict import refusal
     from tiltflow.errors import UnsoundModel
     from tiltflow.evaluation.assess import LikelihoodSettings, assess
-    from tiltflow.evaluation.chains import SamplingSettings
+    from tiltflow.evaluation.chains import SamplingSettings, suited_sampling
     from tiltflow.fitted import load_model
     from tiltflow.runs import RunStore
 
     store = RunStore.open(run)
+    sizes = {name: n for name, n in (("chains", chains), ("draws", draws)) if n is not None}
     settings = LikelihoodSettings(
-        sampling=SamplingSettings(draws=draws),
+        sampling=SamplingSettings(**sizes),
         dequantisations=dequantisations,
         bound=bound,
         budget=None if budget is None else seconds_of(budget, "--budget"),
@@ -70,6 +78,8 @@ def likelihood(
         found = {"verdict": refusal(str(error))}
     else:
         with Progress(quiet=json) as progress:
+            sampling = replace(suited_sampling(fitted.model), **sizes)
+            settings = replace(settings, sampling=sampling)
             found = assess(fitted, rows, settings, seed=seed, listen=progress.tell)
     if json:
         show_json({"run": str(store.path), **found})

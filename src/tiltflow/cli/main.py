@@ -4,6 +4,7 @@
 have not converged, or the model is not sound. 130: interrupted, or a fit out of time.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -48,6 +49,9 @@ app.command(data)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an encoding that lacks a sign is no error
     sys.stdout, sys.stderr = Unread(sys.stdout), Unread(sys.stderr)
     keep_compiled()
     try:

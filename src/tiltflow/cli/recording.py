@@ -18,7 +18,7 @@ from tiltflow.processes import is_first, several
 from tiltflow.report import page
 from tiltflow.runs import RunStore
 from tiltflow.runs.checkpoint import Checkpoints
-from tiltflow.runs.sameness import check_same_everywhere, check_same_fit
+from tiltflow.runs.sameness import check_same_everywhere, check_same_fit, moved
 from tiltflow.runs.shared import SharedCheckpoints, agreed
 from tiltflow.runs.tensorboard import FOLDER, TensorBoard
 
@@ -130,7 +130,7 @@ class Recording:
                 raise
         stack.enter_context(store)
         self._progress = stack.enter_context(Progress(quiet=options.quiet))
-        if not store.resumed:
+        if not store.resumed or moved(store.config(), self._table):
             store.write_config(self._table)
         checkpoints = Checkpoints(
             store.checkpoints,

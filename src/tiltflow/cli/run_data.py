@@ -24,7 +24,8 @@ def run_data(store: "RunStore") -> "Dataset":
             f"{store.path / 'config.toml'} does not say where its data are; expected source = "
             f"'...' under [data]: correct it, or fit again"
         )
-    dataset = load(config["source"], key=config.get("key"), **_pictures(config))
+    how = _pictures(config) | {"integers": config.get("integers")}
+    dataset = load(config["source"], key=config.get("key"), **how)
     if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
         raise InputError(
             f"{config['source']} is not what {store.path} was fitted to: its test rows would not "

@@ -14,8 +14,8 @@ COLOURS = {"ok": "green", "caution": "yellow", "failed": "red"}
 
 
 def show_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
-    print(to_json(value, indent=2))
+    """Print one JSON object, in ASCII, whatever the encoding of the terminal."""
+    print(to_json(value, indent=2, ascii=True))
 
 
 def show_metrics(metrics: Mapping[str, Any], run: Path, *, json: bool) -> None:

@@ -50,14 +50,14 @@ class Inspection:
         return {**self.facts, "advice": list(self.advice), "fit": fit}
 
 
-def inspect(found: Found) -> Inspection:
-    """Look at what a reader has found; nothing is refused."""
+def inspect(found: Found, *, integers: bool | None = None) -> Inspection:
+    """Look at what a reader has found; nothing is refused. `integers`: as in `load`."""
     with np.errstate(over="ignore", invalid="ignore"):  # as values that are refused may do
-        return _inspected(found, scan(found.array))
+        return _inspected(found, scan(found.array), integers)
 
 
-def _inspected(found: Found, seen: Scan) -> Inspection:
-    integers, refusal = _judged(found, seen)
+def _inspected(found: Found, seen: Scan, asked: bool | None) -> Inspection:
+    integers, refusal = _judged(found, seen, asked)
     rows = len(found.array)
     looked_at = _spread(found.array)
     again = repeated_rows(found.array)
@@ -99,16 +99,17 @@ def kept(found: Found, integers: bool) -> Dataset:
     return Dataset(found.name, _spread(found.array).astype(np.float32), integers)
 
 
-def _judged(found: Found, seen: Scan) -> tuple[bool, str]:
+def _judged(found: Found, seen: Scan, asked: bool | None) -> tuple[bool, str]:
     """Whether the values are integers, and why they would be refused."""
     known = len(found.array) - found.test_rows
     if known < FEWEST_ROWS:
         beside = " beside the set's own test rows" if found.test_rows else ""
         refusal = f"{known} rows{beside} are too few; expected at least {FEWEST_ROWS}"
-        return seen.fractional is None, refusal
+        return (seen.fractional is None if asked is None else asked), refusal
     try:
         rows, dtype = len(found.array), found.array.dtype
-        return judged(seen, rows, dtype, found.where, columns=found.columns), ""
+        told = judged(seen, rows, dtype, found.where, columns=found.columns, integers=asked)
+        return told, ""
     except InputError as error:
         return False, str(error)
 
@@ -236,6 +237,11 @@ def _on_repeats(found: Found, facts: dict[str, Any]) -> list[str]:
     steps = {step for step in grids if step is not None}
     if len(steps) == 1 and None not in grids:
         (step,) = steps
+        if step == 1.0:
+            return [
+                words + "all values are whole numbers, of more kinds than are taken for integers: "
+                "say --integers, and they are dequantised."
+            ]
         return [
             words + f"all values are multiples of {step:g}, so divide by {step:g} and round; "
             f"integers are dequantised."

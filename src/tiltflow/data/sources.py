@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from tiltflow.data.found import Found
 from tiltflow.data.idx import ENDING, read_idx
 from tiltflow.data.image_checks import refuse_no_images, refuse_odd_images
 from tiltflow.data.image_folder import read_image_folder
-from tiltflow.data.npy import read_npy
+from tiltflow.data.npy import Header, read_npy, refuse_no_data
 from tiltflow.data.npz import read_npz
 from tiltflow.data.parquet import read_parquet
 from tiltflow.data.pixels import Channels
@@ -37,7 +38,7 @@ NAMES = ("digits", *SETS)
 
 
 def load(
-    source: str | Path,
+    source: str | Path | np.ndarray,
     *,
     key: str | None = None,
     integers: bool | None = None,
@@ -46,15 +47,15 @@ def load(
     channels: Channels | None = None,
     to_score: bool = False,
 ) -> Dataset:
-    """Read and check a data set.
+    """Read a data set, or take an array, and check it.
 
     Args:
-        source: the name of a known set, `"digits"` (scikit-learn's 8x8 digits: 1,797 rows,
-            values 0..16, with labels), `"mnist"`, `"fashion-mnist"` or `"cifar10"`
-            (`data/public.py`); the path of a file, `.npy`, `.npz` and idx with
-            `[rows, *event_shape]` in 2 to 4 axes, `.csv`, `.tsv` (or `.gz` of them) and
-            `.parquet` with one example a row; or the path of a folder of images. What is called
-            as a known set is reached as `./digits`.
+        source: an array, as those in files; or the name of a known set, `"digits"`
+            (scikit-learn's 8x8 digits: 1,797 rows, values 0..16, with labels), `"mnist"`,
+            `"fashion-mnist"` or `"cifar10"` (`data/public.py`); the path of a file, `.npy`,
+            `.npz` and idx with `[rows, *event_shape]` in 2 to 4 axes, `.csv`, `.tsv` (or `.gz`
+            of them) and `.parquet` with one example a row; or the path of a folder of images.
+            What is called as a known set is reached as `./digits`.
         key: the name of the array in an `.npz`; not needed if there is only one.
         integers: whether the values are integers to be dequantised. By default they are if the
             array's type is boolean or integer, or if they are floats that happen to be integers
@@ -91,7 +92,7 @@ def load(
 
 
 def read(
-    source: str | Path,
+    source: str | Path | np.ndarray,
     *,
     key: str | None = None,
     image_size: int | None = None,
@@ -102,6 +103,9 @@ def read(
     Raises:
         InputError: whatever is wrong with the source.
     """
+    if not isinstance(source, str | os.PathLike):
+        array = np.asanyarray(source)  # a map of a file stays one
+        return _array(array, key=key, image_size=image_size, channels=channels)
     path = Path(source)
     folder = os.path.isdir(path) and str(source) not in NAMES
     for option, value in (("image size", image_size), ("channels", channels)):
@@ -119,6 +123,17 @@ def read(
         found = _read_file(path, key)
     refuse_odd_images(found.array, found.where)
     return found
+
+
+def _array(array: np.ndarray, **options: Any) -> Found:
+    """An array in memory."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"an array has no {name.replace('_', ' ')} {value}; leave it out")
+    where = "the array"
+    refuse_no_data(Header(array.shape, False, array.dtype, 0), where)
+    refuse_odd_images(array, where)
+    return Found("array", where, array)
 
 
 def _digits() -> Found:

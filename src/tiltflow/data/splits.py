@@ -24,8 +24,9 @@ def split(data: Dataset, *, seed: int = 0) -> Splits:
     """Split the rows of `data`.
 
     The 1,797 digits always have their published split, whatever the seed: seed 0, 1,300 / 200 /
-    297 rows. A set that comes with test rows keeps them, and gives 10% of the others to
-    validation. Any other data keep 20% for test and 10% for validation, at least 5 rows each.
+    297 rows. A set that comes with test rows keeps them, shuffled, as they may lie in the order of
+    their classes, and gives 10% of the others to validation. Any other data keep 20% for test and
+    10% for validation, at least 5 rows each.
 
     Raises:
         InputError: fewer than 20 rows, or a negative seed.
@@ -38,9 +39,10 @@ def split(data: Dataset, *, seed: int = 0) -> Splits:
     if seed < 0:
         raise InputError(f"the split's seed is {seed}; expected 0 or more")
     if data.test_rows:
-        order = np.random.default_rng(seed).permutation(known)
+        generator = np.random.default_rng(seed)
+        order, test = generator.permutation(known), generator.permutation(data.test_rows)
         train = known - max(1, round(0.1 * known))
-        return Splits(order[:train], order[train:], np.arange(known, rows))
+        return Splits(order[:train], order[train:], known + test)
     if (data.name, rows) == ("digits", 1797):
         seed, val, test = 0, 200, 297
     else:

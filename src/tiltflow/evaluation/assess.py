@@ -17,7 +17,7 @@ import numpy as np
 from tiltflow.data import Dataset
 from tiltflow.diagnostics.verdict import Check, conclude
 from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
+from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, suited_sampling
 from tiltflow.evaluation.likelihood import (
     BOUNDS,
     DRAWS,
@@ -44,15 +44,15 @@ class LikelihoodSettings:
     """How a likelihood is estimated.
 
     Attributes:
-        sampling: the chains from which log Z is bounded from above; their leapfrogs are the
-            model's own, whatever it says.
+        sampling: the chains from which log Z is bounded from above, whose leapfrogs are the
+            model's own, whatever it says; None: as suits the model.
         ladder: of the bounds; its budget is what `budget` has left.
         dequantisations: of each row of integers.
         bound: `"variational"` or `"importance"`, see `evaluation/likelihood.py`.
         budget: seconds in which to be done, as far as chains already begun allow.
     """
 
-    sampling: SamplingSettings = field(default_factory=lambda: SamplingSettings(draws=1_500))
+    sampling: SamplingSettings | None = None
     ladder: LadderSettings = field(default_factory=LadderSettings)
     dequantisations: int = DRAWS
     bound: str = "variational"
@@ -63,8 +63,8 @@ class LikelihoodSettings:
         check_seed(seed)
         at_least_one(self, "dequantisations")
         self.ladder.check()
-        if self.sampling.draws < 4:
-            raise InputError(f"{self.sampling.draws} draws; expected at least 4")
+        if self.sampling is not None:
+            self.sampling.check()
         if self.bound not in BOUNDS:
             raise InputError(f"bound {self.bound!r}; expected {' or '.join(BOUNDS)}")
         if self.budget is not None and not 0 < self.budget < math.inf:
@@ -110,7 +110,8 @@ def assess(
         seconds = _since(started)
         return {**told, **_withheld(), "seconds": seconds, "verdict": conclude(checks)}
 
-    sampling = replace(settings.sampling, leapfrogs=fitted.leapfrogs)
+    sampling = settings.sampling or suited_sampling(fitted.model)
+    sampling = replace(sampling, leapfrogs=fitted.leapfrogs)
     draws = fresh_chains(fitted.model, sampling, chain_key, listen, step_size=fitted.step_size)
     mixed = mixing(draws, fitted.model)
     left = None if settings.budget is None else settings.budget - (time.monotonic() - started)
@@ -118,7 +119,7 @@ def assess(
         fitted.model,
         key=ladder_key,
         draws=np.asarray(draws.positions),
-        exact_draws=settings.sampling.exact_draws,
+        exact_draws=sampling.exact_draws,
         settings=replace(settings.ladder, budget=left),
         on_round=lambda done, total, lower, upper: listen(
             "ladder", "round", step=done, steps=total, lower=lower, upper=upper

@@ -28,11 +28,12 @@ class StageGains:
     latent: Interval
     data: Interval
 
-    def to_dict(self) -> dict[str, dict[str, float]]:
-        """Mean and interval of each, as plain values for JSON."""
+    def to_dict(self) -> dict[str, dict[str, float | None]]:
+        """Mean and interval of each, as plain values for JSON; None where they do not hold."""
+        names = ("mean", "low", "high")
         return {
-            name: {"mean": found.mean, "low": found.low, "high": found.high}
-            for name, found in (("latent", self.latent), ("data", self.data))
+            part: {name: getattr(found, name) if found.holds else None for name in names}
+            for part, found in (("latent", self.latent), ("data", self.data))
         }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.random as jr
 
+from tiltflow.backbones.glow import Glow
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.kernels import kernel_of
 from tiltflow.latent import chain_summary
@@ -17,6 +18,9 @@ from tiltflow.mcmc.run import sample
 from tiltflow.tilted import TiltedModel
 
 LEAST = 4  # chains, and draws of each
+JUDGED = 1_500  # draws of each chain of a judgement
+DEAR: dict[str, Any] = {"chains": 16, "draws": 400, "warmup": 100, "exact_draws": 10_000}
+"""Of a model whose evaluation is dear."""
 FAR = 3.0  # times a draw of the backbone
 
 
@@ -34,8 +38,7 @@ class SamplingSettings:
         far: whether half of the chains start three times as far out as draws of the backbone, so
             that chains which agree have forgotten where they began.
         calibrate: whether the tilt's scale is then chosen on validation data (`calibration.py`),
-            where
-            that is worth other chains; a sum of tilts is left as it is.
+            where that is worth other chains; a sum of tilts is left as it is.
     """
 
     chains: int = 32
@@ -56,9 +59,19 @@ class SamplingSettings:
             if getattr(self, name) < LEAST:
                 raise InputError(f"{getattr(self, name)} {name}; expected at least {LEAST}")
         if self.kernel == catalogue.AUTO:
-            raise InputError("kernel 'auto' of the final chains; expected the name of one kernel")
+            raise InputError("kernel 'auto' is for sampling; expected the name of a kernel")
         if self.kernel is not None:
             catalogue.check_name(self.kernel)
+
+
+def suited_sampling(model: TiltedModel) -> SamplingSettings:
+    """As many chains, and as long ones, as suit a judgement of this model.
+
+    A pass through a Glow is dear: as few as a fit itself makes.
+    """
+    if isinstance(model.backbone, Glow):
+        return SamplingSettings(**DEAR)
+    return SamplingSettings(draws=JUDGED)
 
 
 def fresh_chains(

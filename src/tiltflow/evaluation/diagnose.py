@@ -7,7 +7,7 @@ try; the verdict is the worst of them.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,18 @@ from tiltflow.data import Dataset, split
 from tiltflow.diagnostics.convergence import Convergence, autocorrelation_time
 from tiltflow.diagnostics.energy import LOWEST, divergences, e_bfmi
 from tiltflow.diagnostics.verdict import Check, biased, conclude, judge
-from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
+from tiltflow.errors import InputError, check_seed
+from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, suited_sampling
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
-from tiltflow.evaluation.judged import LEAST, Judged, just_made, stored
+from tiltflow.evaluation.judged import Judged, just_made, stored
 from tiltflow.evaluation.labels import Kind, Labelled, by_data, by_kmeans
 from tiltflow.evaluation.mixing import looked_at
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.evaluation.travelling import travelling
 from tiltflow.fitted import FittedModel
-from tiltflow.kernels import kernel_of, suited_kernel
-from tiltflow.mcmc import catalogue
+from tiltflow.kernels import suited_kernel
 
+EXACT_DRAWS = 50_000  # of the backbone, at most
 MOST = 64_000  # draws of all chains that are labelled, and compared with others
 
 
@@ -39,40 +39,37 @@ class DiagnoseSettings:
     """How a model is judged.
 
     Attributes:
-        chains, draws, warmup: of the fresh chains.
+        chains, draws, warmup: of the fresh chains; None: as suits the model.
         kernel: by its name in the catalogue, that moves them; None: the one that suits the model.
         labels: the data's own or clusters; None: the data's own where there are any.
         modes: clusters.
-        exact_draws: of the backbone, for k-hat.
+        exact_draws: of the backbone, for k-hat; None: 50,000, or fewer, as suits the model.
         reference_draws: of each chain in data space; 0: no reference.
     """
 
-    chains: int = 32
-    draws: int = 1_500
-    warmup: int = 300
+    chains: int | None = None
+    draws: int | None = None
+    warmup: int | None = None
     kernel: str | None = None
     labels: Kind | None = None
     modes: int = 10
-    exact_draws: int = 50_000
+    exact_draws: int | None = None
     reference_draws: int = 1_000
 
     def check(self, seed: int) -> None:
         """Raises InputError for the first setting that cannot work."""
         check_seed(seed)
-        for name in ("chains", "draws"):
-            if getattr(self, name) < LEAST:
-                raise InputError(f"{getattr(self, name)} {name}; expected at least {LEAST}")
-        at_least_one(self, "exact_draws")
-        if self.warmup < 0:
-            raise InputError(f"{self.warmup} transitions of warm-up; expected 0 or more")
+        self.sampling(SamplingSettings()).check()
         if self.reference_draws < 0:
             raise InputError(f"{self.reference_draws} draws of the reference; expected 0 or more")
         if self.modes < 2:
             raise InputError(f"modes is {self.modes}; expected at least 2")
-        if self.kernel == catalogue.AUTO:
-            raise InputError("kernel 'auto' is for sampling; expected the name of a kernel")
-        if self.kernel is not None:
-            catalogue.check_name(self.kernel)
+
+    def sampling(self, suited: SamplingSettings) -> SamplingSettings:
+        """The fresh chains: those of `suited`, with what is set here."""
+        names = ("chains", "draws", "warmup", "exact_draws", "kernel")
+        own = {name: getattr(self, name) for name in names}
+        return replace(suited, **{name: x for name, x in own.items() if x is not None})
 
 
 def diagnose(
@@ -112,7 +109,9 @@ def diagnose(
     sound = soundness(fitted.model, sound_key)
     if not all(check.ok for check in sound):
         return {"seconds": _since(started), "verdict": conclude(sound)}
-    judged = _chains(fitted, settings, draws, chain_key, listen)
+    sampling = settings.sampling(suited_sampling(fitted.model))
+    sampling = replace(sampling, leapfrogs=fitted.leapfrogs)
+    judged = _chains(fitted, settings, sampling, draws, chain_key, listen)
     positions = np.asarray(judged.positions)
     names, found = looked_at(fitted.model, positions, judged.f, judged.norm)
     energy, energy_checks = _energy(judged)
@@ -127,7 +126,7 @@ def diagnose(
     own = [*energy_checks, *_unbiased(judged), *mode_checks]
     first = _verdict(judged, found, where.words if where else "", [*sound, *own])
     coverage, checks, notes = _coverage(
-        fitted, data, thinned, judged.f[:, ::every], settings, keys, listen,
+        fitted, data, thinned, judged.f[:, ::every], settings, sampling, keys, listen,
         with_reference=first["status"] != "failed",
     )  # fmt: skip
     return {
@@ -153,19 +152,18 @@ def diagnose(
 def _chains(
     fitted: FittedModel,
     settings: DiagnoseSettings,
+    sampling: SamplingSettings,
     draws: Path | None,
     key: jax.Array,
     listen: Callable[..., Any],
 ) -> Judged:
     if draws is not None:
+        for name in ("chains", "kernel"):
+            if (value := getattr(settings, name)) is not None:
+                raise InputError(f"{name} is {value}, but {draws} is to be judged; leave it out")
         return stored(draws, fitted)
-    sampling = SamplingSettings(settings.chains, settings.draws, settings.warmup, fitted.leapfrogs)
-    name = settings.kernel or suited_kernel(fitted.model)
-    kernel = kernel_of(fitted.model, name, fitted.leapfrogs)
-    made = fresh_chains(
-        fitted.model, sampling, key, listen, step_size=fitted.step_size, kernel=kernel
-    )
-    return just_made(made, name)
+    made = fresh_chains(fitted.model, sampling, key, listen, step_size=fitted.step_size)
+    return just_made(made, sampling.kernel or suited_kernel(fitted.model))
 
 
 def _labelled(
@@ -190,6 +188,7 @@ def _coverage(
     positions: np.ndarray,
     f: np.ndarray,
     settings: DiagnoseSettings,
+    sampling: SamplingSettings,
     keys: list[jax.Array],
     listen: Callable[..., Any],
     *,
@@ -197,14 +196,15 @@ def _coverage(
 ) -> tuple[dict[str, Any], list[Check], list[str]]:
     """The block `coverage`, its checks, and why something is missing."""
     exact_key, reference_key, row_key = keys
-    found = {"backbone": reach(fitted.model, settings.exact_draws, exact_key)}
+    exact_draws = settings.exact_draws or min(EXACT_DRAWS, sampling.exact_draws)
+    found = {"backbone": reach(fitted.model, exact_draws, exact_key)}
     notes = []
     if settings.reference_draws and with_reference:
         found["data_space"] = against_data_space(
             fitted.model,
             positions,
             draws=settings.reference_draws,
-            warmup=settings.warmup,
+            warmup=sampling.warmup,
             leapfrogs=fitted.leapfrogs,
             key=reference_key,
             listen=listen,

@@ -20,6 +20,7 @@ from tiltflow.runs import reading
 from tiltflow.runs.draws import load_draws, read_index
 
 LEAST = 4  # chains, and draws of each
+BLOCK = 2**24  # numbers
 LOOKED_AT = 8  # draws of each chain whose f is computed again
 OFF = 1e-2  # by which that f may differ, of the spread of f, or in nats
 
@@ -111,10 +112,17 @@ def stored(path: Path, fitted: FittedModel) -> Judged:
         raise InputError(
             f"{path} holds {chains} chains of {draws} draws; expected at least {LEAST} of each"
         )
-    if not (np.isfinite(judged.f).all() and np.isfinite(judged.positions).all()):
+    if not (np.isfinite(judged.f).all() and _are_finite(judged.positions)):
         raise InputError(f"{path} holds draws that are not finite; expected finite ones")
     _check_f(path, judged, fitted)
     return judged
+
+
+def _are_finite(positions: np.ndarray) -> bool:
+    """Whether all are; a block of draws at a time, as they may be more than fit in memory."""
+    step = max(1, BLOCK // positions[:, :1].size)
+    blocks = (positions[:, i : i + step] for i in range(0, positions.shape[1], step))
+    return all(np.isfinite(block).all() for block in blocks)
 
 
 def _check_f(path: Path, judged: Judged, fitted: FittedModel) -> None:

@@ -21,7 +21,8 @@ from tiltflow.mcmc.draws import Draws
 from tiltflow.tilted import TiltedModel
 
 PROJECTIONS = 16  # of the data's coordinates, at most, on random directions
-ROWS, PART = 65_536, 1_024  # draws that are in memory, and in hand, at a time
+LOOKED_AT = 2**26  # numbers in the draws that are projected, at most
+PART = 1_024  # draws in hand at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +56,6 @@ class Mixing:
     leapfrogs: int
     is_tuned: bool
     is_biased: bool
-
-    @property
-    def divergence_share(self) -> float:
-        """Divergences over all transitions."""
-        return self.divergences / (self.chains * self.transitions)
 
     def to_dict(self) -> dict[str, Any]:
         """The block `mixing` of the metrics."""
@@ -133,9 +129,10 @@ def looked_at(
     scalars = {"f": f, "|u|^2": norm}
     if np.ptp(f) < 1e-4:
         del scalars["f"]
-    flat = positions.reshape(-1, *positions.shape[2:])
-    parts = [projections(model, jnp.asarray(flat[i : i + ROWS])) for i in range(0, len(flat), ROWS)]
-    projected = np.concatenate(parts).reshape(*positions.shape[:2], -1)
+    # Of a folder's draws the whole is never in memory: some, evenly thinned, are pushed.
+    some = positions[:, :: max(1, -(-positions.size // LOOKED_AT))]
+    u = jnp.asarray(some.reshape(-1, *some.shape[2:]))
+    projected = np.asarray(projections(model, u)).reshape(*some.shape[:2], -1)
     seen = latent, np.stack([*scalars.values()], axis=-1), projected
     found = Convergence(
         *(np.concatenate(values) for values in zip(*map(convergence, seen), strict=True))

@@ -21,7 +21,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.diagnostics.convergence import rhat
-from tiltflow.learning.fresh import LEAST, FreshLook
+from tiltflow.learning.fresh import LEAST, WITHIN, FreshLook
 from tiltflow.learning.particles import Particles
 from tiltflow.learning.start import Start, as_particles
 from tiltflow.learning.state import LearnerState, TiltSettings, banked, restart_gauge
@@ -35,6 +35,7 @@ from tiltflow.normalizer.from_replicas import from_replicas
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
+LARGEST_ERROR = 0.5  # nats of log Z, beyond which it is not taken over
 WARMUP, LONGEST_WARMUP = 0.25, 200  # a share of the transitions, and of how many at most
 LEARNERS = 0.75  # of the chains
 
@@ -63,12 +64,14 @@ class RenewedLook(FreshLook):
     """A fresh look by chains with replicas.
 
     Attributes:
-        log_z: as the replicas tell it, in nats; None if that does not hold.
+        log_z: as the replicas tell it, in nats; None if that does not hold, or is too uncertain.
+        log_z_error: its standard error.
         excess: by how many nats the gain that learning tells exceeds that by these chains.
             Particles that have lost a part of the model can have the right mean of f.
     """
 
     log_z: float | None = None
+    log_z_error: float = 0.0
     excess: float = 0.0
 
     @property
@@ -79,7 +82,7 @@ class RenewedLook(FreshLook):
     @property
     def differs(self) -> bool:
         """Whether the witnesses are somewhere else, or what was gained with them."""
-        return super().differs or abs(self.excess) > LEAST
+        return super().differs or abs(self.excess) > max(LEAST, WITHIN * self.log_z_error)
 
     @property
     def _apart(self) -> str:
@@ -120,6 +123,7 @@ def renewed(found: Renewal, backbone: Backbone, tilt: Tilt, witnesses: Particles
     error = np.hypot(
         of_chains.mean(1).std(ddof=1) / np.sqrt(len(of_chains)), told.std() / np.sqrt(len(told))
     )
+    known = found.log_z.holds and found.log_z.standard_error <= LARGEST_ERROR
     quarter = max(1, of_chains.shape[1] // 4)
     late, before = of_chains[:, -quarter:], of_chains[:, -2 * quarter : -quarter]
     return RenewedLook(
@@ -127,7 +131,8 @@ def renewed(found: Renewal, backbone: Backbone, tilt: Tilt, witnesses: Particles
         gap=float(of_chains.mean() - told.mean()),
         error=float(error),
         rise=float(late.mean() - before.mean()) if before.size else float("nan"),
-        log_z=found.log_z.mean if found.log_z.holds else None,
+        log_z=found.log_z.mean if known else None,
+        log_z_error=found.log_z.standard_error,
         wider=found.wider,
     )
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -24,7 +22,9 @@ from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.from_values import from_values
 from tiltflow.normalizer.passage import in_parts, that_fit, tilt
 from tiltflow.tilted import TiltedModel
+from tiltflow.tilts import MixtureTilt, WithNoise
 
+Mixture = MixtureTilt | WithNoise
 EXACT_DRAWS = 200_000
 PART = 2_048  # of them at a time, at most
 CHAINS, DRAWS, WARMUP, LEAPFROGS = 32, 1_000, 300, 8
@@ -102,33 +102,50 @@ def from_exact(
     u = jnp.asarray(draws)
     if (mixture := model.mixture) is None:
         return from_values(exact_f(model, number, key), f_at(model, u))
-    exact = mixture.draw(key, number).reshape(1, number, -1)
-    return from_values(_added(model, exact)[0], _added(model, u))
+    return from_values(_added_to_exact(model, mixture, number, key), _added(model, mixture, u))
 
 
-@eqx.filter_jit
-def _added(model: TiltedModel, u: Float[Array, "chains draws dim"]) -> Float[Array, "chains draws"]:
+def _adds(model: TiltedModel, mixture: Mixture, u: Float[Array, " dim"]) -> Float[Array, ""]:
     """What the tilt adds to the log-density of its mixture over that of the backbone."""
-    mixture = model.mixture
-    assert mixture is not None
+    return model.tilt(model.backbone.coordinates(u)) - mixture(u) - mixture.level
 
-    def one(u: Array) -> Array:
-        return model.tilt(model.backbone.coordinates(u)) - mixture(u) - mixture.level
 
-    flat = jax.lax.map(one, u.reshape(-1, u.shape[-1]), batch_size=PART)
-    return flat.reshape(u.shape[:2])
+@over_devices
+def _added(
+    model: TiltedModel, mixture: Mixture, u: Float[Array, "chains draws dim"]
+) -> Float[Array, "chains draws"]:
+    flat = u.reshape(-1, u.shape[-1])
+    f = map_in_parts(lambda u: _adds(model, mixture, u), flat, _at_once(model))
+    return f.reshape(u.shape[:2])
+
+
+@over_devices
+def _added_to_exact(
+    model: TiltedModel, mixture: Mixture, number: int, key: PRNGKeyArray
+) -> Float[Array, " number"]:
+    """That at exact draws of the mixture, which are never all in memory."""
+
+    def one(key: PRNGKeyArray) -> Array:
+        return _adds(model, mixture, mixture.draw(key, 1)[0])
+
+    return map_in_parts(one, jr.split(key, number), _at_once(model))
 
 
 @over_devices
 def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
     """f at `number` exact draws of the backbone; memory does not grow with their size."""
     shape = model.backbone.latent_shape
-    size = that_fit(model.latent_log_densities, jnp.zeros((1, *shape)))
 
     def one(key: PRNGKeyArray) -> Array:
         return model.tilt(model.backbone.coordinates(jr.normal(key, shape)))
 
-    return map_in_parts(one, jr.split(key, number), min(PART, size))
+    return map_in_parts(one, jr.split(key, number), _at_once(model))
+
+
+def _at_once(model: TiltedModel) -> int:
+    """Of how many draws f is computed at a time."""
+    u = jnp.zeros((1, *model.backbone.latent_shape))
+    return min(PART, that_fit(model.latent_log_densities, u))
 
 
 @over_devices

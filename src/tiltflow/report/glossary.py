@@ -64,7 +64,7 @@ MEANINGS: dict[str, str] = {
     "mixing.chains": "independent chains",
     "mixing.ess_per_1000_gradients_min": "the worst quantity’s effective draws per 1,000 gradients",
     "mixing.step_size": "leapfrog step in latent units",
-    "mixing.leapfrogs": "leapfrog steps per draw",
+    "mixing.leapfrogs": "gradients per transition, those of all replicas of a chain",
     "seconds.backbone": "seconds fitting the backbone",
     "seconds.tilt": "seconds learning the tilt",
     "seconds.data_tilt": "seconds learning the second tilt, of the data",

@@ -38,7 +38,7 @@ def plate(picture: "Picture") -> tuple[Markup, bytes | None]:
         element("div", image(png, picture.alt), class_="plate"),
         element("figcaption", picture.caption) if picture.caption else None,
         class_=picture.span,
-        id=picture.name,
+        id=f"figure-{picture.name}",
     )
     return figure, png
 

@@ -147,5 +147,10 @@ def _command(run: Run) -> Markup | None:
     if not isinstance(command, str) or not command.strip():
         return None
     return element(
-        "pre", element("code", command), class_="scroll", tabindex=0, aria_label="Command line"
+        "pre",
+        element("code", command),
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label="Command line",
     )

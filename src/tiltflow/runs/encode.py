@@ -15,14 +15,14 @@ import numpy as np
 import tomli_w
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON, keys in their order, NaN and infinities as null.
+def to_json(value: Any, *, indent: int | None = None, ascii: bool = False) -> str:
+    """JSON, keys in their order, NaN and infinities as null; in `ascii`, other signs escaped.
 
     Raises:
         TypeError: `value` holds something that is neither JSON nor one of the above.
     """
     plain = _plain(value, lambda leaf: leaf if math.isfinite(leaf) else None)
-    return json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain, indent=indent, ensure_ascii=ascii, allow_nan=False)
 
 
 def to_toml(table: Mapping[str, Any]) -> str:

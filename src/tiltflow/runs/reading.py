@@ -50,11 +50,11 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
         with open(descriptor, "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{path} is not a regular file: fit again")
+                raise InputError(f"{path} is not a regular file: write it anew")
             if most is not None and status.st_size > most:
                 raise InputError(
                     f"{path} has {status.st_size:,} bytes; expected at most {most:,}: it is "
-                    f"damaged, fit again"
+                    f"damaged, write it anew"
                 )
             return stream.read()
     except (OSError, ValueError, MemoryError) as error:
@@ -69,7 +69,7 @@ def refuse_outside(path: Path, folder: Path) -> None:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} cannot be followed ({error}): fit again") from None
+        raise InputError(f"{path} cannot be followed ({error}): write it anew") from None
     if not inside:
         raise InputError(
             f"{path} is a link to a file outside {folder}; expected the file itself: copy it there"
@@ -81,7 +81,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return toml_table(read_bytes(path, LARGEST_TEXT).decode(), str(path))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not TOML ({error}): correct it, or fit again") from None
+        raise InputError(f"{path} is not TOML ({error}): correct it, or write it anew") from None
 
 
 def toml_table(text: str, where: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def toml_table(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not TOML ({error}): correct it, or fit again") from None
+        raise InputError(f"{where} is not TOML ({error}): correct it, or write it anew") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -102,9 +102,9 @@ def json_object(text: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON ({error}): correct it, or fit again") from None
+        raise InputError(f"{where} is not JSON ({error}): correct it, or write it anew") from None
     if not isinstance(value, dict):
-        raise InputError(f"{where} is not a JSON object: correct it, or fit again")
+        raise InputError(f"{where} is not a JSON object: correct it, or write it anew")
     return value
 
 
@@ -113,11 +113,17 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     data = BytesIO(read_bytes(path))
     try:
         with zipfile.ZipFile(data) as archive:
-            if sum(info.file_size for info in archive.infolist()) > LARGEST_ARRAYS:
-                raise ValueError(f"its arrays claim more than {LARGEST_ARRAYS:,} bytes")
+            size = sum(info.file_size for info in archive.infolist())
+            if size > LARGEST_ARRAYS:
+                raise InputError(
+                    f"{path} holds arrays of {size:,} bytes; expected at most {LARGEST_ARRAYS:,}: "
+                    f"write fewer, or draws to a folder (`tiltflow sample --stream`)"
+                )
             return {
                 name.removesuffix(".npy"): npy.read_array(BytesIO(archive.read(name)))
                 for name in archive.namelist()
             }
+    except InputError:
+        raise
     except CORRUPT as error:
-        raise InputError(f"{path} is not a whole .npz file ({error}): fit again") from None
+        raise InputError(f"{path} is not a whole .npz file ({error}): write it anew") from None

@@ -8,10 +8,10 @@ from tiltflow.processes import anywhere, from_first
 from tiltflow.runs.encode import to_toml
 from tiltflow.runs.reading import toml_table
 
-FREE = ("command",)
-"""What may differ between a run and the command that goes on with it."""
-LOCAL = (*FREE, "data.source", "data.name")
-"""What may differ between processes: each may have the data in a place of its own."""
+PLACE = ("data.source", "data.name")
+"""Where the data are. It may differ where the same data, by their fingerprint, lie elsewhere."""
+FREE = ("command", *PLACE)
+"""What may differ between a run and the command that goes on with it, and between processes."""
 
 
 def check_same_fit(former: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
@@ -36,6 +36,12 @@ def check_same_fit(former: Mapping[str, Any], now: Mapping[str, Any], where: str
         )
 
 
+def moved(former: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the data are in another place than when the run was begun."""
+    before, after = dict(_flat(former)), dict(_flat(now))
+    return any(before.get(name) != after.get(name) for name in PLACE)
+
+
 def check_same_everywhere(table: Mapping[str, Any]) -> None:
     """Compare the configurations of several processes; all have to ask.
 
@@ -45,7 +51,7 @@ def check_same_everywhere(table: Mapping[str, Any]) -> None:
     first = toml_table(from_first(to_toml(table).encode()).decode(), "process 0")
     theirs, own = dict(_flat(first)), dict(_flat(toml_table(to_toml(table), "this process")))
     names = sorted(theirs.keys() | own.keys())
-    other = next((n for n in names if n not in LOCAL and theirs.get(n) != own.get(n)), None)
+    other = next((n for n in names if n not in FREE and theirs.get(n) != own.get(n)), None)
     if not anywhere(other is not None):
         return
     if other is None:

@@ -1,6 +1,7 @@
 """The arrays of a model, by name: those it needs, and those that a file holds."""
 
 import math
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,19 @@ def named_arrays(model: TiltedModel) -> dict[str, Any]:
     }
 
 
-def read_arrays(path: Path, skeleton: TiltedModel) -> dict[str, np.ndarray]:
-    """The arrays in a file that may be no larger than `skeleton` needs."""
+def read_arrays(path: Path, skeleton: TiltedModel) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays in a file that may be no larger than `skeleton` needs, and its SHA-256.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+    """
     expected = named_arrays(skeleton)
     most = LONGEST_HEADER + sum(
         math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in expected.values()
     )
+    content = reading.read_bytes(path, most)
     try:
-        return safetensors.numpy.load(reading.read_bytes(path, most))
-    except InputError:
-        raise
+        return safetensors.numpy.load(content), sha256(content).hexdigest()
     except (safetensors.SafetensorError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path} is damaged ({error}): fit the model again") from None
 

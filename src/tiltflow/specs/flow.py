@@ -14,7 +14,7 @@ from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.units import Units
 from tiltflow.errors import InputError
 from tiltflow.specs.of_units import units_kind, units_skeleton
-from tiltflow.specs.plain import MOST_LAYERS, check_numbers, check_size, read_spec
+from tiltflow.specs.plain import check_layers, check_numbers, check_size, read_spec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
@@ -109,11 +109,7 @@ class ModelSpec:
             "tilt_depth": 1,
         }
         check_numbers(self, counts, ("flow_dropout", "tilt_dropout"))
-        for name in ("blocks", "tilt_depth"):
-            if getattr(self, name) > MOST_LAYERS:
-                raise InputError(
-                    f"{name} is {getattr(self, name)!r:.100}; expected at most {MOST_LAYERS}"
-                )
+        check_layers(self, "blocks", "tilt_depth")
         check_splits(self.splits, self.dim)
         if self.units in ("gaussianise", "histogram") and not self.levels:
             raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")

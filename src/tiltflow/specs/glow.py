@@ -13,7 +13,7 @@ from tiltflow.backbones.glow import Glow, GlowSizes, checked_scales, image_shape
 from tiltflow.backbones.units import Units
 from tiltflow.errors import InputError
 from tiltflow.specs.of_units import units_kind, units_skeleton
-from tiltflow.specs.plain import MOST_LAYERS, check_numbers, check_size, read_spec
+from tiltflow.specs.plain import check_layers, check_numbers, check_size, read_spec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import ConvSizes, ConvTilt
 from tiltflow.tilts.conv import MOST_STAGES
@@ -105,8 +105,7 @@ class GlowSpec:
         check_numbers(self, counts, ("tilt_dropout",))
         if type(self.tilt_spectral) not in (int, float):
             raise InputError(f"tilt_spectral is {self.tilt_spectral!r:.100}; expected a number")
-        if self.steps > MOST_LAYERS:
-            raise InputError(f"steps is {self.steps!r:.100}; expected at most {MOST_LAYERS}")
+        check_layers(self, "steps")
         self.sizes.check()
         self.tilt_sizes.check()
         check_size(self._parameters())

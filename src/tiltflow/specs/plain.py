@@ -66,6 +66,15 @@ def check_numbers(spec: Any, counts: dict[str, int], shares: tuple[str, ...]) ->
             raise InputError(f"{name} is {value!r:.100}; expected a number in [0, 1)")
 
 
+def check_layers(spec: Any, *names: str) -> None:
+    """InputError for the first of these numbers that is more than layers may be."""
+    for name in names:
+        if getattr(spec, name) > MOST_LAYERS:
+            raise InputError(
+                f"{name} is {getattr(spec, name)!r:.100}; expected at most {MOST_LAYERS}"
+            )
+
+
 def check_size(size: int) -> None:
     """InputError for a model of more parameters than a folder may ask for."""
     if size > LARGEST:

@@ -13,7 +13,7 @@ from tiltflow.backbones.units import Units
 from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
 from tiltflow.errors import InputError
 from tiltflow.specs.of_units import units_kind, units_skeleton
-from tiltflow.specs.plain import check_numbers, check_size, read_spec
+from tiltflow.specs.plain import check_layers, check_numbers, check_size, read_spec
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import (
     ConvSizes,
@@ -131,6 +131,7 @@ class VAESpec:
         from_zero = ("levels", "components", "data_width", "data_channels")
         counts = {**dict.fromkeys(from_zero, 0), **dict.fromkeys(at_least_one, 1)}
         check_numbers(self, counts, ("tilt_dropout", "floor"))
+        check_layers(self, "tilt_depth")
         widest = max(self.tilt_width, self.z_dim)
         features = self.dim if self.network == "mlp" else self.dim * self.channels // 8
         size = (

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 
 from tiltflow.errors import InputError, at_least_one, check_seed
+from tiltflow.evaluation.evenly import evenly
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.quality.compare import FEWEST, Quality, quality
 from tiltflow.evaluation.quality.features import Features
@@ -111,7 +112,8 @@ def quality_of(
     settings = settings or QualitySettings()
     settings.check(seed)
     rows = min(settings.rows, len(reference), len(others))
-    reference, others = fitted.check_rows(reference)[:rows], fitted.check_rows(others)[:rows]
+    # Not the first: rows may lie in the order of their classes.
+    reference, others = (fitted.check_rows(x)[evenly(rows, len(x))] for x in (reference, others))
     known = quality(others, reference, features, seed=seed)
     u = jr.normal(jr.fold_in(jr.key(seed), BACKBONE), (rows, *fitted.model.backbone.latent_shape))
     backbone = fitted.push(np.asarray(u), noise=False)
