@@ -105,13 +105,10 @@ def test_a_network_of_a_vae_wants_a_vae(source, tmp_path, capsys):
     assert "--network conv is of a vae; expected --backbone vae" in capsys.readouterr().err
 
 
-def test_a_model_that_could_not_be_loaded_is_not_learned(source, tmp_path, asked, monkeypatch):
-    monkeypatch.undo()
-    (tmp_path / "deep.toml").write_text("[model]\nblocks = 300\n")
+def test_a_model_that_could_not_be_loaded_is_not_learned(source):
+    deep = layered(Settings(), {"model": {"blocks": 300}})
     with pytest.raises(InputError, match="blocks is 300; expected at most 256"):
-        experiment.fit(
-            load(source), layered(Settings(), read_config(tmp_path / "deep.toml").settings)
-        )
+        experiment.fit(load(source), deep)
 
 
 def test_tensorboard_hears_what_the_log_hears(source, tmp_path, asked):

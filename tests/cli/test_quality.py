@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from tiltflow.cli.main import run
 from tiltflow.data import load
+from tiltflow.evaluation.quality import of_model
 
 QUICK = ("--chains", "32", "--warmup", "20", "--thin", "1", "--n", "120")
 SETS = ("floor", "backbone", "tilted")
@@ -110,7 +111,9 @@ def test_mistakes_are_one_line(small_run, options, words, capsys):
     assert err.count("\n") == 1
 
 
-def test_rows_in_the_order_of_their_classes_are_compared_all_over(small_run, tmp_path, capsys):
+def test_rows_in_the_order_of_their_classes_are_compared_all_over(
+    small_run, tmp_path, capsys, monkeypatch
+):
     """The first of them are all dark: compared with these, no model would look like the data."""
     digits = load("digits").values[:600]
     path = tmp_path / "sorted.npy"
@@ -121,3 +124,8 @@ def test_rows_in_the_order_of_their_classes_are_compared_all_over(small_run, tmp
     run(["quality", str(small_run[0]), "--data", str(path), "--json", *QUICK])
     shuffled = json.loads(capsys.readouterr().out)["floor"]["frechet"]
     assert abs(sorted_ - shuffled["value"]) < 4 * shuffled["standard_error"]
+    np.save(path, digits[np.argsort(digits.mean(axis=(1, 2)))])
+    monkeypatch.setattr(of_model, "evenly", lambda some, of: np.arange(some))
+    run(["quality", str(small_run[0]), "--data", str(path), "--json", *QUICK])
+    first = json.loads(capsys.readouterr().out)["floor"]["frechet"]["value"]
+    assert first > sorted_ + 4 * shuffled["standard_error"]  # power: the first rows are no sample
