@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from exact_particles import exact
 from scipy import stats
 
 from tiltflow.backbones import CouplingFlow, fit_units
@@ -59,7 +60,7 @@ def test_systematic_resampling_is_unbiased_and_its_counts_are_the_nearest():
 
 
 def test_resampling_keeps_learners_and_witnesses_apart(backbone):
-    particles = parts.exact(jr.key(2), backbone, 16, 0.5)
+    particles = exact(jr.key(2), backbone, 16, 0.5)
     log_weights = jnp.zeros(16).at[3].set(60.0).at[12].set(60.0)
     index = parts.resample(jr.key(3), particles, log_weights)
     np.testing.assert_array_equal(index, [3] * 8 + [12] * 8)
@@ -101,7 +102,7 @@ def test_agreement_of_constants_is_finite():
 
 
 def test_the_first_particles_are_exact_draws(backbone):
-    particles = parts.exact(jr.key(5), backbone, 4_000, 0.5)
+    particles = exact(jr.key(5), backbone, 4_000, 0.5)
     for column in np.asarray(particles.u).T:
         assert stats.kstest(column, "norm").pvalue > 1e-3
     y = jax.vmap(backbone.coordinates)(particles.u)

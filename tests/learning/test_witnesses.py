@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from exact_particles import exact
 
 from tiltflow.backbones import CouplingFlow, Pushforward, fit_units
 from tiltflow.backbones.scale import identity
-from tiltflow.learning.particles import exact, log_mean_exp
+from tiltflow.learning.particles import log_mean_exp
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles
 from tiltflow.learning.state import LearnerState, TiltSettings, banked

@@ -48,14 +48,6 @@ class Particles(eqx.Module):
         return slice(self.half, 2 * self.half)
 
 
-def exact(key: PRNGKeyArray, backbone: Backbone, number: int, step_size: float) -> Particles:
-    """Exact draws of the untilted model: `number` of N(0, I), f = 0."""
-    u = jr.normal(key, (number, *backbone.latent_shape))
-    y = push_in_parts(backbone, u)
-    # With a weak type a stage would compile again when it is handed its own result.
-    return Particles(u, y, jnp.zeros(number), jnp.asarray(step_size, u.dtype))
-
-
 @over_devices
 def push_in_parts(backbone: Backbone, u: Array, part: int = 1024) -> Float[Array, "N dim"]:
     """Coordinates of many latent points, in memory bounded by `part`."""
