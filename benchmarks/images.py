@@ -105,9 +105,9 @@ class Round(NamedTuple):
 
 ROUNDS = (
     Round(1.0, 1_024, learning=0.18),
-    Round(0.5, 1_024, learning=0.26, renewal=0.08),
-    Round(0.35, 12_288, steps=300, renewal=0.31),
-    Round(0.35, 12_288, steps=240, turned=True),
+    Round(0.5, 1_024, learning=0.30, renewal=0.08),
+    Round(0.35, 12_288, steps=320, renewal=0.29),
+    Round(0.35, 12_288, steps=120, turned=True),
 )
 SHARE_END = 0.3  # the effective share that ends a stage
 BATCH = 512
@@ -282,7 +282,7 @@ def timed_tilt(
             share_end=SHARE_END,
             judge_every=1,
             fresh_every=0,  # rounds begin with fresh chains
-            watch=moves > 0,  # particles that are not moved have no acceptance to watch
+            watch=False,  # a few stages, and particles are made anew: that mends what lags
         )
         how = {"key": key, "listen": say, "start": start}
         tilt, judgement, state = learned_until(end, flow, tilt, train, val, learning, **how)
