@@ -7,7 +7,7 @@ have not converged, or the model is not sound. 130: interrupted, or a fit out of
 import io
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO, cast
 
 import cyclopts
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an encoding that lacks a sign is no error
-    sys.stdout, sys.stderr = Unread(sys.stdout), Unread(sys.stderr)
+    sys.stdout, sys.stderr = (cast(TextIO, Unread(s)) for s in (sys.stdout, sys.stderr))
     keep_compiled()
     try:
         status = run(arguments)
