@@ -6,9 +6,8 @@
 FILE holds `x_train` and `x_test`, images of bytes `[rows, height, width]` or with channels last,
 as Fashion-MNIST and CIFAR-10 are. A fifth of the time goes to the flow, twice that to the tilt, in
 rounds: before all but the first the particles are made anew by replica exchange, and tell the
-scale of the tilt, beta, that validation images ask for. In the last, learners and witnesses change
-places, and both tell the scale once more. The rest is for the judgement by chains that are started
-afresh (`images_judged.py`).
+scale of the tilt, beta, that validation images ask for; the witnesses of the last round tell it
+once more. The rest is for the judgement by chains that are started afresh (`images_judged.py`).
 Networks and learners are those of `tiltflow fit --backbone glow`; numbers of steps follow the
 clock, and the rounds, the sizes of population and batch, and the number and length of all chains,
 are of this benchmark. 60 minutes are meant for two cores; with a few, which it exceeds, it is a
@@ -18,7 +17,7 @@ all of the time.
 
 Keys of the JSON: backbone.{bpd,steps,images_per_second}, tilted.{bpd,low,high},
 gain_nats.{ladder,bridge,replicas,low,high} and whether each holds,
-learning.{steps,gain_val_told,scale,looks}
+learning.{steps,gain_val_by_witnesses,scale,looks}
 (looks: seconds, the gain as learning told it, and by fresh chains, the scale they ask for, and by
 how much it raises the gain),
 f_gap.{chains,expected} (mean f of fresh chains, and of training images, over that of test images),
@@ -65,6 +64,7 @@ from tiltflow.learning.renewal import Renewal, renew
 from tiltflow.learning.start import Start, as_particles
 from tiltflow.learning.state import LearnerState
 from tiltflow.learning.witnesses import Judgement
+from tiltflow.normalizer.resampling import systematic
 from tiltflow.recipes import begin_backbone, learn_backbone, specification, units_for
 from tiltflow.settings import Settings, suited_glow
 from tiltflow.specs import Spec
@@ -80,11 +80,10 @@ ENDED = 0.965  # of all the time, by when chains have ended
 class Round(NamedTuple):
     """Of learning the tilt: stages of moved particles, or one stage of particles that stay.
 
-    Moved particles drift, a class at a time: before it shows in f, they are renewed. At the end
-    they are many, and each half teaches in its turn: the learners become witnesses, and the other
-    way round. To resample would leave fewer draws to learn from, so those are not moved. f learns
-    the noise of few learners by heart: of 4,096 particles the learners had shares of classes that
-    fresh chains did not have, and those of 12,288 still differed from the witnesses'.
+    Moved particles drift, a class at a time, and are renewed soon. In the last round they are
+    many: f learns the noise of few learners by heart, and of 4,096 particles the learners had
+    shares of classes that fresh chains did not have. To resample would leave fewer draws to learn
+    from, so those are not moved.
 
     Attributes:
         factor: on the rate, which falls along the steps.
@@ -92,7 +91,6 @@ class Round(NamedTuple):
         steps: at most.
         learning: share of the time for the tilt, for as many stages as there is time for.
         renewal: likewise, for new particles first.
-        turned: whether it begins with the other half as learners.
     """
 
     factor: float
@@ -100,14 +98,12 @@ class Round(NamedTuple):
     steps: int = 10**6
     learning: float = 0.0
     renewal: float = 0.0
-    turned: bool = False
 
 
 ROUNDS = (
     Round(1.0, 1_024, learning=0.18),
-    Round(0.5, 1_024, learning=0.30, renewal=0.08),
-    Round(0.35, 12_288, steps=320, renewal=0.29),
-    Round(0.35, 12_288, steps=120, turned=True),
+    Round(0.5, 1_024, learning=0.26, renewal=0.08),
+    Round(0.35, 12_288, steps=320, renewal=0.38),
 )
 SHARE_END = 0.3  # the effective share that ends a stage
 BATCH = 512
@@ -262,9 +258,6 @@ def timed_tilt(
                 **scale.to_dict(),
                 classes=shares_of(flow, start.u),
             )
-        if plan.turned:
-            u, log_z = turned(jr.fold_in(key, 2), tilt, state.particles), judgement.log_z
-            start = Start(u, log_z, state.particles.step_size)
         end = max(end, time.monotonic()) + plan.learning * whole
         moves = settings.tilt.least_transitions if plan.learning else 0
         learning = replace(
@@ -297,11 +290,10 @@ def timed_tilt(
             gain_val=gain,
             classes=shares_of(flow, start.u),
         )
-    particles = state.particles
-    f = f_in_parts(tilt, particles.y[at_tilt(jr.key(9), tilt, particles)])
-    scale = calibrate(score(TiltedModel(flow, tilt), val, jr.key(8), 1).f, np.asarray(f))
+    f_witnesses = reweighted(jr.key(9), tilt, state.particles)
+    scale = calibrate(score(TiltedModel(flow, tilt), val, jr.key(8), 1).f, f_witnesses)
     say("tilt", "scaled", **scale.to_dict())
-    told = {"steps": steps, "gain_val_told": gain + scale.rise, "scale": scale.beta}
+    told = {"steps": steps, "gain_val_by_witnesses": gain + scale.rise, "scale": scale.beta}
     return scaled(tilt, scale.beta), told | {"looks": looks}
 
 
@@ -367,14 +359,11 @@ def calibrated(
     return scaled(tilt, scale.beta), Start(start.u[index], log_z, start.step_size), scale
 
 
-def at_tilt(key: jax.Array, tilt: Tilt, particles: Particles) -> jax.Array:
-    """Indices that resample both halves from the tilt they were left under to `tilt`."""
-    return resample(key, particles, f_in_parts(tilt, particles.y) - particles.f)
-
-
-def turned(key: jax.Array, tilt: Tilt, particles: Particles) -> jax.Array:
-    """Latent draws of `tilt`, of which those of the witnesses come first."""
-    return jnp.roll(particles.u[at_tilt(key, tilt, particles)], particles.half, axis=0)
+def reweighted(key: jax.Array, tilt: Tilt, particles: Particles) -> np.ndarray:
+    """f of the witnesses, resampled from the tilt they were left under to `tilt`."""
+    of = particles.witnesses
+    f = f_in_parts(tilt, particles.y[of])
+    return np.asarray(f[systematic(key, f - particles.f[of])])
 
 
 @eqx.filter_jit
