@@ -62,7 +62,8 @@ def likelihood(
     from tiltflow.runs import RunStore
 
     store = RunStore.open(run)
-    sizes = {name: n for name, n in (("chains", chains), ("draws", draws)) if n is not None}
+    asked: dict[str, Any] = {"chains": chains, "draws": draws}
+    sizes = {name: number for name, number in asked.items() if number is not None}
     settings = LikelihoodSettings(
         sampling=SamplingSettings(**sizes),
         dequantisations=dequantisations,

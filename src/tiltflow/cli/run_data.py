@@ -24,8 +24,8 @@ def run_data(store: "RunStore") -> "Dataset":
             f"{store.path / 'config.toml'} does not say where its data are; expected source = "
             f"'...' under [data]: correct it, or fit again"
         )
-    how = _pictures(config) | {"integers": config.get("integers")}
-    dataset = load(config["source"], key=config.get("key"), **how)
+    key, integers = config.get("key"), config.get("integers")
+    dataset = load(config["source"], key=key, integers=integers, **_pictures(config))
     if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
         raise InputError(
             f"{config['source']} is not what {store.path} was fitted to: its test rows would not "
