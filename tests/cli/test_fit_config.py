@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from tiltflow.config import layered, read_config
 from tiltflow.data import load
 from tiltflow.errors import InputError, Interrupted
 from tiltflow.learning import TiltSettings
-from tiltflow.runs import RunStore
 from tiltflow.runs.lock import Lock
 from tiltflow.settings import Settings
 
@@ -89,14 +89,17 @@ def test_steps_of_the_tilt_are_those_of_the_contrast_where_that_is_all(source, t
 
 
 def test_the_users_word_on_integers_is_kept_with_the_run(tmp_path, asked):
-    path, folder = tmp_path / "counts.csv", tmp_path / "run"
+    def kept(folder):
+        config = tomllib.loads((folder / "config.toml").read_text())
+        return run_data(SimpleNamespace(path=folder, config=lambda: config)).integers
+
+    path = tmp_path / "counts.csv"
     np.savetxt(path, np.random.default_rng(0).poisson(500, (400, 2)), delimiter=",", fmt="%d")
     for word, integers in (("--integers", True), ("--continuous", False)):
-        run(["fit", str(path), word, "--out", str(folder), "--overwrite"])
-        assert tomllib.loads((folder / "config.toml").read_text())["data"]["integers"] is integers
-        assert run_data(RunStore.open(folder)).integers is integers
-        run(["fit", "--config", str(folder / "config.toml"), "--out", str(tmp_path / word)])
-        assert run_data(RunStore.open(tmp_path / word)).integers is integers
+        folder, again = tmp_path / f"x{word}", tmp_path / f"y{word}"
+        run(["fit", str(path), word, "--out", str(folder)])
+        run(["fit", "--config", str(folder / "config.toml"), "--out", str(again)])
+        assert kept(folder) is kept(again) is integers
 
 
 def test_a_network_of_a_vae_wants_a_vae(source, tmp_path, capsys):

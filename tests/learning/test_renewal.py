@@ -12,6 +12,7 @@ import pytest
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.errors import InputError, Interrupted
 from tiltflow.learning import Rows, TiltSettings, fit_tilt, population
+from tiltflow.learning import renewal as of_renewal
 from tiltflow.learning.fresh import look
 from tiltflow.learning.keeping import KeepsNothing
 from tiltflow.learning.particles import Particles, agreement
@@ -185,7 +186,8 @@ class Stops(KeepsNothing):
             raise Interrupted("Ctrl-C")
 
 
-def test_what_goes_on_after_a_renewal_knows_how_few_its_chains_were(backbone):
+def test_what_goes_on_after_a_renewal_knows_how_few_its_chains_were(backbone, monkeypatch):
+    monkeypatch.setattr(of_renewal, "widening", lambda f, each: 3.0)
     settings = replace(QUICK, steps=160, fresh_every=1)
     _, whole, _ = learned(backbone, settings)
     first = Stops()
@@ -193,7 +195,7 @@ def test_what_goes_on_after_a_renewal_knows_how_few_its_chains_were(backbone):
         learned(backbone, settings, first)
     second = Stops(first.kept)
     _, resumed, _ = learned(backbone, settings, second)
-    assert second.wider[0] > 1
+    assert second.wider[0] == 3.0
     assert float(resumed.gain_val) == float(whole.gain_val)
 
 
