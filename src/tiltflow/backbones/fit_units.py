@@ -93,16 +93,8 @@ def fit_whiten(x: np.ndarray, integers: bool, shrink: float = 0.02) -> Affine:
 
 def fit_logit(x: np.ndarray, low: float, high: float, alpha: float = 0.01) -> Logit:
     """Integers `x` (`[rows, *data_shape]`) in [low, high) to its logit, standardised."""
-
-    def moments(column: np.ndarray) -> tuple[float, float]:
-        levels, counts = np.unique(column, return_counts=True)
-        inside = np.concatenate([levels + part for part in (1 / 6, 1 / 2, 5 / 6)])
-        share = alpha + (1 - 2 * alpha) * (inside - low) / (high - low)
-        y, weights = np.log(share) - np.log1p(-share), np.tile(counts, 3)
-        mean = np.average(y, weights=weights)
-        return mean, np.sqrt(np.average((y - mean) ** 2, weights=weights))
-
-    mean, scale = np.transpose([moments(column) for column in x.reshape(len(x), -1).T])
+    columns = x.reshape(len(x), -1).T
+    mean, scale = np.transpose([logit_moments(column, low, high, alpha) for column in columns])
     return Logit(
         low=jnp.asarray(low),
         high=jnp.asarray(high),
@@ -111,6 +103,19 @@ def fit_logit(x: np.ndarray, low: float, high: float, alpha: float = 0.01) -> Lo
         scale=jnp.asarray(np.maximum(scale, 0.1), jnp.float32),
         data_shape=x.shape[1:],
     )
+
+
+def logit_moments(x: np.ndarray, low: float, high: float, alpha: float) -> tuple[float, float]:
+    """Mean and standard deviation of the logit of all integers `x` in [low, high), dequantised.
+
+    Each level counts as three points of its bin, so that memory does not grow with `x`.
+    """
+    levels, counts = np.unique(x, return_counts=True)
+    inside = np.concatenate([levels + part for part in (1 / 6, 1 / 2, 5 / 6)])
+    share = alpha + (1 - 2 * alpha) * (inside - low) / (high - low)
+    y, weights = np.log(share) - np.log1p(-share), np.tile(counts, 3)
+    mean = np.average(y, weights=weights)
+    return float(mean), float(np.sqrt(np.average((y - mean) ** 2, weights=weights)))
 
 
 def fit_gaussianise(x: np.ndarray) -> Gaussianise:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tiltflow.backbones.fit_units import finest
+from tiltflow.backbones.fit_units import finest, logit_moments
 from tiltflow.backbones.units import Logit, Units
 
 ALPHA = 0.01  # how far the logit keeps away from 0 and 1
@@ -68,12 +68,8 @@ def fit_logit_scale(
     a pixel that is nearly always 0 would be blown up.
     """
     low, high = limits or (float(x.min()), float(x.max()))
-    levels, counts = np.unique(x, return_counts=True)
-    inside = np.concatenate([levels + part for part in (1 / 6, 1 / 2, 5 / 6)])
-    share = alpha + (1 - 2 * alpha) * (inside - low) / (high + 1 - low)
-    y, weights = np.log(share) - np.log1p(-share), np.tile(counts, 3)
-    mean = np.average(y, weights=weights)
-    scale = np.sqrt(max(np.average((y - mean) ** 2, weights=weights), 1e-4))
+    mean, scale = logit_moments(x, low, high + 1, alpha)
+    scale = max(scale, 0.01)
     dim = int(np.prod(x.shape[1:]))
     return Logit(
         low=jnp.asarray(low, jnp.float32),
