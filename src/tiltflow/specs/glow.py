@@ -1,39 +1,29 @@
 """What a tilted Glow is made of, in plain values."""
 
-import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import equinox as eqx
-import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.glow import Glow, GlowSizes, checked_scales, image_shape
 from tiltflow.backbones.units import Units
 from tiltflow.errors import InputError
-from tiltflow.specs.of_units import units_kind, units_skeleton
-from tiltflow.specs.plain import check_layers, check_numbers, check_size, read_spec
+from tiltflow.specs.of_units import units_kind
+from tiltflow.specs.plain import PlainSpec, check_flags, check_layers, check_numbers, check_size
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import ConvSizes, ConvTilt
 from tiltflow.tilts.conv import MOST_STAGES
 
 
 @dataclass(frozen=True)
-class GlowSpec:
+class GlowSpec(PlainSpec):
     """The architecture of a Glow with a convolutional tilt.
 
     Attributes:
-        units: `"scale"`, or one of those of `ModelSpec`.
-        data_shape: of one image, channels last if there are any.
-        levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
         scales, steps, width, precision, remat: as in `GlowSizes`.
         tilt_channels, tilt_width, tilt_residual, tilt_spectral, tilt_dropout: as in `ConvSizes`.
     """
 
-    units: str
-    data_shape: tuple[int, ...]
-    levels: int = 0
     scales: int = 0
     steps: int = 5
     width: int = 64
@@ -45,11 +35,6 @@ class GlowSpec:
     tilt_spectral: float = 0.0
     tilt_dropout: float = 0.0
     kind: ClassVar[str] = "glow"
-
-    @property
-    def dim(self) -> int:
-        """The number of coordinates."""
-        return math.prod(self.data_shape)
 
     @property
     def sizes(self) -> GlowSizes:
@@ -70,36 +55,14 @@ class GlowSpec:
         """The tilt before it is learned: f = 0."""
         return ConvTilt(self.data_shape, self.tilt_sizes, key=key)
 
-    def skeleton(self) -> TiltedModel:
-        """A model of shapes and dtypes only: nothing is allocated."""
-
-        def build() -> TiltedModel:
-            key = jr.key(0)
-            units = units_skeleton(self.units, self.data_shape, self.levels)
-            return TiltedModel(self.flow(units, key=key), self.tilt(key=key))
-
-        return eqx.filter_eval_shape(build)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self) | {"kind": self.kind, "data_shape": list(self.data_shape)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "GlowSpec":
-        """The specification in `values`.
-
-        Raises:
-            InputError: as `ModelSpec.from_dict`.
-        """
-        return read_spec(cls, values)
+    def build(self, units: Units, *, key: PRNGKeyArray) -> TiltedModel:
+        """The whole model before anything is learned."""
+        return TiltedModel(self.flow(units, key=key), self.tilt(key=key))
 
     def check(self) -> None:
         """Raises InputError for the first value that no model can have."""
-        if self.units not in (*KINDS, "scale"):
-            raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
-        for name in ("remat", "tilt_residual"):
-            if type(getattr(self, name)) is not bool:
-                raise InputError(f"{name} is {getattr(self, name)!r:.100}; expected true or false")
+        super().check()
+        check_flags(self, "remat", "tilt_residual")
         at_least_one = ("steps", "width", "tilt_channels", "tilt_width")
         counts = {"levels": 0, "scales": 0, **dict.fromkeys(at_least_one, 1)}
         check_numbers(self, counts, ("tilt_dropout",))
@@ -111,17 +74,15 @@ class GlowSpec:
         check_size(self._parameters())
 
     def _parameters(self) -> int:
-        """About how many parameters there are, tables of the units included."""
+        """About how many parameters there are, those of the units included."""
         height, width, channels = image_shape(self.data_shape)
-        tables = 4 * self.dim * self.levels
-        full = 2 * self.dim**2 if self.units in ("standardise", "whiten") else 0
         flow, pixels = 0, height * width
         for _ in range(checked_scales(self.data_shape, self.scales)):
             pixels, channels = pixels // 4, 4 * channels
             coupling = self.width * (14 * channels + self.width + pixels)
             flow += (self.steps + 1) * (coupling + 2 * channels**2)
             channels //= 2
-        return tables + full + flow + self._parameters_of_tilt()
+        return self.parameters_of_units + flow + self._parameters_of_tilt()
 
     def _parameters_of_tilt(self) -> int:
         height, width, channels = image_shape(self.data_shape)

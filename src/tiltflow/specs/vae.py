@@ -4,16 +4,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import jax.random as jr
-import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Generator, Prior
-from tiltflow.backbones.fit_units import KINDS
 from tiltflow.backbones.units import Units
 from tiltflow.backbones.vae import NETWORKS, VAESizes, make_vae
 from tiltflow.errors import InputError
 from tiltflow.specs.of_units import units_kind, units_skeleton
-from tiltflow.specs.plain import check_layers, check_numbers, check_size, read_spec
+from tiltflow.specs.plain import PlainSpec, check_flags, check_layers, check_numbers, check_size
 from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import (
     ConvSizes,
@@ -28,13 +26,10 @@ from tiltflow.tilts import (
 
 
 @dataclass(frozen=True)
-class VAESpec:
+class VAESpec(PlainSpec):
     """The architecture of a variational autoencoder, tilted in z, or in z and then in x.
 
     Attributes:
-        units: `"scale"`, or one of those of `ModelSpec`.
-        data_shape: of one example.
-        levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
         network, z_dim, width, channels, floor, scalar_noise: as in `VAESizes`.
         components: of a Gaussian mixture over z, the first part of the tilt; 0: there is none.
         tilt_width, tilt_depth, tilt_dropout: of the network that reads z.
@@ -43,9 +38,6 @@ class VAESpec:
         data_channels: of its first convolution (`tilts/conv.py`); 0: it is a perceptron.
     """
 
-    units: str
-    data_shape: tuple[int, ...]
-    levels: int = 0
     network: str = "mlp"
     z_dim: int = 16
     width: int = 512
@@ -59,11 +51,6 @@ class VAESpec:
     data_width: int = 0
     data_channels: int = 0
     kind: ClassVar[str] = "vae"
-
-    @property
-    def dim(self) -> int:
-        """The size of an example."""
-        return int(np.prod(self.data_shape))
 
     def generator(self, units: Units, *, key: PRNGKeyArray) -> Generator:
         """The generator before it is learned."""
@@ -95,38 +82,24 @@ class VAESpec:
             of_data = MLPTilt(self.dim, width=self.data_width, dropout=self.tilt_dropout, key=key)
         return Sum(Frozen(OfLatent(first, self.z_dim)), OfData(of_data, self.z_dim))
 
-    def skeleton(self) -> TiltedModel:
-        """A model of the right shapes and of no particular values."""
-        key = jr.key(0)
-        generator = self.generator(
-            units_skeleton(self.units, self.data_shape, self.levels), key=key
-        )
-        tilt = self.tilt(key=key)
+    def build(self, units: Units, *, key: PRNGKeyArray) -> TiltedModel:
+        """The whole model before anything is learned."""
+        generator, tilt = self.generator(units, key=key), self.tilt(key=key)
         if self.data_width:
             return TiltedModel(generator, self.second_tilt(tilt, key=key))
         return TiltedModel(Prior(generator), tilt)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self) | {"kind": self.kind, "data_shape": list(self.data_shape)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "VAESpec":
-        """The specification in `values`.
-
-        Raises:
-            InputError: as `ModelSpec.from_dict`.
-        """
-        return read_spec(cls, values)
+    def skeleton(self) -> TiltedModel:
+        """A model of the right shapes and of no particular values, whose noise is a value."""
+        units = units_skeleton(self.units, self.data_shape, self.levels)
+        return self.build(units, key=jr.key(0))
 
     def check(self) -> None:
         """Raises InputError for the first value that no model can have."""
-        if self.units not in (*KINDS, "scale"):
-            raise InputError(f"units {self.units!r:.100} of a saved model are unknown")
+        super().check()
         if self.network not in NETWORKS:
             raise InputError(f"network {self.network!r:.100} of a saved model is unknown")
-        if type(self.scalar_noise) is not bool:
-            raise InputError(f"scalar_noise is {self.scalar_noise!r:.100}; expected true or false")
+        check_flags(self, "scalar_noise")
         at_least_one = ("z_dim", "width", "channels", "tilt_width", "tilt_depth")
         from_zero = ("levels", "components", "data_width", "data_channels")
         counts = {**dict.fromkeys(from_zero, 0), **dict.fromkeys(at_least_one, 1)}
@@ -135,14 +108,13 @@ class VAESpec:
         widest = max(self.tilt_width, self.z_dim)
         features = self.dim if self.network == "mlp" else self.dim * self.channels // 8
         size = (
-            4 * self.dim * self.levels
+            self.parameters_of_units
             + 2 * self.width * (features + self.width + self.z_dim)
             + 72 * self.channels * (2 * self.channels + self.data_shape[-1])
             + self.tilt_depth * self.tilt_width * widest
             + self.components * self.z_dim * (self.z_dim + 1)
             + self.data_width * (self.dim * max(1, self.data_channels) + self.data_width)
             + 9 * 36 * self.data_channels**2
-            + (2 * self.dim**2 if self.units in ("standardise", "whiten") else 0)
         )
         check_size(size)
 
