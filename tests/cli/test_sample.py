@@ -1,13 +1,16 @@
 """`tiltflow sample`: files and folders, targets, choices, and going on after an interruption."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from tiltflow.cli.main import run
 from tiltflow.cli.options import seconds_of
@@ -159,6 +162,35 @@ def test_a_mistake_is_one_line(arguments, words, small_run, tmp_path, monkeypatc
     assert told.err.count("\n") == 1
     assert told.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_draws_than_asked_for_do_not_replace_others(small_run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "draws.npz"
+    command = ["sample", str(small_run[0]), "--out", str(out), *FEW, "--draws"]
+    assert run([*command, "60"]) in (0, 3)
+    before = out.read_bytes()
+    asked = count(1)
+    heard = property(lambda self: next(asked) > 2, lambda self, value: None)
+    monkeypatch.setattr("tiltflow.mcmc.interrupts.Interrupts.heard", heard, raising=False)
+    assert run([*command, "200", "--overwrite"]) == 130
+    assert out.read_bytes() == before
+    with np.load(tmp_path / "draws-unfinished.npz") as arrays:
+        number = arrays["x"].shape[1]
+    assert 0 < number < 200
+    assert f"draws-unfinished.npz holds the {number} draws" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_sound_is_told_in_json(small_run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(small_run[0], folder)
+    path = folder / "model" / "weights.safetensors"
+    arrays = dict(safetensors.numpy.load_file(path))
+    arrays["tilt.layers.1.weight"] *= np.nan
+    safetensors.numpy.save_file(arrays, path)
+    told, status = told_by(capsys, folder, "--out", tmp_path / "draws.npz")
+    assert status == 3
+    assert told["verdict"]["status"] == "failed"
+    assert "not finite" in told["verdict"]["text"]
 
 
 def test_durations():

@@ -169,6 +169,28 @@ def test_another_run_is_not_resumed_and_a_taken_folder_not_touched(whole, tmp_pa
     assert contents(tmp_path) == {"letter.txt": b"dear"}
 
 
+@pytest.mark.parametrize("others", [{"z.txt": b"dear"}, {}])
+def test_pictures_of_a_stranger_stay(others, tmp_path):
+    """Files that are called as ours, beside others, or where no run was killed."""
+    mine = {"IMG.raw": b"raw", "carry-on.txt": b"x", ".a.tmp": b"y", **others}
+    for name, data in mine.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=r"\.a\.tmp is in it"):
+        stream(tmp_path, 130, 20)
+    (tmp_path / LOCK).write_text("1\n")
+    with pytest.raises(InputError, match="is in it"):
+        stream(tmp_path, 130, 20)
+    assert contents(tmp_path) == mine
+
+
+def test_what_a_killed_first_chunk_has_left_is_removed(tmp_path, whole):
+    (tmp_path / LOCK).write_text("1\n")
+    (tmp_path / "positions.raw").write_bytes(b"half")
+    (tmp_path / "carry-000000000060.safetensors").write_bytes(b"")
+    stream(tmp_path, 130, 20)
+    assert contents(tmp_path) == contents(whole[0])
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [

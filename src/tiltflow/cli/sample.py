@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from tiltflow.cli.options import Json, Overwrite, Seed
 from tiltflow.cli.status import FAILED, INTERRUPTED, of_verdict
 
-LEAST = 4  # chains, and draws of each, that can be judged
 DRAWS, MOST = 500, 10_000  # by default; at most, if there is a target to stop at
 
 
@@ -71,8 +70,11 @@ def sample(
     made so far and exits with 130.
     """
     from tiltflow.cli.progress import Progress
+    from tiltflow.cli.show import show_json
     from tiltflow.cli.targets import targets
-    from tiltflow.errors import check_seed
+    from tiltflow.diagnostics.verdict import refusal
+    from tiltflow.errors import UnsoundModel, check_seed
+    from tiltflow.evaluation.chains import LEAST
     from tiltflow.evaluation.mixing import mixing
     from tiltflow.fitted import load_model
     from tiltflow.kernels import kernel_of, suited_kernel
@@ -93,7 +95,13 @@ def sample(
     check_seed(seed)
     if kernel is not None:
         catalogue.check_name(kernel)
-    fitted = load_model(store.folder / "model")
+    try:
+        fitted = load_model(store.folder / "model")
+    except UnsoundModel as error:
+        if not json:
+            raise
+        show_json({"run": str(store.path), "verdict": refusal(str(error))})
+        return FAILED
     kernel = kernel or suited_kernel(fitted.model)
     with Progress(quiet=json) as progress:
         about = _about(fitted, kernel, chains, seed, out if stream and resume else None, progress)
@@ -114,6 +122,8 @@ def sample(
             on_chunk=lambda news: progress.tell("sampling", "progress", **_told(news)),
         )
     number = latent.energies.shape[1]
+    if not stream and (latent.interrupted or number < LEAST):
+        out = _beside(out)
     if number and not stream:
         _write(out, x, latent, thin)
     if latent.interrupted:
@@ -166,8 +176,14 @@ def _checked_out(out: Path, *, stream: bool, resume: bool, overwrite: bool) -> P
     return out
 
 
+def _beside(out: Path) -> Path:
+    """Where fewer draws go than were asked for: they do not replace those that are there."""
+    return out.with_stem(f"{out.stem}-unfinished") if out.exists() else out
+
+
 def _check_counts(**counts: int) -> None:
     from tiltflow.errors import InputError
+    from tiltflow.evaluation.chains import LEAST
 
     least = {"chains": LEAST, "draws": LEAST, "warmup": 0, "thin": 1}
     for name, value in counts.items():

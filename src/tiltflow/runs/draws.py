@@ -11,6 +11,7 @@ resumed leaves the bytes of one that was not. One process at a time may write (`
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +75,12 @@ class DrawsFolder:
         """
         with atomic.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        was_killed = (self.path / LOCK).exists()
         self._lock = Lock(
             self.path / LOCK, self.path, advice="wait for it, or choose another folder"
         )
         if not (self.path / INDEX).exists():
-            self._refuse_strangers()
+            self._refuse_strangers(was_killed=was_killed)
             self._index["identity"] = identity
             return None
         if not self._resume:
@@ -106,13 +108,21 @@ class DrawsFolder:
             for name, rows in {**chunk, **derived}.items()
         }
         former = self._index["carry"]
-        with atomic.writing(self.path):
-            for array, rows in {**chunk, **derived}.items():
-                _append(self._file(array), rows, before)
-            _append(self.path / name, np.frombuffer(safetensors.numpy.save(leaves), np.uint8), 0)
-            atomic.sync_folder(self.path)
-        self._index |= {"counts": counts._asdict(), "carry": name, "arrays": arrays}
-        atomic.write_json(self.path / INDEX, self._index)
+        new = self._index | {"counts": counts._asdict(), "carry": name, "arrays": arrays}
+        try:
+            with atomic.writing(self.path):
+                for array, rows in {**chunk, **derived}.items():
+                    _append(self._file(array), rows, before)
+                state = np.frombuffer(safetensors.numpy.save(leaves), np.uint8)
+                _append(self.path / name, state, 0)
+                atomic.sync_folder(self.path)
+            atomic.write_json(self.path / INDEX, new)
+        except InputError:
+            if former is None:  # rows beyond an index are cut off, but there is none yet
+                for path in (*map(self._file, arrays), self.path / name):
+                    path.unlink(missing_ok=True)
+            raise
+        self._index = new
         if former not in (None, name):
             (self.path / former).unlink(missing_ok=True)
 
@@ -148,17 +158,20 @@ class DrawsFolder:
             raise InputError(f"{path} is damaged ({error}): sample again") from None
         return Saved([leaves[name] for name in sorted(leaves)], counts)
 
-    def _refuse_strangers(self) -> None:
-        """Raises InputError for files that a run killed before its first chunk cannot have left."""
-        for entry in sorted(self.path.iterdir()):
-            if entry.name == LOCK:
-                continue
-            ours = entry.suffix in (".raw", ".tmp") or entry.name.startswith("carry-")
-            if not (self._resume and ours):
+    def _refuse_strangers(self, *, was_killed: bool) -> None:
+        """Remove what a run killed before its first chunk has left; it leaves its lock, too.
+
+        Raises:
+            InputError: there is anything else; then nothing is removed.
+        """
+        entries = [entry for entry in sorted(self.path.iterdir()) if entry.name != LOCK]
+        for entry in entries:
+            if not (self._resume and was_killed and _may_be_left(entry)):
                 raise InputError(
                     f"{self.path} is not empty ({entry.name} is in it) and holds no {INDEX}: choose"
                     f" another folder"
                 )
+        for entry in entries:
             entry.unlink()
 
     def _file(self, name: str) -> Path:
@@ -224,6 +237,12 @@ def read_index(folder: Path) -> dict[str, Any]:
             raise
         raise InputError(f"{path} is damaged ({error}): sample again") from None
     return index
+
+
+def _may_be_left(entry: Path) -> bool:
+    """Whether a file looks like one of a first chunk."""
+    of_chunk = entry.suffix == ".raw" or re.fullmatch(r"carry-\d{12}\.safetensors", entry.name)
+    return entry.is_file() and (bool(of_chunk) or atomic.is_temporary(entry.name))
 
 
 def _row_bytes(entry: Mapping[str, Any]) -> int:
