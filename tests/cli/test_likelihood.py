@@ -1,6 +1,7 @@
 """`tiltflow likelihood`: numbers, refusals, and mistakes in one line."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import safetensors.numpy
 
 from tiltflow.cli.main import run
+from tiltflow.cli.run_data import run_data
 from tiltflow.data import load
+from tiltflow.runs import RunStore
 
 KEYS = {
     "log_z": {"mean", "low", "high", "standard_error"},
@@ -102,6 +105,24 @@ def test_rows_of_another_shape_are_refused(small_run, tmp_path, capsys):
     np.save(path, np.random.default_rng(0).normal(size=(30, 3)))
     assert run(["likelihood", str(small_run[0]), "--data", str(path)]) == 2
     assert "rows of shape (3,); expected (8, 8)" in capsys.readouterr().err
+
+
+def test_data_are_found_from_the_folders_above_the_run(small_run, tmp_path, monkeypatch):
+    values = load("digits").values[:100]
+    np.save(tmp_path / "x.npy", values)
+    folder = tmp_path / "runs" / "digits"
+    shutil.copytree(small_run[0], folder)
+    config = (folder / "config.toml").read_text()
+    fingerprint = f'fingerprint = "{load(tmp_path / "x.npy").fingerprint}"'
+    config = re.sub('fingerprint = "[^"]*"', fingerprint, config)
+    (folder / "config.toml").write_text(config.replace('source = "digits"', 'source = "x.npy"'))
+    for here in (tmp_path, folder):
+        monkeypatch.chdir(here)
+        assert run_data(RunStore.open(folder)).rows == 100
+
+
+def test_a_bound_is_called_one(told):
+    assert told[1]["bound"] == "variational"
 
 
 def test_a_few_rows_are_scored(small_run, tmp_path, capsys):

@@ -169,6 +169,9 @@ def test_an_archive_in_the_folder_is_as_good(tmp_path, monkeypatch):
     arrays = {"x_train": IMAGES[:40], "y_train": LABELS[:40], "x_test": IMAGES[40:]}
     np.savez(tmp_path / "fashion_mnist.npz", **arrays, y_test=LABELS[40:])
     np.testing.assert_array_equal(load("fashion-mnist").values, IMAGES)
+    (tmp_path / "fashion_mnist.npz").rename(tmp_path / "fashion-mnist.npz")
+    np.testing.assert_array_equal(load("fashion-mnist").values, IMAGES)
+    (tmp_path / "fashion-mnist.npz").unlink()
     np.savez(tmp_path / "fashion_mnist.npz", **arrays, y_test=LABELS[:20])
     with pytest.raises(InputError, match="its images or labels differ"):
         load("fashion-mnist")

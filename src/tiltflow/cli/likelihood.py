@@ -19,7 +19,7 @@ def likelihood(
     /,
     *,
     data: Annotated[
-        Path | None,
+        str | None,
         Parameter(help="Rows to score, all of them; by default the run's own test rows."),
     ] = None,
     key: Annotated[
@@ -89,7 +89,7 @@ def likelihood(
     return of_verdict(found["verdict"])
 
 
-def _rows(store: "RunStore", data: Path | None, key: str | None) -> "Dataset":
+def _rows(store: "RunStore", data: str | None, key: str | None) -> "Dataset":
     """The rows of `data`, or the test rows of the run."""
     from tiltflow.cli.run_data import other_rows, run_data
     from tiltflow.data import split

@@ -21,7 +21,7 @@ def quality(
     /,
     *,
     data: Annotated[
-        Path | None,
+        str | None,
         Parameter(help="Rows to compare with; by default the run's own test rows."),
     ] = None,
     key: Annotated[
@@ -102,7 +102,7 @@ class Real(NamedTuple):
     words: dict[str, str]
 
 
-def _real(store: "RunStore", data: Path | None, key: str | None) -> Real:
+def _real(store: "RunStore", data: str | None, key: str | None) -> Real:
     """Test rows of the run against its training rows; or rows of `data`.
 
     The floor of other data rests on the run's training rows if they are of the same shape, and

@@ -1,5 +1,6 @@
 """The data that a run was fitted to, found again and recognised, and others like them."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,25 +26,37 @@ def run_data(store: "RunStore") -> "Dataset":
             f"'...' under [data]: correct it, or fit again"
         )
     key, integers = config.get("key"), config.get("integers")
-    dataset = load(config["source"], key=key, integers=integers, **_pictures(config))
+    source = _where(config["source"], store)
+    dataset = load(source, key=key, integers=integers, **_pictures(config))
     if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
         raise InputError(
-            f"{config['source']} is not what {store.path} was fitted to: its test rows would not "
+            f"{source} is not what {store.path} was fitted to: its test rows would not "
             f"be held out; bring the file back"
         )
     return dataset
 
 
-def other_rows(store: "RunStore", data: Path, key: str | None) -> "Dataset":
+def other_rows(store: "RunStore", data: str, key: str | None) -> "Dataset":
     """Rows for the run's model to score; pictures of a folder are read as the run's own were.
 
     Raises:
         InputError: as `tiltflow.data.load`.
     """
     from tiltflow.data import load
+    from tiltflow.data.sources import NAMES
 
-    how = _pictures(_config(store)) if data.is_dir() else {}
+    of_pictures = data not in NAMES and os.path.isdir(data)
+    how = _pictures(_config(store)) if of_pictures else {}
     return load(data, key=key, to_score=True, **how)
+
+
+def _where(source: str, store: "RunStore") -> str:
+    """The source as it was named: from here, or from a folder above the run."""
+    from tiltflow.data.sources import NAMES
+
+    folders = [Path(), *store.path.resolve().parents]
+    paths = [folder / source for folder in folders if source not in NAMES]
+    return next((str(path) for path in paths if os.path.exists(path)), source)
 
 
 def _config(store: "RunStore") -> dict[str, Any]:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+LABELS = "biu"
+"""Kinds of types that labels can be of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -36,6 +39,6 @@ class Found:
 
 def labels_for(labels: np.ndarray | None, rows: int) -> np.ndarray | None:
     """`labels` as int64 if they can be the labels of `rows` rows, else None."""
-    if labels is None or labels.shape != (rows,) or labels.dtype.kind not in "biu":
+    if labels is None or labels.shape != (rows,) or labels.dtype.kind not in LABELS:
         return None
     return labels.astype(np.int64)

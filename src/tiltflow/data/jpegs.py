@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tiltflow.data import limits
-from tiltflow.data.found import Found, labels_for
+from tiltflow.data.found import Found
 from tiltflow.data.pixels import pixels_of, require_pillow
 from tiltflow.errors import InputError
 
@@ -20,13 +20,19 @@ LOSSY = (
 )
 
 
-def stored_jpegs(path: Path, array: Callable[[str], np.ndarray], names: Sequence[str]) -> Found:
+def stored_jpegs(
+    path: Path,
+    array: Callable[[str], np.ndarray],
+    labels_of: Callable[[str, int], np.ndarray | None],
+    names: Sequence[str],
+) -> Found:
     """The images of `jpeg_train` and, where it is there, `jpeg_test`, as the set's test rows.
 
     Args:
         path: of the archive.
         array: gives an array of the archive by its name: `jpeg_train` holds bytes, `offset_train`
-            where image i begins (`[i]`) and ends (`[i + 1]`), `y_train` labels.
+            where image i begins (`[i]`) and ends (`[i + 1]`).
+        labels_of: gives an array of labels, such as `y_train`, for so many rows, if it can.
         names: of all arrays.
 
     Returns:
@@ -40,10 +46,7 @@ def stored_jpegs(path: Path, array: Callable[[str], np.ndarray], names: Sequence
     images = [_decoded(path, array(f"jpeg_{p}"), array(f"offset_{p}"), p) for p in parts]
     if len({part.shape[1:] for part in images}) > 1:
         raise InputError(f"{path} holds training and test images of different sizes")
-    labels = [
-        labels_for(array(f"y_{p}") if f"y_{p}" in names else None, len(one))
-        for p, one in zip(parts, images, strict=True)
-    ]
+    labels = [labels_of(f"y_{p}", len(one)) for p, one in zip(parts, images, strict=True)]
     known = [one for one in labels if one is not None]
     return Found(
         path.name,

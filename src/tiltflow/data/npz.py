@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiltflow.data.found import Found, labels_for
+from tiltflow.data.found import LABELS, Found, labels_for
 from tiltflow.data.limits import DEFLATE
 from tiltflow.data.npy import Header, read_header, read_values, refuse_no_data, refuse_truncated
 from tiltflow.errors import InputError
@@ -75,7 +75,7 @@ class _Archive:
         if key is None and {"jpeg_train", "offset_train"} <= names:
             from tiltflow.data.jpegs import stored_jpegs
 
-            return stored_jpegs(self._path, self.numbers, self.names)
+            return stored_jpegs(self._path, self.numbers, self.labels, self.names)
         if key is None and {"x_train", "x_test"} <= names:
             return self._with_test_rows()
         name = self._chosen(key)
@@ -90,6 +90,15 @@ class _Archive:
     def numbers(self, name: str) -> np.ndarray:
         """An array of numbers of any shape."""
         return self._read(name, must_be_data=False)
+
+    def labels(self, name: str, rows: int) -> np.ndarray | None:
+        """The array `name`, if it is there and can be the labels of `rows` rows; words cannot."""
+        if name not in self.names:
+            return None
+        header = self._header(name)
+        if header.shape != (rows,) or header.dtype.kind not in LABELS:
+            return None
+        return labels_for(self.numbers(name), rows)
 
     def _with_test_rows(self) -> Found:
         train, test = self.data("x_train"), self.data("x_test")
@@ -109,10 +118,7 @@ class _Archive:
         )
 
     def _labels(self, name: str, rows: int) -> np.ndarray | None:
-        partner = _LABELS.get(name)
-        if partner not in self.names or len(self._shape(partner)) != 1:
-            return None
-        return labels_for(self.numbers(partner), rows)
+        return self.labels(_LABELS.get(name, ""), rows)
 
     def _chosen(self, key: str | None) -> str:
         names, path = self.names, self._path
@@ -126,16 +132,16 @@ class _Archive:
         if len(names) == 1:
             return names[0]
         for name, labels in _LABELS.items():
-            if {name, labels} == set(names) and len(self._shape(labels)) == 1:
+            if {name, labels} == set(names) and len(self._header(labels).shape) == 1:
                 return name
         raise InputError(f"{path} holds {len(names)} arrays ({listed}); pass --key NAME")
 
     def _where(self, name: str) -> str:
         return f"{self._path}, array '{name}'"
 
-    def _shape(self, name: str) -> tuple[int, ...]:
+    def _header(self, name: str) -> Header:
         with self._archive.open(name + _SUFFIX) as stream:
-            return read_header(stream, self._where(name)).shape
+            return read_header(stream, self._where(name))
 
     def _read(self, name: str, *, must_be_data: bool) -> np.ndarray:
         info, where = self._archive.getinfo(name + _SUFFIX), self._where(name)

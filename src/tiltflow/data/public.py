@@ -133,8 +133,8 @@ def read_public(name: str) -> Found:
         InputError: a file is not what was published, or cannot be fetched.
     """
     known, folder = SETS[name], data_folder()
-    archive = folder / f"{name.replace('-', '_')}.npz"
-    if archive.is_file():
+    archives = [folder / f"{name}.npz", folder / f"{name.replace('-', '_')}.npz"]
+    if archive := next(filter(Path.is_file, archives), None):
         found = read_npz(archive, None)
     else:
         paths = [_at_hand(name, file, folder / name) for file in known.files]

@@ -55,7 +55,7 @@ def load(
             `"fashion-mnist"` or `"cifar10"` (`data/public.py`); the path of a file, `.npy`,
             `.npz` and idx with `[rows, *event_shape]` in 2 to 4 axes, `.csv`, `.tsv` (or `.gz`
             of them) and `.parquet` with one example a row; or the path of a folder of images.
-            What is called as a known set is reached as `./digits`.
+            What is called as a known set is reached as `./digits`, or as a `Path`.
         key: the name of the array in an `.npz`; not needed if there is only one.
         integers: whether the values are integers to be dequantised. By default they are if the
             array's type is boolean or integer, or if they are floats that happen to be integers
@@ -107,13 +107,14 @@ def read(
         array = np.asanyarray(source)  # a map of a file stays one
         return _array(array, key=key, image_size=image_size, channels=channels)
     path = Path(source)
-    folder = os.path.isdir(path) and str(source) not in NAMES
+    named = isinstance(source, str) and source in NAMES
+    folder = os.path.isdir(path) and not named
     for option, value in (("image size", image_size), ("channels", channels)):
         if value is not None and not folder:
             raise InputError(
                 f"{source} is no folder of images; leave out the {option} {value}, or name a folder"
             )
-    if str(source) in NAMES:
+    if named:
         _refuse_key(key, str(source))
         return _digits() if str(source) == "digits" else read_public(str(source))
     if folder:
