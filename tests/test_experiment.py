@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import tiltflow
 from tiltflow.cli.show import show_metrics
+from tiltflow.data import Dataset, Splits
 from tiltflow.errors import InputError
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.learning.keeping import KeepsNothing
@@ -46,6 +48,28 @@ def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
     show_metrics(result.metrics, tmp_path, json=False)
 
 
+def test_a_test_row_without_a_density_fails_the_verdict_and_costs_nothing_else(tmp_path, capsys):
+    """A fill value, so far out that |u|^2 is not finite."""
+    values = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    values[-1] = 1e30
+    settings = Settings(
+        model=ModelSettings(units="standardise", blocks=1, flow_width=16, tilt_width=16),
+        backbone=BackboneSettings(steps=250),
+        tilt=TiltSettings(steps=20, particles=64),
+        sampling=SamplingSettings(chains=4, draws=50, warmup=20, exact_draws=1_000),
+    )
+    rows = np.arange(300)
+    parts = Splits(rows[:200], rows[200:250], rows[250:])
+    result = tiltflow.fit(Dataset("plane", values, integers=False), settings, parts=parts)
+    assert not result.converged
+    failed = [c["name"] for c in result.metrics["verdict"]["checks"] if not c["ok"]]
+    assert "rows scored, share not finite" in failed
+    show_metrics(result.metrics, tmp_path, json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["tilted"]["nll_test"] is None
+    assert told["log_z"]["mean"] is not None
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -55,6 +79,11 @@ def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
         (Settings(tilt=TiltSettings(check_every=0)), "check_every is 0"),
         (Settings(tilt=TiltSettings(share_end=1.0)), "share_end is 1.0"),
         (Settings(tilt=TiltSettings(rate=-1.0)), "rate is -1.0"),
+        (Settings(tilt=TiltSettings(target=1.5)), "target is 1.5"),
+        (Settings(tilt=TiltSettings(decay=-1.0)), "decay is -1.0"),
+        (Settings(tilt=TiltSettings(agree_within=0.0)), "agree_within 0.0"),
+        (Settings(tilt=TiltSettings(most_transitions=1)), "transitions from 2 to 1"),
+        (Settings(sampling=SamplingSettings(leapfrogs=20_000)), "expected at most 10,000"),
         (Settings(sampling=SamplingSettings(warmup=-1)), "warmup is -1"),
         (Settings(sampling=SamplingSettings(leapfrogs=0)), "leapfrogs is 0"),
         (Settings(sampling=SamplingSettings(chains=2)), "2 chains"),

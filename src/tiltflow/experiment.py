@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.data import Dataset, Splits, load, split
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.assess import finite
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
 from tiltflow.evaluation.chains import fresh_chains
@@ -119,7 +120,7 @@ def fit(
         rows["train"],
         rows["val"],
         settings,
-        features=suited_features(data.values),
+        features=suited_features(data.take(parts.val).values),
         keys=keys,
         listen=listen,
         keeper=keeper,
@@ -142,6 +143,8 @@ def fit(
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration
     checks = checks_of(judged.log_z, judgement, judged.found.gain, calibration)
+    if judged.scores.bad:
+        checks.append(finite(judged.scores))
     metrics = {
         "data": of_data(data, parts),
         **of_likelihood(judged.found, judged.log_z),
@@ -204,7 +207,7 @@ def _judge(
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = _log_z(model, draws, f_backbone, keys["bank"], keys["ladder"])
     scores = score(model, rows["test"], keys["score"])
-    found = likelihood(scores, log_z)
+    found = Likelihood.unknown() if scores.bad else likelihood(scores, log_z)
     return _Judged(model, calibration, draws, mixed, f_backbone, log_z, scores, found)
 
 
@@ -244,7 +247,7 @@ def _look(
         metrics |= generated.metrics
         checks = generated.checks
     stages = None
-    if learned.first is not None:
+    if learned.first is not None and not scores.bad:
         stages = gains_by_stage(
             learned.first,
             rows["test"],

@@ -25,7 +25,7 @@ from tiltflow._version import __version__
 from tiltflow.backbones.scale import Scale
 from tiltflow.backbones.units import Gaussianise, Logit, dequantise
 from tiltflow.errors import InputError
-from tiltflow.kernels import kernel_of
+from tiltflow.kernels import MOST_LEAPFROGS, kernel_of
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice
@@ -40,7 +40,6 @@ FORMAT = 2
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 MODEL = "model"  # where a run has it
 PART = 4096  # examples at a time
-MOST_LEAPFROGS = 10_000  # of one transition
 FEWEST_SCORED = 256  # rows a program scores: fewer are filled up, so that one program does for all
 
 
@@ -84,7 +83,7 @@ class FittedModel:
 
         Raises:
             InputError: rows of another shape, a given log Z that does not hold, or one that is not
-                finite.
+                finite: with `normalizer=0.0` rows can be compared with one another still.
         """
         log_z = self.log_z if normalizer is None else normalizer
         if isinstance(log_z, LogZ):
@@ -93,6 +92,8 @@ class FittedModel:
             if not log_z.holds and math.isfinite(log_z.mean):
                 words = f"log-densities are right up to a constant only: {log_z.words}"
                 warnings.warn(words, stacklevel=2)
+            if not math.isfinite(log_z.mean):
+                raise InputError(f"log Z of this model is not known: {log_z.words}")
             log_z = log_z.mean
         if not math.isfinite(log_z):
             raise InputError(f"log Z is {log_z}; expected a finite number, in nats")

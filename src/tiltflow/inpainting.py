@@ -65,6 +65,9 @@ def inpaint(
         raise InputError(f"sigma is {sigma}; expected a positive width, in data units")
     if not isinstance(halvings, int | np.integer) or halvings < 0:
         raise InputError(f"halvings is {halvings!r}; expected a whole number, 0 or more")
+    for name, number, least in (("chains", chains, 1), ("draws", draws, 1), ("warmup", warmup, 0)):
+        if not isinstance(number, int | np.integer) or number < least:
+            raise InputError(f"{name} is {number!r}; expected a whole number >= {least}")
     y, mask = _observation(fitted, x, seen)
     start_key, key = jr.split(jr.key(seed))
     latent, step_size = None, fitted.step_size

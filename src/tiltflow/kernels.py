@@ -5,6 +5,8 @@ from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.tilted import TiltedModel
 
+MOST_LEAPFROGS = 10_000  # of one transition
+
 
 def suited_kernel(model: TiltedModel) -> str:
     """The name of the kernel that chains move by if none is asked for.

@@ -117,7 +117,16 @@ class TiltedDensity(DensityMixin, BaseEstimator):
     def score(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, X: ArrayLike, y: Any = None
     ) -> float:
-        """The mean of `score_samples`, which `GridSearchCV` maximises; `y` is not looked at."""
+        """The mean of `score_samples`, which `GridSearchCV` maximises; `y` is not looked at.
+
+        NaN, with a `ConvergenceWarning`, where log Z does not hold: no other model should lose to
+        this one by it.
+        """
+        check_is_fitted(self)
+        if not self.model_.log_z.holds:
+            text = f"the score is not known: {self.model_.log_z.words}"
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+            return float("nan")
         return float(np.mean(self.score_samples(X)))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
@@ -231,6 +240,12 @@ class TiltedOutlierDetector(OutlierMixin, TiltedDensity):
         super().fit(X, y)
         self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
         return self
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """As of `TiltedDensity`; where log Z is refused altogether, log p + log Z."""
+        check_is_fitted(self)
+        known = np.isfinite(self.model_.log_z.mean)
+        return self.model_.log_prob(self._table(X, reset=False), normalizer=None if known else 0.0)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Log-density less `offset_`, in nats; negative for outliers; `[rows]`."""

@@ -135,6 +135,7 @@ def test_a_tilt_that_is_far_too_steep_fails(small_run, tmp_path):
         (["--draws", "2"], "2 draws"),
         (["--chains", "1"], "1 chains"),
         (["--modes", "1"], "modes is 1"),
+        (["--modes", "4"], "modes is 4, where the data's own labels tell modes apart"),
         (["--kernel", "gibbs"], "expected one of"),
         (["--kernel", "auto"], "expected the name of a kernel"),
         (["--draws", ".", "--chains", "8"], "chains is 8, but . is to be judged; leave it out"),

@@ -102,6 +102,26 @@ def test_the_users_word_on_integers_is_kept_with_the_run(tmp_path, asked):
         assert kept(folder) is kept(again) is integers
 
 
+def test_what_the_file_says_of_data_goes_with_the_same_data(tmp_path, asked, capsys):
+    counts = np.random.default_rng(1).integers(0, 9, (300, 2))
+    np.save(tmp_path / "counts.npy", counts)
+    taken = load(tmp_path / "counts.npy", integers=False).fingerprint
+    for number, (text, integers) in enumerate(
+        [
+            ("[data]\nintegers = false\n", False),
+            (f"[data]\nsource = '{tmp_path / 'counts.npy'}'\nintegers = false\n", False),
+            ("[data]\nsource = 'other.npy'\nintegers = false\n", None),
+        ]
+    ):
+        (tmp_path / "c.toml").write_text(text)
+        out = tmp_path / f"run{number}"
+        command = ["fit", str(tmp_path / "counts.npy"), "--config", str(tmp_path / "c.toml")]
+        assert run([*command, "--out", str(out)]) == 130
+        assert tomllib.loads((out / "config.toml").read_text())["data"].get("integers") is integers
+    assert asked[0][0] == taken
+    assert "says of data is of other.npy" in capsys.readouterr().err
+
+
 def test_a_network_of_a_vae_wants_a_vae(source, tmp_path, capsys):
     out = ["--out", str(tmp_path / "run")]
     assert run(["fit", str(source), "--network", "conv", *out]) == 2

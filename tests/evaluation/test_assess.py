@@ -168,6 +168,8 @@ def test_scores_are_those_of_all_draws_without_their_memory():
         (LikelihoodSettings(budget=0.0), "the budget is 0.0 s"),
         (LikelihoodSettings(dequantisations=0), "dequantisations is 0"),
         (LikelihoodSettings(ladder=LadderSettings(at_once=-1)), "at_once is -1"),
+        (LikelihoodSettings(ladder=LadderSettings(most_rounds=0)), "most_rounds is 0"),
+        (LikelihoodSettings(ladder=LadderSettings(share=1.0)), "share is 1.0"),
         (LikelihoodSettings(sampling=SamplingSettings(draws=1)), "1 draws"),
     ],
 )

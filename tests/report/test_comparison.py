@@ -12,7 +12,9 @@ from tiltflow.report.comparison import UNKNOWN, best, compare
 CONFIG = {"command": "tiltflow fit digits", "seed": 0, "data": {"name": "digits"}}
 
 
-def make(folder, nll=(89.3, 89.0, 89.6), *, status="ok", data="aa", test=297, **settings):
+def make(
+    folder, nll=(89.3, 89.0, 89.6), *, status="ok", data="aa", test=297, integers=True, **settings
+):
     """The folder of a run, judged unless `status` is None."""
     folder.mkdir(parents=True)
     config = CONFIG | {"tilt": {"rate": 1e-3, "steps": 70} | settings}
@@ -24,7 +26,13 @@ def make(folder, nll=(89.3, 89.0, 89.6), *, status="ok", data="aa", test=297, **
     if status is not None:
         mean, low, high = nll
         metrics = {
-            "data": {"name": "digits", "train": 1300, "val": 200, "test": test},
+            "data": {
+                "name": "digits",
+                "train": 1300,
+                "val": 200,
+                "test": test,
+                "integers": integers,
+            },
             "backbone": {"nll_test": 93.6},
             "tilted": {"nll_test": mean, "nll_low": low, "nll_high": high},
             "gain_nats": {"mean": 93.6 - mean, "low": 93.6 - high, "high": 93.6 - low},
@@ -65,7 +73,9 @@ def test_the_best_is_the_lowest_that_can_be_trusted(tmp_path):
     assert "half: unfinished (tilt, stage 12, after 41 s)" in words
 
 
-@pytest.mark.parametrize("change", [{"data": "bb"}, {"test": 30}, {"data": None}])
+@pytest.mark.parametrize(
+    "change", [{"data": "bb"}, {"test": 30}, {"integers": False}, {"data": None}]
+)
 def test_other_data_or_splits_are_told_apart(tmp_path, change):
     """Power twin: the same two runs on the same data are held against each other."""
     a, same = make(tmp_path / "a"), make(tmp_path / "same", (80.0, 79.0, 81.0))

@@ -1,6 +1,7 @@
 """The gallery: every sheet is there, crisp, on one grey scale, with its numbers."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tiltflow.evaluation.quality import Features, quality
 from tiltflow.evaluation.quality.of_model import ModelQuality
 from tiltflow.report import palette
 from tiltflow.report.figures import MAX_BYTES, render
-from tiltflow.report.gallery import Sheet, gallery, gallery_of
+from tiltflow.report.gallery import Sheet, gallery, gallery_of, lines_of
 
 FLAT = Features(
     "pixel",
@@ -29,12 +30,17 @@ def found():
     sets = {name: images(seed) for seed, name in enumerate(("data", "backbone", "tilted"))}
     floor = quality(images(3), sets["data"], FLAT)
     others = (quality(sets[name], sets["data"], FLAT, floor=floor) for name in list(sets)[1:])
-    return ModelQuality(floor, *others, samples=sets, mixing={}, verdict={}, seconds=1.0)
+    return ModelQuality(
+        floor, *others, samples=sets, mixing={}, verdict={"status": "ok"}, seconds=1.0
+    )
 
 
 def test_three_sheets_with_their_numbers(found):
     picture = gallery_of(found, "Generator")
-    assert "Data, Generator, Tilted model" in picture.alt
+    assert "Data, Generator, Tilted model." in picture.alt
+    stuck = gallery_of(replace(found, verdict={"status": "failed"}))
+    assert "Tilted model: chains not converged" in stuck.alt
+    assert "on features: pixel" in lines_of(found.floor, real=True)
     assert "pixel features, 100 samples against 100" in picture.caption
     png = render(picture)
     assert len(png) <= MAX_BYTES

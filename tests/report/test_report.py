@@ -1,6 +1,7 @@
 """The report is written from any run folder, opens offline, and says what is missing."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -162,7 +163,8 @@ def test_missing_and_impossible_numbers(tmp_path):
     )  # fmt: skip
     page = report(tmp_path)
     for text in (
-        "Caution", "not a number", "∞", "not measured yet", "ess_bulk_latent holds no finite",
+        "Caution", "not a number", "∞", "not known: see the verdict",
+        "Beyond the limit here: 2 of 3, 2 of them not finite", "ess_bulk_latent holds no finite",
         "f_backbone holds", "trace_norm has the unexpected shape", "tilted has the shape",
     ):  # fmt: skip
         assert text in page.text, text
@@ -172,6 +174,12 @@ def test_missing_and_impossible_numbers(tmp_path):
 def test_damaged_files(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x80\x00PK\x03{[")
     assert name in report(tmp_path).text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "metrics.json")
+    assert "metrics.json is not a regular file" in report(tmp_path).text
 
 
 def test_encrypted_evidence_is_told(tmp_path):

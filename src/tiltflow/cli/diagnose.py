@@ -40,7 +40,9 @@ def diagnose(
             "data's where there are any."
         ),
     ] = None,
-    modes: Annotated[int, Parameter(help="Clusters.")] = 10,
+    modes: Annotated[
+        int | None, Parameter(help="How many clusters, by default 10; not of labels.")
+    ] = None,
     reference: Annotated[
         int, Parameter(help="Draws of each reference chain in data space; 0 for no reference.")
     ] = 1_000,

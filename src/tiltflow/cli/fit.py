@@ -92,7 +92,7 @@ def fit(
         Parameter(help="The bijection at the data's end; auto, the default, looks at the data."),
     ] = None,
     backbone_steps: Annotated[
-        int | None, Parameter(help="Optimiser steps, at most, in chunks of 250.")
+        int | None, Parameter(help="Optimiser steps, at most; in whole chunks of 250.")
     ] = None,
     tilt_steps: Annotated[
         int | None,
@@ -165,7 +165,15 @@ def fit(
         "key": key, "image_size": image_size, "channels": channels, "integers": integers,
     }  # fmt: skip
     if data is None:
-        source, how = file.source, {**file.how, **{k: v for k, v in how.items() if v is not None}}
+        source = file.source
+    if file.source in (None, source):
+        how = {**file.how, **{name: value for name, value in how.items() if value is not None}}
+    elif any(value is not None for value in file.how.values()):
+        print(
+            f"tiltflow: what {config} says of data is of {file.source}, and not of {source}: left "
+            f"out",
+            file=sys.stderr,
+        )
     if source is None:
         raise InputError("no DATA; expected `digits`, a file, or --config with data.source in it")
     dataset = load(source, **how)

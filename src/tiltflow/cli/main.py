@@ -95,7 +95,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             print(f"tiltflow: {stop}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("tiltflow: interrupted; nothing that was on disk has changed.", file=sys.stderr)
+        print("tiltflow: interrupted; what is on disk is whole.", file=sys.stderr)
         if processes := _others():
             processes.leave(INTERRUPTED, alone=True)
         return INTERRUPTED

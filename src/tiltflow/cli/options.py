@@ -15,7 +15,11 @@ Json = Annotated[
     Parameter(negative=(), help="Print one JSON object on standard output, and nothing else."),
 ]
 Overwrite = Annotated[
-    bool, Parameter(negative=(), help="Replace what is there, once the new one is finished.")
+    bool,
+    Parameter(
+        negative=(),
+        help="Replace what is there, once the new one is finished; a run with all in its folder.",
+    ),
 ]
 
 

@@ -76,9 +76,10 @@ def show_likelihood(found: Mapping[str, Any]) -> None:
     console = Console()
     if "backbone" in found:
         data, dim = found["data"], found["data"]["dim"]
+        bound = f", {found['bound']} bound" if found["bound"] else ""
         table = Table(
             "nats per example", "mean", "95% interval", "± log Z", "± test set", "bits/dim",
-            title=f"{data['rows']:,} rows of {escape(data['name'])}, {dim} dimensions",
+            title=f"{data['rows']:,} rows of {escape(data['name'])}, {dim} dimensions{bound}",
             title_justify="left", box=None,
         )  # fmt: skip
         for name, key in (("backbone", "backbone"), ("tilted model", "tilted")):

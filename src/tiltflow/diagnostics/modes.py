@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import pdist, squareform
 
 from tiltflow.diagnostics.convergence import autocorrelation_time, rhat
 
@@ -74,7 +75,7 @@ def travel(labels: ArrayLike, modes: int, expected: ArrayLike | None = None) -> 
     with np.errstate(invalid="ignore", divide="ignore"):
         transitions = counts / counts.sum(axis=1, keepdims=True)
         between = chains * (draws - 1) / entries
-    gaps = 0.5 * np.abs(of_chains[:, None] - of_chains[None]).sum(axis=2)
+    gaps = 0.5 * squareform(pdist(of_chains, "cityblock"))  # total variation, [chains, chains]
     first, second = np.unravel_index(int(gaps.argmax()), gaps.shape)
     worst_rhat, time = _mixing(np.moveaxis(inside[share >= rare], 0, 2))
     return Travel(

@@ -113,15 +113,20 @@ def _divergent(share: float) -> Check:
 
 
 def _accepted(acceptance: float) -> Check:
+    """The limit is the one that is nearer."""
+    timid = acceptance > MOST_ACCEPTED
     return Check(
         name="acceptance",
         value=acceptance,
-        limit=LEAST_ACCEPTED,
+        limit=MOST_ACCEPTED if timid else LEAST_ACCEPTED,
         ok=LEAST_ACCEPTED <= acceptance <= MOST_ACCEPTED,
         severity="caution" if acceptance >= 0.3 else "failed",
-        means="The step size does not suit the target: proposals are refused too often below "
-        "0.6, and timid above 0.95.",
-        try_="Warm up longer.",
+        means="The step size does not suit the target: "
+        + ("steps are timid, and cost more than they need." if timid else "too many are refused."),
+        try_="Warm up longer; where nearly every step is accepted however large it is, take fewer "
+        "leapfrogs."
+        if timid
+        else "Warm up longer.",
     )
 
 
@@ -163,7 +168,7 @@ def conclude(checks: Sequence[Check]) -> dict[str, Any]:
 _TEXTS = {
     "ok": "The chains have converged: they agree with one another, and every number rests on "
     "enough independent draws.",
-    "caution": "Use with caution: {names} missed the limit, not by much.",
+    "caution": "Use with caution: {names} missed the limit.",
     "failed": "Not converged: do not use these numbers. {names} failed.",
 }
 

@@ -18,10 +18,12 @@ from tiltflow.data import Dataset
 from tiltflow.diagnostics.verdict import Check, conclude
 from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, suited_sampling
+from tiltflow.evaluation.generated import has_noise
 from tiltflow.evaluation.likelihood import (
     BOUNDS,
     DRAWS,
     Likelihood,
+    Scores,
     bits_per_dim,
     gain_block,
     likelihood,
@@ -90,7 +92,8 @@ def assess(
 
     Returns:
         The blocks `log_z`, `backbone`, `tilted`, `gain_nats`, `mixing`, `data`, `seconds` and
-        `verdict`, plain values; None for numbers that the verdict withholds.
+        `verdict`, plain values; None for numbers that the verdict withholds. `bound` says which
+        bound the likelihoods are, of integers and of a generator; None: they are exact.
 
     Raises:
         InputError: rows that do not fit the model, or settings that cannot work.
@@ -103,9 +106,10 @@ def assess(
     rows = Rows(jnp.asarray(data.values, jnp.float32), fitted.model.backbone.units, fitted.integers)
     scores = score(fitted.model, rows, score_key, settings.dequantisations)
     checks = soundness(fitted.model, sound_key)
-    checks.append(_scored(scores.log_q, scores.f))
+    checks.append(finite(scores))
     dim = math.prod(fitted.model.backbone.data_shape)
-    told = {"data": {"name": data.name, "rows": data.rows, "dim": dim}}
+    bound = settings.bound if fitted.integers or has_noise(fitted.model.backbone) else None
+    told = {"data": {"name": data.name, "rows": data.rows, "dim": dim}, "bound": bound}
     if not all(check.ok for check in checks):
         seconds = _since(started)
         return {**told, **_withheld(), "seconds": seconds, "verdict": conclude(checks)}
@@ -174,13 +178,13 @@ def _withheld() -> dict[str, Any]:
     }
 
 
-def _scored(log_q: np.ndarray, f: np.ndarray) -> Check:
-    bad = float(np.mean(~(np.isfinite(log_q) & np.isfinite(f))))
+def finite(scores: Scores) -> Check:
+    """Whether all rows have a density under the model."""
     return Check(
         name="rows scored, share not finite",
-        value=bad,
+        value=scores.bad,
         limit=0.0,
-        ok=bad == 0.0,
+        ok=scores.bad == 0.0,
         severity="failed",
         means="Some rows have no finite density under the model.",
         try_="Look for rows far outside the data that the model was fitted to.",

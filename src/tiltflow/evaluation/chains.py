@@ -9,7 +9,7 @@ import jax.random as jr
 
 from tiltflow.backbones.glow import Glow
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.kernels import kernel_of
+from tiltflow.kernels import MOST_LEAPFROGS, kernel_of
 from tiltflow.latent import chain_summary
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
@@ -53,6 +53,8 @@ class SamplingSettings:
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""
         at_least_one(self, "leapfrogs", "exact_draws")
+        if self.leapfrogs > MOST_LEAPFROGS:
+            raise InputError(f"leapfrogs is {self.leapfrogs}; expected at most {MOST_LEAPFROGS:,}")
         if self.warmup < 0:
             raise InputError(f"warmup is {self.warmup}; expected 0 or more")
         for name in ("chains", "draws"):

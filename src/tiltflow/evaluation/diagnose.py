@@ -24,13 +24,14 @@ from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, suited_sa
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
 from tiltflow.evaluation.judged import Judged, just_made, stored
 from tiltflow.evaluation.labels import Kind, Labelled, by_data, by_kmeans
-from tiltflow.evaluation.mixing import looked_at
+from tiltflow.evaluation.mixing import extremes, looked_at
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.evaluation.travelling import travelling
 from tiltflow.fitted import FittedModel
 from tiltflow.kernels import suited_kernel
 
 EXACT_DRAWS = 50_000  # of the backbone, at most
+MODES = 10  # clusters
 MOST = 64_000  # draws of all chains that are labelled, and compared with others
 
 
@@ -42,7 +43,7 @@ class DiagnoseSettings:
         chains, draws, warmup: of the fresh chains; None: as suits the model.
         kernel: by its name in the catalogue, that moves them; None: the one that suits the model.
         labels: the data's own or clusters; None: the data's own where there are any.
-        modes: clusters.
+        modes: clusters; None: 10, where clusters tell modes apart.
         exact_draws: of the backbone, for k-hat; None: 50,000, or fewer, as suits the model.
         reference_draws: of each chain in data space; 0: no reference.
     """
@@ -52,7 +53,7 @@ class DiagnoseSettings:
     warmup: int | None = None
     kernel: str | None = None
     labels: Kind | None = None
-    modes: int = 10
+    modes: int | None = None
     exact_draws: int | None = None
     reference_draws: int = 1_000
 
@@ -62,7 +63,7 @@ class DiagnoseSettings:
         self.sampling(SamplingSettings()).check()
         if self.reference_draws < 0:
             raise InputError(f"{self.reference_draws} draws of the reference; expected 0 or more")
-        if self.modes < 2:
+        if self.modes is not None and self.modes < 2:
             raise InputError(f"modes is {self.modes}; expected at least 2")
 
     def sampling(self, suited: SamplingSettings) -> SamplingSettings:
@@ -104,6 +105,11 @@ def diagnose(
     settings.check(seed)
     if settings.labels == "data" and (data is None or data.labels is None):
         raise InputError("the run's data have no labels to be found; use --labels kmeans")
+    if settings.modes is not None and _by_labels(settings, data):
+        raise InputError(
+            f"modes is {settings.modes}, where the data's own labels tell modes apart; leave it "
+            f"out, or use --labels kmeans"
+        )
     started = time.monotonic()
     sound_key, chain_key, *keys = jr.split(jr.key(seed), 5)
     sound = soundness(fitted.model, sound_key)
@@ -173,13 +179,18 @@ def _labelled(
     settings: DiagnoseSettings,
     seed: int,
 ) -> Labelled:
-    x = fitted.push(np.asarray(positions), noise=False)
+    x, modes = fitted.push(np.asarray(positions), noise=False), settings.modes or MODES
     if data is None:
-        return by_kmeans(x, settings.modes, None, seed=seed)
+        return by_kmeans(x, modes, None, seed=seed)
     parts = split(data)
-    if settings.labels != "kmeans" and data.labels is not None:
+    if _by_labels(settings, data):
         return by_data(x, data.take(parts.train), data.take(parts.test))
-    return by_kmeans(x, settings.modes, data.take(parts.train), seed=seed)
+    return by_kmeans(x, modes, data.take(parts.train), seed=seed)
+
+
+def _by_labels(settings: DiagnoseSettings, data: Dataset | None) -> bool:
+    """Whether the data's own labels tell modes apart."""
+    return settings.labels != "kmeans" and data is not None and data.labels is not None
 
 
 def _coverage(
@@ -268,19 +279,10 @@ def _unbiased(judged: Judged) -> list[Check]:
 
 
 def _mixing(judged: Judged, names: tuple[str, ...], found: Convergence) -> dict[str, Any]:
-    chains = judged.f.shape[0]
     gradients = judged.gradients
-    worst = float(np.min(found.ess_bulk))
-    return {
-        "rhat_max": float(np.max(found.rhat)),
-        "rhat_max_of": names[int(np.argmax(found.rhat))],
-        "rhat_f": float(found.rhat[names.index("f")]) if "f" in names else None,
-        "ess_bulk_min": worst,
-        "ess_tail_min": float(np.min(found.ess_tail)),
-        "ess_per_1000_gradients_min": 1000 * worst / (chains * gradients) if gradients else None,
-        "acceptance": judged.acceptance,
-        "gradients": gradients,
-    }
+    of_all = None if gradients is None else len(judged.f) * gradients
+    told = {"acceptance": judged.acceptance, "gradients": gradients}
+    return extremes(names, found, of_all) | told
 
 
 def _times(judged: Judged, names: tuple[str, ...], found: Convergence) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tiltflow.diagnostics.verdict import is_tuned
 from tiltflow.errors import InputError
+from tiltflow.evaluation.chains import LEAST
 from tiltflow.fitted import FittedModel
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.blackjax_adapter import BlackJAX
@@ -19,7 +20,6 @@ from tiltflow.normalizer.log_normalizer import f_at
 from tiltflow.runs import reading
 from tiltflow.runs.draws import load_draws, read_index
 
-LEAST = 4  # chains, and draws of each
 BLOCK = 2**24  # numbers
 LOOKED_AT = 8  # draws of each chain whose f is computed again
 OFF = 1e-2  # by which that f may differ, of the spread of f, or in nats

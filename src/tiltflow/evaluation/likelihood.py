@@ -41,8 +41,13 @@ class Scores:
     f: np.ndarray
     log_q: np.ndarray
 
+    @property
+    def bad(self) -> float:
+        """The share of them that is not finite."""
+        return float(np.mean(~(np.isfinite(self.log_q) & np.isfinite(self.f))))
+
     def of_rows(self, bound: str = "variational") -> tuple[np.ndarray, np.ndarray]:
-        """Bounds of log q and of log p + log Z of each row, `[rows]`; exact if not integers."""
+        """Bounds of log q and of log p + log Z of each row, `[rows]`; exact if draws are equal."""
         log_p = self.log_q + self.f
         if bound == "variational":
             return self.log_q.mean(axis=1), log_p.mean(axis=1)
@@ -56,6 +61,11 @@ class Likelihood(NamedTuple):
     backbone: Interval
     tilted: Interval
     gain: Interval
+
+    @classmethod
+    def unknown(cls) -> "Likelihood":
+        """Numbers that are not known."""
+        return cls(*[Interval.unknown()] * 3)
 
 
 def likelihood(scores: Scores, log_z: LogZ, bound: str = "variational") -> Likelihood:

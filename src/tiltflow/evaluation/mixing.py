@@ -59,15 +59,9 @@ class Mixing:
 
     def to_dict(self) -> dict[str, Any]:
         """The block `mixing` of the metrics."""
+        found = Convergence(self.rhat, self.ess_bulk, self.ess_tail)
         return {
-            "rhat_max": float(np.max(self.rhat)),
-            "rhat_max_of": self.names[int(np.argmax(self.rhat))],
-            "rhat_f": float(self.rhat[self.names.index("f")]) if "f" in self.names else None,
-            "ess_bulk_min": float(np.min(self.ess_bulk)),
-            "ess_tail_min": float(np.min(self.ess_tail)),
-            "ess_per_1000_gradients_min": float(
-                1000 * np.min(self.ess_bulk) / (self.chains * self.gradients)
-            ),
+            **extremes(self.names, found, self.chains * self.gradients),
             "acceptance": self.acceptance,
             "divergences": self.divergences,
             "chains": self.chains,
@@ -110,6 +104,19 @@ def mixing(draws: Draws, model: TiltedModel) -> Mixing:
         is_tuned=is_tuned(draws.target),
         is_biased=draws.is_biased,
     )
+
+
+def extremes(names: tuple[str, ...], found: Convergence, gradients: int | None) -> dict[str, Any]:
+    """The worst of all that is looked at, and effective draws for 1,000 of all `gradients`."""
+    fewest = float(np.min(found.ess_bulk))
+    return {
+        "rhat_max": float(np.max(found.rhat)),
+        "rhat_max_of": names[int(np.argmax(found.rhat))],
+        "rhat_f": float(found.rhat[names.index("f")]) if "f" in names else None,
+        "ess_bulk_min": fewest,
+        "ess_tail_min": float(np.min(found.ess_tail)),
+        "ess_per_1000_gradients_min": 1000 * fewest / gradients if gradients else None,
+    }
 
 
 def looked_at(

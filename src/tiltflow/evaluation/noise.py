@@ -45,8 +45,10 @@ def noise_width(model: TiltedModel, u: np.ndarray) -> NoiseWidth:
             f"the backbone is a {type(backbone).__name__}; expected a generator with noise"
         )
     sigma = np.asarray(backbone.sigma)
-    eps = np.asarray(u)[..., backbone.z_dim :]
-    return NoiseWidth(_root_mean_square(sigma), _root_mean_square(sigma * eps))
+    u = np.asarray(u)
+    eps = u.reshape(-1, u.shape[-1])[:, backbone.z_dim :]
+    squares = np.einsum("nd,nd->d", eps, eps, dtype=np.float64) / len(eps)  # copies nothing
+    return NoiseWidth(_root_mean_square(sigma), float(np.sqrt(np.mean(sigma**2 * squares))))
 
 
 def _root_mean_square(values: np.ndarray) -> float:

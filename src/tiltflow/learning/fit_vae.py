@@ -53,10 +53,14 @@ class VAESettings:
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""
         at_least_one(self, "steps", "batch", "patience")
-        if not (self.rate > 0 and 0 <= self.memory < 1 and 0 <= self.warmup < 1):
+        if not (self.rate > 0 and self.decay >= 0):
             raise InputError(
-                f"rate is {self.rate}, memory {self.memory} and warmup {self.warmup}; expected a "
-                f"positive rate, and the others in [0, 1)"
+                f"rate is {self.rate} and decay {self.decay}; expected a positive rate, and a "
+                f"decay of 0 or more"
+            )
+        if not (0 <= self.memory < 1 and 0 <= self.warmup < 1):
+            raise InputError(
+                f"memory is {self.memory} and warmup {self.warmup}; expected numbers in [0, 1)"
             )
 
 

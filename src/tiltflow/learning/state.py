@@ -246,8 +246,20 @@ class TiltSettings:
                 f"fresh_transitions is {self.fresh_transitions}; expected at least "
                 f"{FEWEST_RENEWING} with replicas, whose draws tell log Z"
             )
-        if not 0 < self.share_end < 1:
-            raise InputError(f"share_end is {self.share_end}; expected a number in (0, 1)")
+        for name in ("share_end", "target"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a number in (0, 1)")
+        if not (self.decay >= 0 and 0 <= self.final_rate <= 1 and self.agree_within > 0):
+            raise InputError(
+                f"decay is {self.decay}, final_rate {self.final_rate} and agree_within "
+                f"{self.agree_within}; expected 0 or more, a share in [0, 1], and a positive "
+                f"number of standard errors"
+            )
+        if not 0 <= self.least_transitions <= self.most_transitions:
+            raise InputError(
+                f"transitions from {self.least_transitions} to {self.most_transitions}; expected "
+                f"least_transitions of 0 or more, and most_transitions no fewer"
+            )
         if not (self.rate > 0 and 0 <= self.memory < 1):
             raise InputError(
                 f"rate is {self.rate} and memory {self.memory}; expected a positive rate and a "

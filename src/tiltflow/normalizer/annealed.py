@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import stdtrit
 
-from tiltflow.errors import InputError
+from tiltflow.errors import InputError, at_least_one
 from tiltflow.mcmc.hmc import LogDensity
 from tiltflow.normalizer import passage
 from tiltflow.normalizer.bounds import Side, from_above, from_below
@@ -61,6 +61,9 @@ class LadderSettings:
 
     def check(self) -> None:
         """Raises InputError for a setting that cannot work."""
+        at_least_one(self, "particles", "least_rounds", "most_rounds")
+        if not 0 < self.share < 1:
+            raise InputError(f"share is {self.share}; expected a number in (0, 1)")
         if self.at_once is not None and self.at_once < 0:
             raise InputError(
                 f"at_once is {self.at_once}; expected a number of particles, 0 for all of them, "

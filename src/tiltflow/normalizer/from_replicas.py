@@ -59,7 +59,7 @@ def from_replicas(betas: Values, f: Float[Values, "chains draws replicas"]) -> L
         low=mean - half,
         high=mean + half,
         method="replicas",
-        ess_q=float(chains * draws),
+        ess_q=float(chains * draws),  # exact draws of q, none like another
         ess_p=math.nan,
         holds=not reason,
         words=f"{DISTRUST}{reason}. {words}" if reason else words,

@@ -40,6 +40,11 @@ class Interval:
     holds: bool = True
     """Whether the log Z in it holds."""
 
+    @classmethod
+    def unknown(cls) -> Interval:
+        """One that says nothing and does not hold."""
+        return cls(*[math.nan] * 6, holds=False)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)

@@ -59,8 +59,7 @@ class Entry:
     @property
     def is_bound(self) -> bool:
         """Whether its likelihoods are bounds, as those of a variational autoencoder are."""
-        model = self.run.config.get("model")
-        return self.trusted and isinstance(model, Mapping) and model.get("backbone") == "vae"
+        return self.trusted and self.run.is_bound
 
     def number(self, *keys: str) -> float | None:
         """A number of its metrics."""
@@ -159,14 +158,15 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 def _groups(runs: Sequence[Run]) -> list[str]:
     """A letter for the data and split of each run, or UNKNOWN.
 
-    Runs that do not say yet how many rows they hold out are taken to split as others do.
+    A density of integers is none of continuous values: what they were taken for belongs to the
+    split. Runs that do not say yet are taken to do as others.
     """
     kinds: list[tuple[str, list[Any]]] = []
     groups = []
     for run in runs:
         data = run.config.get("data")
         fingerprint = data.get("fingerprint") if isinstance(data, Mapping) else None
-        rows = [run.metric("data", part) for part in ("train", "val", "test")]
+        rows = [run.metric("data", part) for part in ("train", "val", "test", "integers")]
         if not isinstance(fingerprint, str):
             groups.append(UNKNOWN)
             continue

@@ -78,7 +78,11 @@ def _results(comparison: Comparison) -> Markup:
         "Run", "Data", "Verdict", "Backbone, nats", "Tilted, nats", "Gain, nats", "R-hat",
         "Effective draws", "Time",
     )  # fmt: skip
-    firsts = [best(members) for members in comparison.groups.values() if len(members) > 1]
+    firsts = [
+        best(members)
+        for group, members in comparison.groups.items()
+        if group != UNKNOWN and len(members) > 1
+    ]
     bodies = [
         element("tbody", *(_row(entry, first=entry in firsts) for entry in members))
         for members in comparison.groups.values()

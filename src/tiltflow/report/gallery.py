@@ -100,7 +100,12 @@ def gallery_of(found: ModelQuality, backbone: str = "Backbone") -> Picture:
     sheets = [
         Sheet("Data", palette.DATA, found.samples["data"], lines_of(found.floor, real=True)),
         Sheet(backbone, palette.BACKBONE, found.samples["backbone"], lines_of(found.backbone)),
-        Sheet("Tilted model", palette.TILTED, found.samples["tilted"], lines_of(found.tilted)),
+        Sheet(
+            "Tilted model" + ("" if found.converged else ": chains not converged"),
+            palette.TILTED,
+            found.samples["tilted"],
+            lines_of(found.tilted),
+        ),
     ]
     caption = (
         f"Frechet distances on {found.tilted.features} features, {found.tilted.rows:,} samples "
@@ -122,4 +127,6 @@ def lines_of(found: Quality, *, real: bool = False) -> tuple[str, ...]:
     if found.classes is not None:
         (rare, least), (common, most) = found.classes.smallest, found.classes.largest
         lines.append(f"classes: {rare} {least:.1%} to {common} {most:.1%}")
+    if real:
+        lines.append(f"on features: {found.features}")
     return tuple(lines)

@@ -15,6 +15,7 @@ VERDICTS = {
     "unfinished": ("Unfinished", "…"),
 }
 """Title and sign of each status; anything else is no verdict."""
+NOT_YET = "not measured yet"
 
 
 def header(run: Run) -> Markup:
@@ -127,6 +128,8 @@ def _headline(run: Run) -> Markup:
         class_="headline",
     )  # fmt: skip
     note = "Negative log-likelihood in nats: lower is better. Gain: higher is better."
+    if run.is_bound:
+        note = f"{note} Those of a variational autoencoder are bounds: it is at most as large."
     of_data = run.metric("data", "note")
     if isinstance(of_data, str):
         note = f"{note} Data: {of_data}."
@@ -146,11 +149,11 @@ def _so_far(run: Run) -> Markup:
     told = "nats on validation data, so far"
     numbers = element(
         "dl",
-        _number("Backbone", "backbone", nats(flow.min()) if flow.size else MISSING, told),
-        _number("Tilted model", "tilted", MISSING, ""),
+        _number("Backbone", "backbone", nats(flow.min()) if flow.size else MISSING, told, NOT_YET),
+        _number("Tilted model", "tilted", MISSING, "", NOT_YET),
         _number(
             "Gain", "gain", signed_nats(gain[-1, 0]) if gain.size else MISSING,
-            f"{told}, by witnesses",
+            f"{told}, by witnesses", NOT_YET,
         ),
         class_="headline",
     )  # fmt: skip
@@ -158,13 +161,16 @@ def _so_far(run: Run) -> Markup:
     return join(numbers, element("p", note, class_="note"))
 
 
-def _number(label: str, class_: str, value: str, below: str) -> Markup:
+def _number(
+    label: str, class_: str, value: str, below: str, without: str = "not known: see the verdict"
+) -> Markup:
+    """A number and what is to be said of it, or what is said `without` it."""
     missing = value == MISSING
     return element(
         "div",
         element("dt", label),
         element("dd", value, class_="value"),
-        element("dd", "not measured yet" if missing else below, class_="below"),
+        element("dd", without if missing else below, class_="below"),
         class_=f"{class_} missing" if missing else class_,
     )
 

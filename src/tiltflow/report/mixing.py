@@ -104,8 +104,8 @@ def _autocorrelation(curves: dict[str, NDArray[np.float64]]) -> Picture:
 
 
 def _rhat(values: NDArray[np.float64]) -> Picture:
+    coordinates, beyond = values.size, int((~(values <= RHAT_LIMIT)).sum())
     values = values[np.isfinite(values)]
-    beyond = int((values > RHAT_LIMIT).sum())
 
     def draw(figure: Figure) -> None:
         axes = axes_with(figure, "R-hat", "coordinates")
@@ -123,13 +123,15 @@ def _rhat(values: NDArray[np.float64]) -> Picture:
         few_ticks(axes.xaxis, 4)
         mark_level(axes, RHAT_LIMIT, "limit 1.01", vertical=True)
 
-    judged = "none" if beyond == 0 else "all" if beyond == values.size else str(beyond)
+    judged = "none" if beyond == 0 else "all" if beyond == coordinates else str(beyond)
+    unknown = coordinates - values.size
     caption = (
         "R-hat compares the chains with one another, one latent coordinate at a time; 1 is "
-        f"perfect agreement. Beyond the limit here: {judged} of {values.size}."
+        f"perfect agreement. Beyond the limit here: {judged} of {coordinates}"
+        + (f", {unknown} of them not finite, and not drawn." if unknown else ".")
     )
     alt = (
-        f"Histogram of R-hat over {values.size} latent coordinates; the largest is "
+        f"Histogram of R-hat over {coordinates} latent coordinates; the largest drawn is "
         f"{values.max():.4f}, {judged} beyond the limit of {RHAT_LIMIT}."
     )
     return Picture("rhat", "R-hat by coordinate", caption, alt, draw, "third")

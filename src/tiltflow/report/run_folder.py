@@ -1,6 +1,7 @@
 """What a run has left on disk, read without ever failing: problems are collected, not raised."""
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiltflow.errors import InputError
+from tiltflow.runs import reading
 from tiltflow.runs.reading import CORRUPT
 
 from .numbers import finite, readable, seconds
@@ -96,6 +99,12 @@ class Run:
             if name in self.evidence:
                 return self.evidence[name].shape[1:]
         return self.evidence["travel"].shape[2:] if "travel" in self.evidence else None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether likelihoods are bounds: the backbone is a variational autoencoder."""
+        model = self.config.get("model")
+        return isinstance(model, Mapping) and model.get("backbone") == "vae"
 
     @property
     def is_images(self) -> bool:
@@ -220,13 +229,14 @@ def _leave_out_what_is_unpaired(
 
 def _text(path: Path, what: str, problems: list[str]) -> str | None:
     """The file's text, or None and a problem."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         problems.append(f"{path.name} is missing ({what}).")
-    except OSError as error:
-        problems.append(f"{path.name} could not be read: {error.strerror}.")
-    return None
+        return None
+    try:
+        return reading.read_bytes(path).decode(errors="replace")
+    except InputError as error:
+        problems.append(f"{error}.".replace(str(path), path.name))
+        return None
 
 
 def _dig(tree: Any, keys: tuple[str, ...]) -> Any:

@@ -71,6 +71,11 @@ class ModelQuality:
     verdict: dict[str, Any]
     seconds: float
 
+    @property
+    def converged(self) -> bool:
+        """Whether the tilted samples are to be believed."""
+        return self.verdict["status"] != "failed"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the samples."""
         sets = {"floor": self.floor, "backbone": self.backbone, "tilted": self.tilted}
