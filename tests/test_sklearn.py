@@ -1,6 +1,7 @@
 """The estimators keep scikit-learn's contract, and do what the library does."""
 
 import pickle
+from copy import copy
 from dataclasses import replace
 
 import jax.random as jr
@@ -112,6 +113,22 @@ def test_outliers_are_where_the_density_is_low(fitted):
     far = np.array([[7.0 + 30.0, 7.0 - 30.0]])
     assert fitted.predict(far) == [-1]
     assert fitted.decision_function(far)[0] < fitted.decision_function(x).min()
+
+
+def test_a_log_z_that_does_not_hold_wins_no_search_and_hides_no_outlier(fitted):
+    """The twin is the same model with a log Z that holds."""
+    x = rows(40, seed=1)
+    holds, known = fitted.model_.log_z, copy(fitted)
+    assert np.isfinite(known.score(x))
+    for log_z in (replace(holds, holds=False), replace(holds, mean=float("nan"), holds=False)):
+        known.model_ = replace(fitted.model_, log_z=log_z)
+        with pytest.warns(ConvergenceWarning, match="the score is not known"):
+            assert np.isnan(known.score(x))
+    np.testing.assert_allclose(
+        known.score_samples(x), fitted.score_samples(x) + holds.mean, rtol=1e-5
+    )
+    with pytest.raises(InputError, match="log Z of this model is not known"):
+        known.model_.log_prob(x.astype(np.float32))
 
 
 def test_samples_are_rows_like_the_data(fitted):

@@ -322,3 +322,12 @@ def test_names_from_a_stranger_do_not_reach_the_terminal_as_commands(tmp_path):
     message = refused(tmp_path / "x.npz")
     assert "\x1b" not in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog"], [object(), object()], [0.5, 1.5]])
+def test_labels_that_are_no_integers_are_left_out(labels, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(30, 3))
+    np.savez(tmp_path / "x.npz", X=rows, y=np.array(labels * (len(rows) // 2)))
+    assert load(tmp_path / "x.npz").labels is None
+    np.savez(tmp_path / "x.npz", X=rows, y=np.arange(len(rows)))
+    np.testing.assert_array_equal(load(tmp_path / "x.npz").labels, np.arange(len(rows)))

@@ -199,14 +199,6 @@ def test_the_users_word_overrides_the_guess(tmp_path, integers):
     assert load(tmp_path / "x.npy", integers=integers).integers is integers
 
 
-@pytest.mark.parametrize("labels", [["cat", "dog"], [object(), object()], [0.5, 1.5]])
-def test_labels_that_are_no_integers_are_left_out(labels, tmp_path):
-    np.savez(tmp_path / "x.npz", X=REALS, y=np.array(labels * (len(REALS) // 2)))
-    assert load(tmp_path / "x.npz").labels is None
-    np.savez(tmp_path / "x.npz", X=REALS, y=np.arange(len(REALS)))
-    np.testing.assert_array_equal(load(tmp_path / "x.npz").labels, np.arange(len(REALS)))
-
-
 def test_a_folder_called_as_a_set_is_reached_by_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()

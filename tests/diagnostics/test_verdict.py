@@ -57,3 +57,9 @@ def test_checks_from_outside_count():
     assert verdict["status"] == "failed"
     assert "log Z" in verdict["text"]
     assert verdict["checks"][-1]["try"] == "Run longer."
+
+
+@pytest.mark.parametrize(("acceptance", "limit"), [(0.5, 0.6), (0.8, 0.6), (0.99, 0.95)])
+def test_acceptance_is_held_against_the_limit_that_it_misses(acceptance, limit):
+    found = judge(**{**GOOD, "acceptance": acceptance})
+    assert next(c for c in found["checks"] if c["name"] == "acceptance")["limit"] == limit

@@ -11,7 +11,7 @@ from linear_gaussian import Z, case, generator
 from tiltflow.backbones import Prior
 from tiltflow.errors import InputError
 from tiltflow.evaluation.chains import FAR, SamplingSettings, fresh_chains
-from tiltflow.evaluation.generated import classes_of, grouped, has_noise, look_at
+from tiltflow.evaluation.generated import agreement, classes_of, grouped, has_noise, look_at
 from tiltflow.evaluation.quality.features import Features
 from tiltflow.fitted import FittedModel
 from tiltflow.mcmc import sample
@@ -65,6 +65,13 @@ def test_bridge_and_annealing_tell_the_same_gain_or_the_check_fails(model, draws
     assert "quality" not in found.metrics  # 10 rows are too few
     wrong = looked_at(model, draws, CASE.log_z + 0.5, data(7, True)[:10])
     assert not wrong.checks[0].ok
+
+
+def test_annealing_is_not_held_against_annealing():
+    """The twin is a bridge of the same value, which is."""
+    log_z = told(CASE.log_z)
+    assert len(agreement(replace(log_z, method="bridge"), log_z)) == 1
+    assert agreement(replace(log_z, method="ladder"), log_z) == []
 
 
 def test_tilted_samples_are_nearer_to_data_that_the_tilted_model_has_made(model, draws):

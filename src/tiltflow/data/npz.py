@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiltflow.data.found import LABELS, Found, labels_for
+from tiltflow.data.found import LABELS, Found
 from tiltflow.data.limits import DEFLATE
 from tiltflow.data.npy import Header, read_header, read_values, refuse_no_data, refuse_truncated
 from tiltflow.errors import InputError
@@ -98,7 +98,7 @@ class _Archive:
         header = self._header(name)
         if header.shape != (rows,) or header.dtype.kind not in LABELS:
             return None
-        return labels_for(self.numbers(name), rows)
+        return self.numbers(name).astype(np.int64)
 
     def _with_test_rows(self) -> Found:
         train, test = self.data("x_train"), self.data("x_test")

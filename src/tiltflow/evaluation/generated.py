@@ -102,7 +102,7 @@ def look_at(
     if rows >= FEWEST:
         listen("quality", "started", rows=rows)
         told["quality"] = _quality(fitted, positions, test[:rows], train[:rows], draw_key)
-    return Generated(told, _agreement(by_bridge, by_ladder))
+    return Generated(told, agreement(by_bridge, by_ladder))
 
 
 def grouped(positions: np.ndarray) -> np.ndarray:
@@ -150,7 +150,7 @@ def _quality(
     }
 
 
-def _agreement(by_bridge: LogZ, by_ladder: LogZ) -> list[Check]:
+def agreement(by_bridge: LogZ, by_ladder: LogZ) -> list[Check]:
     """Whether two ways to log Z agree, where there are two: a bridge that failed is a ladder."""
     if by_bridge.method == "ladder":
         return []
