@@ -28,7 +28,7 @@ from density_tilted import Scored, score_larger, score_tilted
 from rich.console import Console
 from rich.table import Table
 
-from tiltflow.settings import Settings
+from tiltflow.fitting.settings import Settings
 
 MODELS = ("tilted", "flow", "larger_flow", "mixture", "kernels", "flowjax", "ebmkit")
 PEERS = {

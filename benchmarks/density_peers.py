@@ -19,7 +19,7 @@ from density_tilted import Progress, Scored, by_parts, units_of
 from sklearn.mixture import GaussianMixture
 
 from tiltflow.backbones import fit_units
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units.bijections import Units
 
 COMPONENTS = {"full": (1, 4, 16), "tied": (16, 64), "diag": (32, 128)}
 MIXTURE_ROWS = 10_000  # training rows of a mixture, at most: expectation maximisation is slow

@@ -18,15 +18,15 @@ import numpy as np
 from density_sets import Shared
 
 from tiltflow.backbones import CouplingFlow, fit_units
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units.bijections import Units
 from tiltflow.evaluation.chains import fresh_chains
+from tiltflow.fitting.recipes import specification
+from tiltflow.fitting.settings import Settings, suited
 from tiltflow.learning import BackboneSettings, Rows, fit_backbone, fit_tilt
+from tiltflow.model.log_normalizer import log_normalizer
+from tiltflow.model.specs import ModelSpec, specify
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.normalizer.log_normalizer import log_normalizer
-from tiltflow.recipes import specification
-from tiltflow.settings import Settings, suited
-from tiltflow.specs import ModelSpec, specify
-from tiltflow.tilted import TiltedModel
 
 LARGER = {  # blocks and width of conditioners, by whether there are many rows
     False: ((6, 192), (8, 256)),

@@ -28,7 +28,7 @@ from rich.table import Table
 
 import tiltflow
 from tiltflow.data import load, split
-from tiltflow.settings import Settings, suited_vae
+from tiltflow.fitting.settings import Settings, suited_vae
 
 AIMS = {
     "frechet_ratio": "at most 0.2",

@@ -31,10 +31,10 @@ from rich.table import Table
 from timing import interleaved, ratio
 
 from tiltflow.backbones import Glow, GlowSizes
+from tiltflow.backbones.convolution import OFFSETS, shifted
 from tiltflow.backbones.glow_step import Coupling, Step
-from tiltflow.backbones.scale import identity
-from tiltflow.convolution import OFFSETS, shifted
-from tiltflow.tilted import TiltedModel
+from tiltflow.backbones.units.scale import identity
+from tiltflow.model.tilted import TiltedModel
 
 SHAPE, SIZES = (28, 28), GlowSizes(steps=5, width=64)
 BATCHES = (64, 256)

@@ -37,10 +37,10 @@ from images_learned import learned
 from rich.console import Console
 from rich.table import Table
 
-from tiltflow.fitted import FittedModel, load_model
+from tiltflow.fitting.recipes import specification, units_for
+from tiltflow.fitting.settings import suited_glow
 from tiltflow.learning import Rows
-from tiltflow.recipes import specification, units_for
-from tiltflow.settings import suited_glow
+from tiltflow.model.fitted import FittedModel, load_model
 
 VALIDATION = 2_000  # rows of the training images
 ENDED = 0.91  # of all the time, by when chains have ended; what else is judged takes some minutes

@@ -17,20 +17,20 @@ import jax.random as jr
 import numpy as np
 
 from tiltflow.backbones.base import Flow
-from tiltflow.data_space import data_space_log_density, data_space_start
 from tiltflow.diagnostics.convergence import convergence
 from tiltflow.evaluation.likelihood import Scores, bits_per_dim, likelihood, score
 from tiltflow.evaluation.quality.features import fashion_mnist
-from tiltflow.latent import chain_summary
 from tiltflow.learning import Rows
 from tiltflow.mcmc import HMC, Draws, Kernel, ReplicaExchange, sample
 from tiltflow.mcmc.replicas import barrier, evened
 from tiltflow.mcmc.tempering import rising
+from tiltflow.model.data_space import data_space_log_density, data_space_start
+from tiltflow.model.latent_chains import chain_summary
+from tiltflow.model.log_normalizer import exact_f
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ, bridge
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 from tiltflow.normalizer.from_replicas import from_replicas
-from tiltflow.normalizer.log_normalizer import exact_f
-from tiltflow.tilted import TiltedModel
 
 CHAINS, REPLICAS, EXCHANGED = 16, 5, 8  # EXCHANGED: leapfrogs between two exchanges
 HMC_CHAINS, LEAPFROGS = 4, 20

@@ -19,9 +19,10 @@ import numpy as np
 from images_judged import CHAINS, EXCHANGED, REPLICAS, class_share
 
 from tiltflow.backbones import Flow
-from tiltflow.devices import map_in_parts
 from tiltflow.evaluation.calibration import Calibration, calibrate, scaled
 from tiltflow.evaluation.likelihood import score
+from tiltflow.fitting.recipes import begin_backbone, learn_backbone
+from tiltflow.fitting.settings import Settings
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.keeping import KeepsNothing
@@ -30,11 +31,10 @@ from tiltflow.learning.renewal import Renewal, renew
 from tiltflow.learning.start import Start, as_particles
 from tiltflow.learning.state import LearnerState
 from tiltflow.learning.witnesses import Judgement
+from tiltflow.model.specs import Spec
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.resampling import systematic
-from tiltflow.recipes import begin_backbone, learn_backbone
-from tiltflow.settings import Settings
-from tiltflow.specs import Spec
-from tiltflow.tilted import TiltedModel
+from tiltflow.parallel.devices import map_in_parts
 from tiltflow.tilts import Tilt
 
 FLOW, TILT = 0.18, 0.47  # of the time; the judgement has the rest

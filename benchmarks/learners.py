@@ -21,13 +21,13 @@ from tiltflow.backbones import fit_units
 from tiltflow.data import load, split
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.evaluation.likelihood import score
+from tiltflow.fitting.recipes import specification
+from tiltflow.fitting.settings import Settings
 from tiltflow.learning import Rows, TiltSettings, fit_backbone, fit_tilt
+from tiltflow.model.log_normalizer import exact_f
+from tiltflow.model.specs import ModelSpec
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import from_values, gain
-from tiltflow.normalizer.log_normalizer import exact_f
-from tiltflow.recipes import specification
-from tiltflow.settings import Settings
-from tiltflow.specs import ModelSpec
-from tiltflow.tilted import TiltedModel
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of a learner's stages at which the table looks
 

@@ -40,12 +40,12 @@ from mixing_modes import DIMS, modes
 from rich.console import Console
 from rich.table import Table
 
-from tiltflow.data_space import data_space_log_density, data_space_start
 from tiltflow.diagnostics.convergence import worst
-from tiltflow.fitted import FittedModel, load_model
-from tiltflow.latent import chain_summary
 from tiltflow.mcmc import HMC, catalogue, sample
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.data_space import data_space_log_density, data_space_start
+from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.latent_chains import chain_summary
+from tiltflow.model.tilted import TiltedModel
 
 PARTS = ("spaces", "auto", "modes")
 SPACES = ("latent", "data_space", "coordinates")

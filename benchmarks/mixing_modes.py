@@ -30,7 +30,7 @@ from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.learning.fit_backbone import BackboneSettings, fit_backbone
 from tiltflow.learning.rows import Rows
 from tiltflow.mcmc import HMC, ISIR, Mixture, sample
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 
 DIMS = (16, 32, 64, 128, 256)
 WEIGHTS = {"equal": (0.25, 0.25, 0.25, 0.25), "unequal": (0.1, 0.2, 0.3, 0.4)}

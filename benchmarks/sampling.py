@@ -35,8 +35,8 @@ from rich.table import Table
 from sampling_programs import OVERHEADS, gradients
 from timing import interleaved, ratio
 
-from tiltflow.fitted import FittedModel, load_model
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.tilted import TiltedModel
 
 CHAINS = (64, 1024)
 TRANSITIONS = {64: 100, 1024: 20}  # a call of a program

@@ -18,7 +18,7 @@ from tiltflow.mcmc.hamiltonian import HMC
 from tiltflow.mcmc.kernel import LogDensity
 from tiltflow.mcmc.length import FixedLength
 from tiltflow.mcmc.program import Plan
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 
 Program = Callable[[], Any]
 KEY = 0

@@ -24,7 +24,7 @@ def main() -> None:
     given = parser.parse_args()
     os.sched_setaffinity(0, map(int, given.cores.split(",")))
     if given.processes > 1:
-        from tiltflow.processes import join
+        from tiltflow.parallel.processes import join
 
         join(f"127.0.0.1:{given.port}", given.processes, given.process_id)
     programs = made(given.particles)
@@ -44,14 +44,14 @@ def made(particles: int) -> dict:
     from sklearn.datasets import load_digits
 
     from tiltflow.backbones import fit_units
+    from tiltflow.fitting.recipes import specification
+    from tiltflow.fitting.settings import ModelSettings
     from tiltflow.learning import Rows, TiltSettings, optimiser, persistent
     from tiltflow.learning.health import Monitor
     from tiltflow.learning.start import Start, as_particles
     from tiltflow.learning.state import LearnerState
     from tiltflow.mcmc import sample
-    from tiltflow.recipes import specification
-    from tiltflow.settings import ModelSettings
-    from tiltflow.tilted import TiltedModel
+    from tiltflow.model.tilted import TiltedModel
     from tiltflow.tilts.base import freeze
 
     x = load_digits().images.astype("float32")

@@ -16,7 +16,7 @@ import numpy as np
 
 import tiltflow
 from tiltflow.diagnostics.convergence import rhat
-from tiltflow.inpainting import inpaint
+from tiltflow.model.inpainting import inpaint
 from tiltflow.report.images import mosaic
 
 HIDDEN = 3  # the grey of what is not seen

@@ -20,9 +20,9 @@ from sklearn.datasets import make_moons
 
 import tiltflow
 from tiltflow.evaluation.chains import SamplingSettings
+from tiltflow.fitting.settings import ModelSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.mcmc.blackjax_adapter import BlackJAX
-from tiltflow.settings import ModelSettings
 
 quick = "--quick" in sys.argv
 paths = [argument for argument in sys.argv[1:] if argument != "--quick"]

@@ -13,7 +13,7 @@ import numpy as np
 from tiltflow import TiltedModel, log_normalizer
 from tiltflow.backbones import Generator, Prior
 from tiltflow.backbones.networks import MLPEncoder
-from tiltflow.backbones.scale import identity
+from tiltflow.backbones.units.scale import identity
 from tiltflow.evaluation.likelihood import likelihood, score
 from tiltflow.learning import Rows, TiltSettings, fit_tilt
 from tiltflow.learning.fit_vae import VAESettings, fit_vae

@@ -14,15 +14,15 @@ import pytest
 import safetensors.numpy
 
 import tiltflow
-from tiltflow.fitted import FittedModel
+from tiltflow.fitting.recipes import begin_backbone, begin_tilt, specification, units_for
+from tiltflow.fitting.settings import ModelSettings
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.recipes import begin_backbone, begin_tilt, specification, units_for
-from tiltflow.settings import ModelSettings
-from tiltflow.tilted import TiltedModel
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
-SAVED = HERE / "saved_models" / "v1" / "standardise"
+SAVED = HERE / "model" / "saved_models" / "v1" / "standardise"
 
 
 def printed(name, tmp_path, *arguments):

@@ -14,17 +14,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from tiltflow import Settings, experiment
+from tiltflow import Settings
 from tiltflow.backbones import fit_units
 from tiltflow.errors import InputError
 from tiltflow.evaluation.chains import SamplingSettings
-from tiltflow.fitted import FORMAT, FittedModel
+from tiltflow.fitting import experiment
+from tiltflow.fitting.settings import ModelSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
+from tiltflow.model.fitted import FORMAT, FittedModel
+from tiltflow.model.specs import specify
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.settings import ModelSettings
 from tiltflow.sklearn import TiltedDensity, TiltedOutlierDetector
-from tiltflow.specs import specify
-from tiltflow.tilted import TiltedModel
 
 TINY = Settings(
     model=ModelSettings(units="standardise", blocks=1, flow_width=8, tilt_width=8, tilt_depth=1),

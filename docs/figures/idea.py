@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from toy import CLOUDS, SIDE, Toy, learned, over, plane, visited
 
-from tiltflow.data_space import data_space_log_density, data_space_start
 from tiltflow.mcmc import HMC, Independence, Kernel, Mixture, sample
+from tiltflow.model.data_space import data_space_log_density, data_space_start
 from tiltflow.report import palette
 from tiltflow.report.figures import Picture, render
 

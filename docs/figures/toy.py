@@ -10,9 +10,9 @@ import numpy as np
 
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_backbone, fit_tilt
+from tiltflow.model.log_normalizer import log_normalizer
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.normalizer.log_normalizer import log_normalizer
-from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
 CLOUDS, RADIUS, WIDTH = 8, 2.0, 0.16

@@ -4,6 +4,11 @@ The public face. Names are imported when first used, so that `import tiltflow` d
 """
 
 import importlib
+import sys
+import warnings
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tiltflow._version import __version__
@@ -13,27 +18,27 @@ if TYPE_CHECKING:
     from tiltflow.arviz import to_arviz
     from tiltflow.data import Dataset
     from tiltflow.data import load as load_data
-    from tiltflow.experiment import Result, fit
-    from tiltflow.fitted import FittedModel, load_model
-    from tiltflow.normalizer.log_normalizer import log_normalizer
+    from tiltflow.fitting.experiment import Result, fit
+    from tiltflow.fitting.settings import Settings
+    from tiltflow.model.fitted import FittedModel, load_model
+    from tiltflow.model.log_normalizer import log_normalizer
+    from tiltflow.model.tilted import TiltedModel
     from tiltflow.runs.draws import load_draws
-    from tiltflow.settings import Settings
     from tiltflow.sklearn import TiltedDensity, TiltedOutlierDetector
-    from tiltflow.tilted import TiltedModel
 
 _HOMES = {
     "Dataset": ("tiltflow.data", "Dataset"),
-    "FittedModel": ("tiltflow.fitted", "FittedModel"),
-    "Result": ("tiltflow.experiment", "Result"),
-    "Settings": ("tiltflow.settings", "Settings"),
+    "FittedModel": ("tiltflow.model.fitted", "FittedModel"),
+    "Result": ("tiltflow.fitting.experiment", "Result"),
+    "Settings": ("tiltflow.fitting.settings", "Settings"),
     "TiltedDensity": ("tiltflow.sklearn", "TiltedDensity"),
-    "TiltedModel": ("tiltflow.tilted", "TiltedModel"),
+    "TiltedModel": ("tiltflow.model.tilted", "TiltedModel"),
     "TiltedOutlierDetector": ("tiltflow.sklearn", "TiltedOutlierDetector"),
-    "fit": ("tiltflow.experiment", "fit"),
+    "fit": ("tiltflow.fitting.experiment", "fit"),
     "load_data": ("tiltflow.data", "load"),
     "load_draws": ("tiltflow.runs.draws", "load_draws"),
-    "load_model": ("tiltflow.fitted", "load_model"),
-    "log_normalizer": ("tiltflow.normalizer.log_normalizer", "log_normalizer"),
+    "load_model": ("tiltflow.model.fitted", "load_model"),
+    "log_normalizer": ("tiltflow.model.log_normalizer", "log_normalizer"),
     "to_arviz": ("tiltflow.arviz", "to_arviz"),
 }
 
@@ -54,6 +59,57 @@ __all__ = [
     "log_normalizer",
     "to_arviz",
 ]
+
+_MOVED = {
+    "backbones.fit_units": "backbones.units.fitting",
+    "backbones.histogram": "backbones.units.histogram",
+    "backbones.scale": "backbones.units.scale",
+    "config": "fitting.config",
+    "convolution": "backbones.convolution",
+    "data_space": "model.data_space",
+    "devices": "parallel.devices",
+    "experiment": "fitting.experiment",
+    "fitted": "model.fitted",
+    "inpainting": "model.inpainting",
+    "kernels": "model.kernels",
+    "latent": "model.latent_chains",
+    "mcmc.news": "mcmc.progress",
+    "normalizer.log_normalizer": "model.log_normalizer",
+    "processes": "parallel.processes",
+    "settings": "fitting.settings",
+    "specs": "model.specs",
+    "tilted": "model.tilted",
+}
+"""Modules that the reference has named, and where they are now."""
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Imports a module under its former name: the same module, and a warning."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if _present(fullname) else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        present = _present(spec.name)
+        words = f"{spec.name} is {present} now: import it from there"
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
+        module = importlib.import_module(present)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has been imported under its present name, and keeps that."""
+        if module.__spec__ is not None:
+            module.__spec__ = module.__spec__.loader_state
+
+
+def _present(fullname: str) -> str:
+    """The present name of a module that has moved; empty for any other."""
+    moved = _MOVED.get(fullname.removeprefix(f"{__name__}."))
+    return f"{__name__}.{moved}" if moved else ""
+
+
+sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:

@@ -18,13 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tiltflow import experiment
 from tiltflow.data import Dataset, Splits
 from tiltflow.data.checks import checked
 from tiltflow.errors import InputError
-from tiltflow.fitted import from_plain
+from tiltflow.fitting import experiment
+from tiltflow.fitting.settings import Settings, suited
+from tiltflow.model.fitted import from_plain
 from tiltflow.normalizer import LogZ
-from tiltflow.settings import Settings, suited
 
 FEWEST_ROWS = 10
 FEWEST_VALIDATION_ROWS = 2

@@ -12,7 +12,7 @@ import pytest
 from tiltflow.backbones import Glow, GlowSizes
 from tiltflow.backbones.glow import initialised
 from tiltflow.backbones.glow_step import Mixing, Normalisation
-from tiltflow.backbones.scale import fit_logit_scale, identity
+from tiltflow.backbones.units.scale import fit_logit_scale, identity
 from tiltflow.errors import InputError
 
 SMALL = GlowSizes(steps=1, width=8)

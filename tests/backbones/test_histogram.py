@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import fit_units
-from tiltflow.backbones.fit_units import fit_histogram
-from tiltflow.backbones.histogram import best_bins, split_to
-from tiltflow.backbones.units import Histogram
+from tiltflow.backbones.units.bijections import Histogram
+from tiltflow.backbones.units.fitting import fit_histogram
+from tiltflow.backbones.units.histogram import best_bins, split_to
 
 ROWS = 8_000
 

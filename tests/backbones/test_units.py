@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import dequantise, fit_units
-from tiltflow.backbones.fit_units import KINDS
-from tiltflow.backbones.units import TAIL
+from tiltflow.backbones.units.bijections import TAIL
+from tiltflow.backbones.units.fitting import KINDS
 from tiltflow.errors import InputError
 
 NUMBER = 20_000

@@ -12,11 +12,11 @@ import numpy as np
 import safetensors.numpy
 
 from tiltflow.backbones import fit_units
-from tiltflow.fitted import FittedModel
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.specs import specify
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
 from tiltflow.runs import atomic
-from tiltflow.specs import specify
-from tiltflow.tilted import TiltedModel
 
 RNG = np.random.default_rng(0)
 REALS = RNG.normal(size=(40, 3))

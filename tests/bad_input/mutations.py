@@ -32,7 +32,7 @@ from tiltflow.data import load
 from tiltflow.data.inspect import inspect
 from tiltflow.data.sources import read
 from tiltflow.errors import InputError
-from tiltflow.fitted import load_model
+from tiltflow.model.fitted import load_model
 from tiltflow.runs import reading
 
 SECONDS = 20.0

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tiltflow import experiment
 from tiltflow.cli.main import run
 from tiltflow.cli.run_data import run_data
-from tiltflow.config import layered, read_config
 from tiltflow.data import load
 from tiltflow.errors import InputError, Interrupted
+from tiltflow.fitting import experiment
+from tiltflow.fitting.config import layered, read_config
+from tiltflow.fitting.settings import Settings
 from tiltflow.learning import TiltSettings
 from tiltflow.runs.lock import Lock
-from tiltflow.settings import Settings
 
 SMALL = """
 seed = 5

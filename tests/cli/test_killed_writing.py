@@ -111,7 +111,7 @@ def page(folder, *, name):
 def fit(tmp_path, monkeypatch):
     """The command without learning, figures and words on the screen."""
     np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(100, 2)))
-    monkeypatch.setattr("tiltflow.experiment.fit", additions)
+    monkeypatch.setattr("tiltflow.fitting.experiment.fit", additions)
     monkeypatch.setattr("tiltflow.report.page.write_report", page)
     monkeypatch.setattr("tiltflow.cli.show.show_metrics", lambda *_, **__: None)
     fsync = os.fsync

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from tiltflow.cli.main import run
 from tiltflow.cli.options import seconds_of
-from tiltflow.fitted import load_model
+from tiltflow.model.fitted import load_model
 from tiltflow.runs.draws import load_draws
 
 FEW = ("--chains", "8", "--warmup", "20")

@@ -11,7 +11,7 @@ import numpy as np
 from tiltflow.backbones import CouplingFlow, Glow, GlowSizes, dequantise, fit_units
 from tiltflow.backbones.base import Flow
 from tiltflow.backbones.coupling import splits_of
-from tiltflow.backbones.scale import fit_logit_scale, fit_scale
+from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
 
 INTEGERS = ("gaussianise", "logit", "logit of images")
 LEVELS = 5

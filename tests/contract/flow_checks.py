@@ -8,7 +8,7 @@ import numpy as np
 from contract_flows import LEVELS
 
 from tiltflow.backbones.base import Flow, standard_normal_log_prob
-from tiltflow.backbones.units import Affine, Logit
+from tiltflow.backbones.units.bijections import Affine, Logit
 
 
 def noise(backbone: Flow, number: int = 32, seed: int = 3) -> jax.Array:

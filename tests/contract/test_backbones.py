@@ -34,7 +34,7 @@ from flow_checks import (
 )
 
 from tiltflow.backbones import CouplingFlow, Glow, fit_units
-from tiltflow.backbones.units import TAIL
+from tiltflow.backbones.units.bijections import TAIL
 
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
 SHAPES = ((2,), (5,), (4, 4))

@@ -10,9 +10,9 @@ from rich.console import Console
 from tiltflow.cli.main import run
 from tiltflow.cli.show_data import show_data
 from tiltflow.data import limits
-from tiltflow.data.found import Found
 from tiltflow.data.inspect import inspect
 from tiltflow.data.repeats import grid_of, repeated_rows
+from tiltflow.data.source_contents import Found
 
 RNG = np.random.default_rng(0)
 REALS = RNG.normal(size=(400, 3))

@@ -12,13 +12,13 @@ import pytest
 from pages import ROOT, commands, pages, python
 
 import tiltflow
-import tiltflow.normalizer.log_normalizer as log_normalizer
+import tiltflow.model.log_normalizer as log_normalizer
 from tiltflow import learning
 from tiltflow.cli.main import app
 from tiltflow.evaluation.chains import SamplingSettings
+from tiltflow.fitting.settings import ModelSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.normalizer.annealed import LadderSettings
-from tiltflow.settings import ModelSettings
 
 TINY = tiltflow.Settings(
     model=ModelSettings(blocks=1, flow_width=8, tilt_width=16, tilt_depth=1),

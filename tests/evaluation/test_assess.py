@@ -18,13 +18,13 @@ from tiltflow.evaluation.assess import LikelihoodSettings, assess
 from tiltflow.evaluation.chains import SamplingSettings, suited_sampling
 from tiltflow.evaluation.likelihood import Scores, likelihood, score
 from tiltflow.evaluation.soundness import soundness
-from tiltflow.fitted import FittedModel
+from tiltflow.fitting.settings import suited_glow
 from tiltflow.learning import Rows
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.specs import specify
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.annealed import LadderSettings
-from tiltflow.settings import suited_glow
-from tiltflow.specs import specify
-from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
 NO_LOG_Z = LogZ(0.0, 0.0, 0.0, 0.0, method="none", ess_q=1.0, holds=True)

@@ -8,9 +8,9 @@ from scipy.stats import binom
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.evaluation import copies as module
 from tiltflow.evaluation.copies import compared, copies, nearest
-from tiltflow.fitted import FittedModel
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.tilted import TiltedModel
 
 SHAPE, DIM = (4, 4), 16
 TRIALS, DRAWS, HELD_OUT = 2_000, 256, 297

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tiltflow.evaluation.evenly import evenly
+from tiltflow.evaluation.subsample import evenly
 
 
 @pytest.mark.parametrize(

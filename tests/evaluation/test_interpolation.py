@@ -7,9 +7,9 @@ import pytest
 
 from tiltflow.backbones import CouplingFlow, Generator, Prior, fit_units
 from tiltflow.evaluation.interpolation import PAIRS, TIMES, great_circle, interpolation
-from tiltflow.fitted import FittedModel
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.tilted import TiltedModel
 
 DIM = 64
 POSITIONS = np.random.default_rng(1).normal(size=(4, 30, 3)).astype(np.float32)

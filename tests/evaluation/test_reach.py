@@ -11,10 +11,10 @@ from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.data import Dataset
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
-from tiltflow.fitted import FittedModel
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.specs import specify
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.specs import specify
-from tiltflow.tilted import TiltedModel
 
 LOG_Z = LogZ(0.0, 0.01, -0.1, 0.1, "bridge", 900.0, 800.0, holds=True, words="Fine.")
 

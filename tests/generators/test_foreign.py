@@ -12,7 +12,7 @@ from tiltflow.backbones import Generator
 from tiltflow.backbones.foreign import from_foreign, from_torch
 from tiltflow.errors import InputError
 from tiltflow.mcmc import sample
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
 

@@ -13,10 +13,10 @@ from tiltflow.errors import InputError
 from tiltflow.evaluation.chains import FAR, SamplingSettings, fresh_chains
 from tiltflow.evaluation.generated import agreement, classes_of, grouped, has_noise, look_at
 from tiltflow.evaluation.quality.features import Features
-from tiltflow.fitted import FittedModel
 from tiltflow.mcmc import sample
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.tilted import TiltedModel
 
 CASE = case("z")
 F_TEST = 1.5

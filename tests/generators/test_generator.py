@@ -13,9 +13,9 @@ from linear_gaussian import SHIFT, SIGMA, WEIGHT, X, Z, case, generator, linear,
 
 from tiltflow.backbones import Generator, Prior, Pushforward, fit_units
 from tiltflow.backbones.base import standard_normal_log_prob
-from tiltflow.backbones.scale import fit_scale
+from tiltflow.backbones.units.scale import fit_scale
 from tiltflow.errors import InputError
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import OfLatent
 
 ROWS = 8

@@ -7,10 +7,10 @@ import pytest
 from linear_gaussian import SIGMA, Z, case, generator
 
 from tiltflow.backbones import Prior, Pushforward
-from tiltflow.backbones.scale import identity
+from tiltflow.backbones.units.scale import identity
 from tiltflow.errors import InputError
 from tiltflow.evaluation.noise import noise_width
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 
 
 def test_the_width_is_that_of_the_draws():

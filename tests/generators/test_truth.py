@@ -16,11 +16,11 @@ from tiltflow.evaluation.likelihood import likelihood, of_bounds, score
 from tiltflow.evaluation.posterior import PosteriorSettings, annealed_rows
 from tiltflow.learning import Rows
 from tiltflow.mcmc import sample
+from tiltflow.model.log_normalizer import exact_f, f_at
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ, bridge
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 from tiltflow.normalizer.gain import CERTAIN
-from tiltflow.normalizer.log_normalizer import exact_f, f_at
-from tiltflow.tilted import TiltedModel
 
 CHAINS, LENGTH = 64, 400
 LADDER = LadderSettings(particles=512, least_rounds=1, most_rounds=1)

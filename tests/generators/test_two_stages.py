@@ -19,14 +19,14 @@ from tiltflow.errors import InputError
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.chains import SamplingSettings
 from tiltflow.evaluation.likelihood import score
+from tiltflow.fitting.settings import ModelSettings, Settings, suited_vae
 from tiltflow.learning import Rows, TiltSettings
 from tiltflow.learning.fit_vae import VAESettings
-from tiltflow.learning.second import second_start
+from tiltflow.learning.second_tilt import second_start
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.mcmc import HMC, ISIR, Independence, Mixture, sample
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.settings import ModelSettings, Settings, suited_vae
-from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, OfLatent, Sum, WithNoise
 
 LATENT, DATA, BOTH = case("z"), case("x"), case("both")

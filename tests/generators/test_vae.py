@@ -13,15 +13,15 @@ from linear_gaussian import Z, case, generator, linear
 
 from tiltflow.backbones import Generator, Prior, fit_units
 from tiltflow.backbones.networks import MLPEncoder
-from tiltflow.backbones.scale import fit_scale
+from tiltflow.backbones.units.scale import fit_scale
 from tiltflow.backbones.vae import VAESizes, make_vae
 from tiltflow.errors import InputError
-from tiltflow.fitted import FittedModel, load_model
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_vae import VAESettings, fit_vae, negative_bound
+from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.specs import VAESpec, specify_vae
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
-from tiltflow.specs import VAESpec, specify_vae
-from tiltflow.tilted import TiltedModel
 
 LOG_Z = LogZ(0.25, 0.01, 0.23, 0.27, "bridge", 900.0, 800.0, holds=True, words="Fine.")
 SIZES = VAESizes(z_dim=Z, width=24, floor=0.01)

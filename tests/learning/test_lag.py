@@ -16,7 +16,7 @@ from test_fit_tilt import QUICK, clouds, exact_log_z, learn
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.learning import Rows
 from tiltflow.mcmc import sample
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
 LAGGING = replace(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tiltflow.backbones import Pushforward
-from tiltflow.backbones.scale import identity
+from tiltflow.backbones.units.scale import identity
 from tiltflow.errors import Interrupted
 from tiltflow.learning import Rows, TiltSettings, fit_tilt
 from tiltflow.learning.nce import fit_nce

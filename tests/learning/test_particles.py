@@ -12,7 +12,7 @@ from scipy import stats
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.learning import particles as parts
 from tiltflow.mcmc import hmc
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 from tiltflow.tilts.base import freeze
 

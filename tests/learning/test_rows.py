@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import fit_units
-from tiltflow.backbones.scale import identity
+from tiltflow.backbones.units.scale import identity
 from tiltflow.errors import InputError
 from tiltflow.learning import Rows, rows
 

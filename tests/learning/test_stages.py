@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tiltflow.backbones import CouplingFlow
-from tiltflow.backbones.scale import identity
+from tiltflow.backbones.units.scale import identity
 from tiltflow.learning import population
 from tiltflow.learning.stages import Best
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
 

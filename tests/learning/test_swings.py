@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tiltflow.learning.swings import Swings
+from tiltflow.learning.class_swings import Swings
 
 
 def labels(shares, seed, number=512):

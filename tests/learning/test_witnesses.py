@@ -9,7 +9,7 @@ import pytest
 from exact_particles import exact
 
 from tiltflow.backbones import CouplingFlow, Pushforward, fit_units
-from tiltflow.backbones.scale import identity
+from tiltflow.backbones.units.scale import identity
 from tiltflow.learning.particles import log_mean_exp
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start, as_particles

@@ -14,7 +14,6 @@ import pytest
 from jax.tree_util import Partial
 
 from tiltflow.errors import InputError
-from tiltflow.normalizer import passage
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 
 SEEDS = 200
@@ -179,7 +178,7 @@ def test_power_chains_that_lag_are_seen(case):
 def test_one_program_serves_all_models_of_a_shape(case, monkeypatch):
     case.estimates(1)
     traced = []
-    monkeypatch.setattr(passage.hmc, "step", lambda *a, **k: traced.append(1))  # only if compiled
+    monkeypatch.setattr(smc.hmc, "step", lambda *a, **k: traced.append(1))  # only if compiled
     case.estimates(1, f=Partial(quadratic, 0.5 * case.f.args[0], case.f.args[1]))
     assert not traced
 

@@ -17,12 +17,12 @@ from stream_worker import stream
 from tiltflow.cli.progress import Progress
 from tiltflow.data import Dataset
 from tiltflow.errors import Interrupted
-from tiltflow.experiment import fit
+from tiltflow.fitting.experiment import fit
+from tiltflow.fitting.settings import ModelSettings, Settings
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.mcmc import Until
 from tiltflow.runs import EventLog
 from tiltflow.runs.checkpoint import Checkpoints
-from tiltflow.settings import ModelSettings, Settings
 
 ENDLESS = 10**9
 SMALL = Settings(

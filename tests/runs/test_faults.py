@@ -19,8 +19,10 @@ import pytest
 
 from tiltflow.backbones import fit_units
 from tiltflow.errors import InputError
-from tiltflow.fitted import FittedModel, load_model
 from tiltflow.mcmc.sinks import Counts
+from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.specs import specify
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
 from tiltflow.report import page
 from tiltflow.report.comparison import compare
@@ -30,8 +32,6 @@ from tiltflow.runs.checkpoint import Checkpoints
 from tiltflow.runs.draws import DrawsFolder, load_draws
 from tiltflow.runs.lock import Lock
 from tiltflow.runs.tensorboard import TensorBoard
-from tiltflow.specs import specify
-from tiltflow.tilted import TiltedModel
 
 CODES = {"full": errno.ENOSPC, "read-only": errno.EROFS, "forbidden": errno.EACCES}
 CALLS = ("fsync", "replace", "rename", "mkdir", "open", "truncate")

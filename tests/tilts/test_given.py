@@ -20,9 +20,9 @@ import pytest
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.errors import InputError
 from tiltflow.mcmc import sample
+from tiltflow.model.log_normalizer import exact_f
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import importance
-from tiltflow.normalizer.log_normalizer import exact_f
-from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import GivenTilt
 
 BEND, WIDTH, SHIFT = 0.5, 0.7, 2.5

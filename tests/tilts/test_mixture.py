@@ -10,17 +10,17 @@ from broken_jumps import Forgets, ManyForget
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from tiltflow import latent
 from tiltflow.backbones import Generator, Prior
-from tiltflow.backbones.scale import identity
+from tiltflow.backbones.units.scale import identity
 from tiltflow.errors import InputError
-from tiltflow.kernels import kernel_of, suited_kernel
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_mixture import exact_start, fit_mixture
 from tiltflow.mcmc import HMC, ISIR, Independence, run, sample
+from tiltflow.model import latent_chains
+from tiltflow.model.kernels import kernel_of, suited_kernel
+from tiltflow.model.log_normalizer import from_exact, log_normalizer
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.annealed import LadderSettings, annealed
-from tiltflow.normalizer.log_normalizer import from_exact, log_normalizer
-from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Frozen, MixtureTilt, MLPTilt, Sum, Tilt
 
 WEIGHTS = np.array([0.7, 0.3])
@@ -150,7 +150,7 @@ def test_the_pilot_tries_the_kernel_that_suits_the_model(mixture, monkeypatch):
     monkeypatch.setattr(latent, "choose", lambda *arguments, **how: tried.append(arguments[3]))
     network = MLPTilt(2, width=4, key=jr.key(0))
     for tilt in (Sum(Frozen(mixture), network), network):
-        latent.pilot(model_of(tilt), 4, step_size=0.1, leapfrogs=8)
+        latent_chains.pilot(model_of(tilt), 4, step_size=0.1, leapfrogs=8)
     assert set(tried[0]) - set(tried[1]) == {"hmc+jumps"}
     assert tried[0]["hmc+jumps"].parts[1].proposal is mixture
 

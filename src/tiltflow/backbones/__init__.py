@@ -2,12 +2,12 @@
 
 from tiltflow.backbones.base import Backbone, Flow
 from tiltflow.backbones.coupling import CouplingFlow
-from tiltflow.backbones.fit_units import fit_units
 from tiltflow.backbones.generator import Generator
 from tiltflow.backbones.glow import Glow, GlowSizes
 from tiltflow.backbones.prior import Prior
 from tiltflow.backbones.pushforward import Pushforward
-from tiltflow.backbones.units import dequantise
+from tiltflow.backbones.units.bijections import dequantise
+from tiltflow.backbones.units.fitting import fit_units
 
 __all__ = [
     "Backbone",

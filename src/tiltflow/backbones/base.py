@@ -1,7 +1,7 @@
 """The contract: a backbone turns standard normal noise into data, `x = g(u)`, u ~ N(0, I).
 
 A backbone works in *coordinates* y of its own, in which data are well spread; `units` (see
-`units.py`) lead from data x to y and back. A tilt reads y, so that a sampler, which needs only
+`units/`) lead from data x to y and back. A tilt reads y, so that a sampler, which needs only
 `coordinates(u)`, never passes through the units, and the latent density stays as smooth as the
 backbone itself:
 
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units.bijections import Units
 
 LOG_2PI = math.log(2 * math.pi)
 

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tiltflow.backbones.base import Flow, standard_normal_log_prob
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units.bijections import Units
 from tiltflow.errors import InputError
 
 INPUT_BOUND = 2.0

@@ -25,8 +25,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import LOG_2PI, Backbone, standard_normal_log_prob
 from tiltflow.backbones.pushforward import Pushforward
-from tiltflow.backbones.scale import Scale, identity
-from tiltflow.backbones.units import Affine, Units
+from tiltflow.backbones.units.bijections import Affine, Units
+from tiltflow.backbones.units.scale import Scale, identity
 from tiltflow.errors import InputError
 
 Encoder = Callable[[Float[Array, " dim"]], tuple[Float[Array, " z"], Float[Array, " z"]]]

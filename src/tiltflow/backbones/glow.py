@@ -21,9 +21,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import LOG_2PI, Flow
+from tiltflow.backbones.convolution import PRECISIONS, squeeze, unsqueeze
 from tiltflow.backbones.glow_step import Coupling, Step
-from tiltflow.backbones.units import Units
-from tiltflow.convolution import PRECISIONS, squeeze, unsqueeze
+from tiltflow.backbones.units.bijections import Units
 from tiltflow.errors import InputError, at_least_one
 
 MOST_SCALES = 3  # chosen without being asked

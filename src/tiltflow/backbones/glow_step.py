@@ -15,7 +15,7 @@ import jax.random as jr
 from jax.scipy.linalg import lu, solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tiltflow.convolution import Convolution, pointwise
+from tiltflow.backbones.convolution import Convolution, pointwise
 
 INPUT_BOUND = 3.0
 LARGEST_LOG_SCALE = 2.0

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.convolution import Convolution, squeeze, unsqueeze
+from tiltflow.backbones.convolution import Convolution, squeeze, unsqueeze
 from tiltflow.errors import InputError
 
 SMALLEST_LOG_SCALE = -7.0  # of the encoder, softly

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone, standard_normal_log_prob
 from tiltflow.backbones.generator import Generator
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units.bijections import Units
 
 
 class Prior(Backbone):

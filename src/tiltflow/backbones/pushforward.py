@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tiltflow.backbones.base import Backbone
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units.bijections import Units
 from tiltflow.errors import InputError
 
 

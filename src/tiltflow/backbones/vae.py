@@ -18,7 +18,7 @@ from tiltflow.backbones.networks import (
     MLPDecoder,
     MLPEncoder,
 )
-from tiltflow.backbones.units import Units
+from tiltflow.backbones.units.bijections import Units
 from tiltflow.errors import InputError, at_least_one
 
 NETWORKS = ("conv", "mlp")

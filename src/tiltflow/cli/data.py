@@ -72,7 +72,7 @@ def _units(data: Any) -> dict[str, Any]:
     """The units that `tiltflow fit` would choose, or why it would not."""
     from tiltflow.backbones import fit_units
     from tiltflow.errors import InputError
-    from tiltflow.specs import specify
+    from tiltflow.model.specs import specify
 
     try:
         units = specify(fit_units("auto", data.values, integers=data.integers)).units

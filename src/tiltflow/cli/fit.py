@@ -150,13 +150,13 @@ def fit(
 
     from tiltflow.cli.recording import Options, Recording
     from tiltflow.cli.show import show_metrics
-    from tiltflow.config import Config, layered, read_config
     from tiltflow.data import load, split
-    from tiltflow.experiment import fit as run_experiment
+    from tiltflow.fitting.config import Config, layered, read_config
+    from tiltflow.fitting.experiment import fit as run_experiment
+    from tiltflow.fitting.settings import suited_to
     from tiltflow.mcmc.interrupts import Interrupts
-    from tiltflow.processes import is_first, join
+    from tiltflow.parallel.processes import is_first, join
     from tiltflow.runs.tensorboard import check_installed
-    from tiltflow.settings import suited_to
 
     file = Config() if config is None else read_config(config)
     if tensorboard:

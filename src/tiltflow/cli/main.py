@@ -12,6 +12,7 @@ from typing import Any, TextIO, cast
 import cyclopts
 
 from tiltflow._version import __version__
+from tiltflow.cli.broken_pipe import Unread
 from tiltflow.cli.compare import compare
 from tiltflow.cli.compiled import keep_compiled
 from tiltflow.cli.data import app as data
@@ -23,7 +24,6 @@ from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
 from tiltflow.cli.status import FAILED, INTERRUPTED, MISTAKE
-from tiltflow.cli.unread import Unread
 from tiltflow.errors import InputError, Interrupted, UnsoundModel
 
 app = cyclopts.App(
@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _others() -> Any:
-    """`tiltflow.processes`, if this is one of several."""
-    processes = sys.modules.get("tiltflow.processes")
+    """`tiltflow.parallel.processes`, if this is one of several."""
+    processes = sys.modules.get("tiltflow.parallel.processes")
     return processes if processes is not None and processes.joined() else None
 
 
@@ -100,7 +100,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             processes.leave(INTERRUPTED, alone=True)
         return INTERRUPTED
     except (MemoryError, RuntimeError) as error:
-        from tiltflow.devices import too_large
+        from tiltflow.parallel.devices import too_large
 
         if not (words := too_large(error)):
             raise

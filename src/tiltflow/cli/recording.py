@@ -12,14 +12,14 @@ from typing import Any
 
 from tiltflow.cli.progress import Progress
 from tiltflow.errors import InputError
-from tiltflow.experiment import Result
+from tiltflow.fitting.experiment import Result
 from tiltflow.learning.keeping import Keeper
-from tiltflow.processes import is_first, several
+from tiltflow.parallel.processes import is_first, several
 from tiltflow.report import page
 from tiltflow.runs import RunStore
 from tiltflow.runs.checkpoint import Checkpoints
-from tiltflow.runs.sameness import check_same_everywhere, check_same_fit, moved
-from tiltflow.runs.shared import SharedCheckpoints, agreed
+from tiltflow.runs.resume_check import check_same_everywhere, check_same_fit, moved
+from tiltflow.runs.shared_checkpoints import SharedCheckpoints, agreed
 from tiltflow.runs.tensorboard import FOLDER, TensorBoard
 
 

@@ -76,9 +76,9 @@ def sample(
     from tiltflow.errors import UnsoundModel, check_seed
     from tiltflow.evaluation.chains import LEAST
     from tiltflow.evaluation.mixing import mixing
-    from tiltflow.fitted import load_model
-    from tiltflow.kernels import kernel_of, suited_kernel
     from tiltflow.mcmc import catalogue
+    from tiltflow.model.fitted import load_model
+    from tiltflow.model.kernels import kernel_of, suited_kernel
     from tiltflow.runs import RunStore
 
     store = RunStore.open(run)

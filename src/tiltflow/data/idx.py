@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tiltflow.data import limits
-from tiltflow.data.found import Found, labels_for
 from tiltflow.data.npy import Header, fill, refuse_no_data, refuse_truncated
+from tiltflow.data.source_contents import Found, labels_for
 from tiltflow.errors import InputError
 
 ENDING = re.compile(r"[-.]idx\d?(-ubyte)?(\.gz)?$", re.IGNORECASE)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tiltflow.data import limits
-from tiltflow.data.found import Found
 from tiltflow.data.pixels import Channels, pixels_of, require_pillow
+from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp")

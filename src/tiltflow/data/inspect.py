@@ -14,10 +14,10 @@ import numpy as np
 
 from tiltflow.data.checks import FEWEST_ROWS, column, judged, place
 from tiltflow.data.dataset import Dataset
-from tiltflow.data.found import Found
 from tiltflow.data.limits import blocks
 from tiltflow.data.repeats import grid_of, repeated_rows
 from tiltflow.data.scan import Scan, scan
+from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
 
 LOOKED_AT = 20_000

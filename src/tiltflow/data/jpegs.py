@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tiltflow.data import limits
-from tiltflow.data.found import Found
 from tiltflow.data.pixels import pixels_of, require_pillow
+from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
 
 LOSSY = (

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tiltflow.data.found import LABELS, Found
 from tiltflow.data.limits import DEFLATE
 from tiltflow.data.npy import Header, read_header, read_values, refuse_no_data, refuse_truncated
+from tiltflow.data.source_contents import LABELS, Found
 from tiltflow.errors import InputError
 
 # What zipfile lets through: RuntimeError stands for encryption and unknown compression.

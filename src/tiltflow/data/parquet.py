@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tiltflow.data import limits
-from tiltflow.data.found import Found
+from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
 
 LONGEST_TEXT, MOST_ENTRIES = 2**24, 2**20  # of the file's own description

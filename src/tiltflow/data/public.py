@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from tiltflow.data.download import RemoteFile, download, is_whole
-from tiltflow.data.found import Found
 from tiltflow.data.idx import read_idx_array
 from tiltflow.data.npz import read_npz
+from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
 
 FOLDER, HOME = "TILTFLOW_DATA", "TILTFLOW_DATA_URL"

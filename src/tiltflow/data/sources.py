@@ -12,7 +12,6 @@ import numpy as np
 
 from tiltflow.data.checks import checked, enough
 from tiltflow.data.dataset import Dataset
-from tiltflow.data.found import Found
 from tiltflow.data.idx import ENDING, read_idx
 from tiltflow.data.image_checks import refuse_no_images, refuse_odd_images
 from tiltflow.data.image_folder import read_image_folder
@@ -22,6 +21,7 @@ from tiltflow.data.parquet import read_parquet
 from tiltflow.data.pixels import Channels
 from tiltflow.data.public import SETS, read_public
 from tiltflow.data.scan import scan
+from tiltflow.data.source_contents import Found
 from tiltflow.data.tables import read_table
 from tiltflow.errors import InputError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tiltflow.data import limits
-from tiltflow.data.found import Found
+from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
 
 LONGEST_LINE = 2**24

@@ -31,12 +31,12 @@ from tiltflow.evaluation.likelihood import (
 )
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.soundness import soundness
-from tiltflow.fitted import FittedModel
 from tiltflow.learning import Rows
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.log_normalizer import log_normalizer
 from tiltflow.normalizer import Interval, LogZ
 from tiltflow.normalizer.annealed import LadderSettings
 from tiltflow.normalizer.gain import CERTAIN
-from tiltflow.normalizer.log_normalizer import log_normalizer
 
 LARGEST_ERROR = 0.5  # nats of log Z beyond which the likelihood is not known
 

@@ -11,9 +11,9 @@ from jaxtyping import PRNGKeyArray
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.evaluation.likelihood import Scores, score
 from tiltflow.learning import Rows
+from tiltflow.model.log_normalizer import log_normalizer
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import Interval, LogZ, gain
-from tiltflow.normalizer.log_normalizer import log_normalizer
-from tiltflow.tilted import TiltedModel
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import jax.random as jr
 
 from tiltflow.backbones.glow import Glow
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.kernels import MOST_LEAPFROGS, kernel_of
-from tiltflow.latent import chain_summary
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.run import sample
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
+from tiltflow.model.latent_chains import chain_summary
+from tiltflow.model.tilted import TiltedModel
 
 LEAST = 4  # chains, and draws of each
 JUDGED = 1_500  # draws of each chain of a judgement

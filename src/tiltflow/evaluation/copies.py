@@ -21,11 +21,11 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 from scipy.stats import betabinom
 
-from tiltflow.evaluation.evenly import evenly
-from tiltflow.evaluation.evidence import TIMES, TRAVELLERS
 from tiltflow.evaluation.quality.neighbours import squared_distances
-from tiltflow.fitted import FittedModel
+from tiltflow.evaluation.report_arrays import TIMES, TRAVELLERS
+from tiltflow.evaluation.subsample import evenly
 from tiltflow.mcmc.draws import over_chains
+from tiltflow.model.fitted import FittedModel
 
 DRAWS, HELD_OUT = 256, 512  # that are searched for, at most
 NEAREST = 0.01  # of the held-out images, nearer than which a draw is suspect

@@ -18,16 +18,16 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones.base import Flow
-from tiltflow.backbones.units import dequantise
+from tiltflow.backbones.units.bijections import dequantise
 from tiltflow.data import Dataset
-from tiltflow.data_space import data_space_log_density, data_space_start
 from tiltflow.diagnostics.coverage import Comparison, compare, of_chains, of_rows
 from tiltflow.diagnostics.verdict import Check
-from tiltflow.fitted import FittedModel
 from tiltflow.mcmc.run import sample
-from tiltflow.normalizer.log_normalizer import exact_f
+from tiltflow.model.data_space import data_space_log_density, data_space_start
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.log_normalizer import exact_f
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.pareto import highest_trusted_k, pareto_k
-from tiltflow.tilted import TiltedModel
 
 COORDINATES = 64  # at most so many are compared, evenly spread
 CONVERGED, ENOUGH = 1.05, 50.0  # R-hat and effective size from which a reference is believed

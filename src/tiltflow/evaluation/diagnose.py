@@ -20,15 +20,15 @@ from tiltflow.diagnostics.convergence import Convergence, autocorrelation_time
 from tiltflow.diagnostics.energy import LOWEST, divergences, e_bfmi
 from tiltflow.diagnostics.verdict import Check, biased, conclude, judge
 from tiltflow.errors import InputError, check_seed
+from tiltflow.evaluation.chain_sources import Judged, just_made, stored
 from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, suited_sampling
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
-from tiltflow.evaluation.judged import Judged, just_made, stored
 from tiltflow.evaluation.labels import Kind, Labelled, by_data, by_kmeans
 from tiltflow.evaluation.mixing import extremes, looked_at
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.evaluation.travelling import travelling
-from tiltflow.fitted import FittedModel
-from tiltflow.kernels import suited_kernel
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.kernels import suited_kernel
 
 EXACT_DRAWS = 50_000  # of the backbone, at most
 MODES = 10  # clusters

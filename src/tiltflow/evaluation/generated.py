@@ -22,8 +22,8 @@ from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.noise import noise_width
 from tiltflow.evaluation.quality import Features, quality, suited
 from tiltflow.evaluation.quality.compare import FEWEST
-from tiltflow.fitted import FittedModel
 from tiltflow.mcmc.draws import Draws, over_chains
+from tiltflow.model.fitted import FittedModel
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 

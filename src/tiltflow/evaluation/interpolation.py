@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from tiltflow.backbones.base import Flow
-from tiltflow.evaluation.evidence import TIMES, TRAVELLERS
-from tiltflow.fitted import FittedModel
+from tiltflow.evaluation.report_arrays import TIMES, TRAVELLERS
 from tiltflow.mcmc.draws import over_chains
+from tiltflow.model.fitted import FittedModel
 
 PAIRS = TRAVELLERS  # with as many images each: one program pushes both
 TINY = 1e-6  # below it a sine is no denominator

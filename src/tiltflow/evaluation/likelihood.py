@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 
 from tiltflow.learning import Rows
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import Interval, LogZ, gain, interval_of_mean, interval_of_nll
-from tiltflow.tilted import TiltedModel
 
 DRAWS = 20  # dequantisations of each row
 BOUNDS = ("variational", "importance")

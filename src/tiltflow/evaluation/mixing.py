@@ -14,11 +14,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
-from tiltflow.devices import map_in_parts, over_devices
 from tiltflow.diagnostics.convergence import Convergence, convergence
 from tiltflow.diagnostics.verdict import Check, biased, is_tuned, judge
 from tiltflow.mcmc.draws import Draws
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.parallel.devices import map_in_parts, over_devices
 
 PROJECTIONS = 16  # of the data's coordinates, at most, on random directions
 LOOKED_AT = 2**26  # numbers in the draws that are projected, at most
@@ -85,7 +85,7 @@ class Mixing:
 
 
 def mixing(draws: Draws, model: TiltedModel) -> Mixing:
-    """Diagnose draws of `model` by `mcmc.run.sample`, made with `latent.chain_summary`."""
+    """Diagnose draws of `model` by `mcmc.run.sample`, made with `latent_chains.chain_summary`."""
     positions = np.asarray(draws.positions)
     names, found = looked_at(model, positions, draws.summaries["f"], draws.summaries["norm"])
     return Mixing(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tiltflow.backbones import Generator, Prior
 from tiltflow.errors import InputError
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 
 
 @dataclass(frozen=True)

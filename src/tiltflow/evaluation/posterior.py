@@ -5,7 +5,7 @@ v ~ N(0, I) of the ratio
 
     L(v) = [f(z, x)] + log q(z) + log q(x|z) - log e(z|x),
 
-so a row's climb along beta L is the one of `normalizer/passage.py`: its mean weight is an
+so a row's climb along beta L is the one of `normalizer/smc.py`: its mean weight is an
 unbiased estimate of the likelihood, and the logarithm bounds it from below on average (Wu et al.
 2017, arXiv 1611.04273, section 3.1, who start from the prior instead of the encoder). With p the
 bound holds if log Z is right: an interval of log Z widens it.
@@ -22,11 +22,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Generator, Prior
 from tiltflow.backbones.base import standard_normal_log_prob
-from tiltflow.devices import over_devices
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import Rows
-from tiltflow.normalizer import passage
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.parallel.devices import over_devices
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class PosteriorSettings:
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""
         at_least_one(self, "rungs", "particles", "part")
-        if self.rungs > passage.MOST_RUNGS:
-            raise InputError(f"rungs is {self.rungs}; expected at most {passage.MOST_RUNGS}")
+        if self.rungs > smc.MOST_RUNGS:
+            raise InputError(f"rungs is {self.rungs}; expected at most {smc.MOST_RUNGS}")
 
 
 def annealed_rows(
@@ -124,6 +123,6 @@ def _climb(
     log_density = _Posterior(model, y, mean, log_scale, tilted)
     pace_key, first_key, start_key, key = jr.split(key, 4)
     first = jr.normal(first_key, mean.shape)
-    ladder = passage.paced(log_density, pace_key, first, rungs)
+    ladder = smc.paced(log_density, pace_key, first, rungs)
     start = jr.normal(start_key, (len(y), particles, mean.shape[-1]))
-    return passage.travel(log_density, key, ladder, start).log_ratio + log_det
+    return smc.travel(log_density, key, ladder, start).log_ratio + log_det

@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Flow, Generator
 from tiltflow.diagnostics.verdict import Check
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 
 DRAWS = 512
 FLAT = 1e-4  # standard deviation of a coordinate, over that of the typical one

@@ -10,11 +10,11 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Flow
-from tiltflow.devices import over_devices
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
+from tiltflow.parallel.devices import over_devices
 
 PART = 1024  # validation rows that are scored at a time
 

@@ -42,7 +42,8 @@ def fit_tilt(
     from `start`, or else from a climb to it (`start.py`). `keeper` is offered the state after
     every stage of learning, as the stage `phase`, and the result of the contrast as `"nce"`.
     `classes`, a number and a function of coordinates `[n, dim]` to labels below it, has the
-    witnesses' shares watched (`swings.py`). `phase` names the stage in events, and to `keeper`.
+    witnesses' shares watched (`class_swings.py`). `phase` names the stage in events, and to
+    `keeper`.
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 

@@ -16,11 +16,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.generator import Generator
-from tiltflow.devices import over_devices
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
+from tiltflow.parallel.devices import over_devices
 
 VALIDATION_DRAWS = 2  # embeddings of each validation row
 

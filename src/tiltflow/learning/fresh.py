@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import over_devices, spread, together
 from tiltflow.learning import population
 from tiltflow.learning.particles import Particles, adapt, tilt_of
 from tiltflow.learning.state import LearnerState, TiltSettings, banked
 from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import hmc
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.parallel.devices import over_devices, spread, together
 from tiltflow.tilts import Tilt
 
 WITHIN = 4.0  # standard errors

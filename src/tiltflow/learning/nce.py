@@ -18,7 +18,6 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import over_devices, spread
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener
@@ -26,6 +25,7 @@ from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.particles import push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
+from tiltflow.parallel.devices import over_devices, spread
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
 

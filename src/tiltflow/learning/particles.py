@@ -12,9 +12,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import map_in_parts, over_devices
 from tiltflow.mcmc import hmc
 from tiltflow.normalizer.resampling import systematic
+from tiltflow.parallel.devices import map_in_parts, over_devices
 
 
 class Particles(eqx.Module):

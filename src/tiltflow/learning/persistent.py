@@ -14,7 +14,6 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import over_devices, spread, together
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
@@ -36,8 +35,9 @@ from tiltflow.learning.state import (
     restart_gauge,
 )
 from tiltflow.mcmc import hmc
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.resampling import systematic
-from tiltflow.tilted import TiltedModel
+from tiltflow.parallel.devices import over_devices, spread, together
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
 

@@ -16,7 +16,6 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import map_in_parts, over_devices, spread, together
 from tiltflow.learning import optimiser
 from tiltflow.learning.objective import contrast
 from tiltflow.learning.particles import (
@@ -39,8 +38,9 @@ from tiltflow.learning.state import (
     restart_gauge,
 )
 from tiltflow.mcmc import Tuning, catalogue, hmc
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.running import bridge_jax
-from tiltflow.tilted import TiltedModel
+from tiltflow.parallel.devices import map_in_parts, over_devices, spread, together
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze
 

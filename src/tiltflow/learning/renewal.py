@@ -28,11 +28,11 @@ from tiltflow.learning.state import LearnerState, TiltSettings, banked, restart_
 from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import Draws, ReplicaExchange, sample
 from tiltflow.mcmc.draws import over_chains
-from tiltflow.mcmc.news import OnChunk
+from tiltflow.mcmc.progress import OnChunk
 from tiltflow.mcmc.tempering import rising
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.from_replicas import from_replicas
-from tiltflow.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
 LARGEST_ERROR = 0.5  # nats of log Z, beyond which it is not taken over

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
-from tiltflow.backbones.units import Units, dequantise
-from tiltflow.devices import spread
+from tiltflow.backbones.units.bijections import Units, dequantise
 from tiltflow.errors import InputError
+from tiltflow.parallel.devices import spread
 
 Made = TypeVar("Made")
 PART = 1024  # rows that are embedded at a time

@@ -12,15 +12,15 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import persistent, population
+from tiltflow.learning.class_swings import Swings
 from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.fresh_monitor import look_afresh
 from tiltflow.learning.health import Monitor
 from tiltflow.learning.keeping import Keeper
-from tiltflow.learning.looks import look_afresh
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
-from tiltflow.learning.swings import Swings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
-from tiltflow.mcmc.news import News
+from tiltflow.mcmc.progress import Progress
 from tiltflow.tilts import Tilt
 
 Stage = Callable[..., tuple[LearnerState, StageInfo]]
@@ -252,7 +252,7 @@ class Learning:
         }
         seconds = round(self.keeper.clock() - self.started, 2)
 
-        def hear(news: News) -> None:
+        def hear(news: Progress) -> None:
             # Chains that take minutes tell how far they are, and hear that the fit is to stop.
             self._tell("looking", **told, done=news.done, total=news.total)
             self.keeper.listen()

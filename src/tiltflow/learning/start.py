@@ -3,7 +3,7 @@
 A tilt that was learned by contrast (`nce.py`), or the first of two stages, is not zero, and draws
 of the backbone are none of the tilted model. Sequential Monte Carlo along beta f brings them
 there, learners and witnesses each by themselves, and tells log Z on the way
-(`normalizer/passage.py`).
+(`normalizer/smc.py`).
 """
 
 from typing import NamedTuple
@@ -16,11 +16,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning.particles import Particles, push_in_parts
-from tiltflow.normalizer import passage
-from tiltflow.tilted import TiltedModel
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
-SHARE = 0.4  # how far apart the rungs are, see `passage.plan`
+SHARE = 0.4  # how far apart the rungs are, see `smc.plan`
 
 
 class Start(NamedTuple):
@@ -49,14 +48,14 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
         return Start(u, jnp.zeros(()), jnp.asarray(0.5, u.dtype))
     log_density = TiltedModel(backbone, tilt).latent_log_densities
     planners = jr.normal(planners_key, u.shape)
-    ladder = passage.plan(log_density, plan_key, planners, jnp.asarray(SHARE), at_once=None)
+    ladder = smc.plan(log_density, plan_key, planners, jnp.asarray(SHARE), at_once=None)
     if float(ladder.reached) != 1.0:
         raise InputError(
-            f"{passage.MOST_RUNGS} rungs lead from the backbone only to beta = "
+            f"{smc.MOST_RUNGS} rungs lead from the backbone only to beta = "
             f"{float(ladder.reached):.3g} of the first tilt; expected 1: learn it for fewer steps"
         )
     halves = u.reshape(2, number // 2, *backbone.latent_shape)
-    climbed = passage.travel(log_density, key, ladder, halves, at_once=None)
+    climbed = smc.travel(log_density, key, ladder, halves, at_once=None)
     log_z = climbed.log_ratio[1]  # the witnesses' own
     return Start(climbed.u.reshape(u.shape), log_z, ladder.step_sizes[ladder.steps])
 

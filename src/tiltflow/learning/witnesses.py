@@ -19,11 +19,11 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
-from tiltflow.devices import map_in_parts, over_devices, together
 from tiltflow.learning.particles import Particles, log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.normalizer.running import bridge_jax
+from tiltflow.parallel.devices import map_in_parts, over_devices, together
 from tiltflow.tilts import Tilt
 
 PART = 4_096  # rows or draws that f is computed of at a time

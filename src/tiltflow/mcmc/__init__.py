@@ -11,7 +11,7 @@ from tiltflow.mcmc.kernel import Info, Kernel, Tuning
 from tiltflow.mcmc.langevin import UnadjustedLangevin
 from tiltflow.mcmc.mala import MALA
 from tiltflow.mcmc.mixture import Mixture
-from tiltflow.mcmc.news import News
+from tiltflow.mcmc.progress import News, Progress
 from tiltflow.mcmc.run import sample
 from tiltflow.mcmc.stopping import Until
 from tiltflow.mcmc.tempering import ReplicaExchange
@@ -30,6 +30,7 @@ __all__ = [
     "Kernel",
     "Mixture",
     "News",
+    "Progress",
     "ReplicaExchange",
     "Tuning",
     "UnadjustedLangevin",

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from tiltflow.devices import map_in_parts
 from tiltflow.mcmc.kernel import LogDensity
 from tiltflow.mcmc.point import check_position, check_value
 from tiltflow.mcmc.trajectory import (
@@ -25,6 +24,7 @@ from tiltflow.mcmc.trajectory import (
     ValueAndGradient,
     transition,
 )
+from tiltflow.parallel.devices import map_in_parts
 
 __all__ = [
     "LARGEST_ENERGY_ERROR",

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tiltflow.devices import over_devices, spread, together
 from tiltflow.errors import InputError
 from tiltflow.mcmc import adaptation
 from tiltflow.mcmc.adaptation import Adaptation
 from tiltflow.mcmc.kernel import Kernel, LogDensity
 from tiltflow.mcmc.length import LengthRule
 from tiltflow.mcmc.tempering import REPLICAS
+from tiltflow.parallel.devices import over_devices, spread, together
 
 Summary = Callable[
     [Float[Array, "chains *event"], Float[Array, " chains"]], dict[str, Float[Array, " chains"]]

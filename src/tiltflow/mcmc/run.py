@@ -22,13 +22,13 @@ from tiltflow.mcmc.identity import identity
 from tiltflow.mcmc.interrupts import Interrupts
 from tiltflow.mcmc.kernel import Kernel, LogDensity
 from tiltflow.mcmc.length import LengthRule
-from tiltflow.mcmc.news import Clock, News, OnChunk, left
 from tiltflow.mcmc.program import DIVERGENT, ENERGIES, POSITIONS, Carry, Plan, Summary, Tally
+from tiltflow.mcmc.progress import Clock, OnChunk, Progress, left
 from tiltflow.mcmc.schedule import Schedule
 from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
 from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
 from tiltflow.mcmc.tempering import REPLICAS
-from tiltflow.processes import anywhere
+from tiltflow.parallel.processes import anywhere
 
 LEAPFROGS = 8  # of HMC, if nobody says how many
 
@@ -211,10 +211,10 @@ def _news(
     tally: Tally,
     monitor: Monitor | None,
     clock: Clock,
-) -> News:
+) -> Progress:
     rate = clock.rate(counts.transitions)
     look = Look() if monitor is None else monitor.look
-    return News(
+    return Progress(
         done=counts.transitions,
         total=schedule.total,
         phase="warmup" if plan.adapting else "sampling",

@@ -1,7 +1,7 @@
 """log Z by annealing both ways along a ladder, and the interval in between.
 
 Particles climb from the backbone, others descend from draws of the tilted model
-(`passage.travel`). What they say of Z bounds it from both sides whether or not their moves mix
+(`smc.travel`). What they say of Z bounds it from both sides whether or not their moves mix
 (`bounds`). All particles of all rungs together give the estimate and its interval (`mbar`),
 which do rest on the moves: so the interval holds only if it lies where the two sides do.
 """
@@ -20,12 +20,11 @@ from scipy.special import stdtrit
 
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.mcmc.hmc import LogDensity
-from tiltflow.normalizer import passage
 from tiltflow.normalizer.bounds import Side, from_above, from_below
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mbar import mbar
 from tiltflow.normalizer.values import Values
-from tiltflow.processes import anywhere
+from tiltflow.parallel.processes import anywhere
 from tiltflow.tilts import MixtureTilt, WithNoise
 
 MOST_APART = 3.5  # joint standard errors between two sides that tell the same story
@@ -41,14 +40,14 @@ class LadderSettings:
 
     Attributes:
         particles: of a round in each direction, dealt into as many groups as there are chains.
-        share: how far apart the rungs are, see `passage.plan`.
+        share: how far apart the rungs are, see `smc.plan`.
         least_rounds: before the bounds are looked at.
         most_rounds: after which they are what they are.
         tolerance: nats between the bounds at which rounds end.
         budget: seconds in which to be done: no round is begun that, by the longest so far, would
             end later; None for as long as it takes.
         at_once: particles that a device has in hand at a time, so that memory is bounded; 0: all
-            of them; None: as many as `passage.that_fit`, some hundred megabytes of a large model.
+            of them; None: as many as `smc.that_fit`, some hundred megabytes of a large model.
     """
 
     particles: int = 2_048
@@ -111,7 +110,7 @@ def annealed(
 
     start = exact_draws(start_key).reshape(groups * each, *event)
     at_once = settings.at_once
-    ladder = passage.plan(log_density, plan_key, start, jnp.asarray(settings.share), base, at_once)
+    ladder = smc.plan(log_density, plan_key, start, jnp.asarray(settings.share), base, at_once)
     if float(ladder.reached) != 1.0:
         return _unreached(float(ladder.reached))
     heard = _Heard(np.asarray(ladder.betas[: int(ladder.steps) + 1], np.float64))
@@ -124,8 +123,8 @@ def annealed(
         exact = exact_draws(exact_key)
         chosen = jnp.asarray(draws[:, spread[number :: settings.most_rounds]])
         heard.listen(
-            passage.travel(log_density, up_key, ladder, exact, base, at_once),
-            passage.travel(log_density, down_key, descent, chosen, base, at_once),
+            smc.travel(log_density, up_key, ladder, exact, base, at_once),
+            smc.travel(log_density, down_key, descent, chosen, base, at_once),
         )
         below, above = heard.sides()
         if on_round is not None:
@@ -149,7 +148,7 @@ class _Heard:
         self.down: list[Values] = []
         self.f: list[list[Values]] = [[] for _ in betas]
 
-    def listen(self, up: passage.Passage, down: passage.Passage) -> None:
+    def listen(self, up: smc.Passage, down: smc.Passage) -> None:
         """Take in a round: a climb and a descent."""
         self.up.append(np.asarray(up.log_ratio, np.float64))
         self.down.append(np.asarray(down.log_ratio, np.float64))
@@ -223,7 +222,7 @@ def _contradiction(below: Side, above: Side, mean: float, error: float) -> str:
 
 def _unreached(beta: float) -> LogZ:
     return _refused(
-        f"{passage.MOST_RUNGS} rungs lead from the backbone only to beta = {beta:.3g}; f is too"
+        f"{smc.MOST_RUNGS} rungs lead from the backbone only to beta = {beta:.3g}; f is too"
         " large or not finite: learn for fewer steps, or at a lower rate."
     )
 

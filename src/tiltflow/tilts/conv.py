@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.convolution import Convolution, squeeze
+from tiltflow.backbones.convolution import Convolution, squeeze
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.tilts.base import Tilt
 

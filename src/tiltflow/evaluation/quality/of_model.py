@@ -14,13 +14,13 @@ import jax.random as jr
 import numpy as np
 
 from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.evenly import evenly
 from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.quality.compare import FEWEST, Quality, quality
 from tiltflow.evaluation.quality.features import Features
 from tiltflow.evaluation.quality.frechet import PARTS
-from tiltflow.fitted import FittedModel
+from tiltflow.evaluation.subsample import evenly
 from tiltflow.mcmc.draws import over_chains
+from tiltflow.model.fitted import FittedModel
 
 LEAST = max(PARTS)  # chains: one for each part
 DRAWS = 20  # of each chain at least, so that they can be judged

@@ -1,0 +1,290 @@
+"""From a data set to a trusted model: backbone, tilt, chains, log Z, verdict.
+
+`fit` is what `tiltflow fit` runs. Everything random comes from its one seed, and nothing
+depends on the clock, so that the same seed gives the same numbers on the same machine, however
+often the fit was interrupted and gone on with.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.data import Dataset, Splits, load, split
+from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.assess import finite
+from tiltflow.evaluation.by_stage import gains_by_stage
+from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
+from tiltflow.evaluation.chains import fresh_chains
+from tiltflow.evaluation.copies import copies
+from tiltflow.evaluation.generated import ROWS, has_noise, look_at
+from tiltflow.evaluation.interpolation import interpolation
+from tiltflow.evaluation.likelihood import Likelihood, Scores, likelihood, score
+from tiltflow.evaluation.mixing import Mixing, mixing
+from tiltflow.evaluation.quality import suited as suited_features
+from tiltflow.evaluation.report_arrays import gather_evidence
+from tiltflow.fitting.metrics import (
+    add_bits,
+    are_bytes_of_images,
+    checks_of,
+    of_data,
+    of_likelihood,
+    seconds_of,
+)
+from tiltflow.fitting.recipes import units_for
+from tiltflow.fitting.settings import Settings, suited
+from tiltflow.fitting.training import Learned, train
+from tiltflow.learning import Rows
+from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.rows import in_little_memory
+from tiltflow.mcmc.draws import Draws
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.log_normalizer import exact_f, from_exact, log_normalizer
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.normalizer import LogZ, from_values
+
+KEYS = (
+    "flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence",
+    "again", "ladder", "generated", "stages",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What `fit` returns.
+
+    Attributes:
+        model: to sample, score and save.
+        metrics: the numbers of `metrics.json`.
+        evidence: the arrays that the report draws.
+    """
+
+    model: FittedModel
+    metrics: dict[str, Any]
+    evidence: dict[str, np.ndarray]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the verdict is anything but failed."""
+        return self.metrics["verdict"]["status"] != "failed"
+
+
+def fit(
+    data: Dataset | np.ndarray | str | Path,
+    settings: Settings | None = None,
+    *,
+    seed: int = 0,
+    parts: Splits | None = None,
+    listen: Callable[..., Any] = lambda phase, event, **fields: None,
+    keeper: Keeper | None = None,
+) -> Result:
+    """Fit a tilted flow to `data` and say how far to trust it.
+
+    Args:
+        data: from `tiltflow.load_data`, or what it takes: an array `[rows, *event_shape]`, ...
+        settings: those that suit the size of the data, if None (`settings.suited`).
+        seed: of everything random but the split.
+        parts: training, validation and test rows; None: as `tiltflow.data.split` has them.
+        listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
+        keeper: of the states of backbone and tilt, and asked for them first; chains, which
+            follow from the tilt, are begun again.
+
+    Raises:
+        InputError: data or settings that cannot work.
+        Interrupted: the keeper was asked to stop.
+    """
+    if not isinstance(data, Dataset):
+        data = load(data)
+    keeper = keeper or KeepsNothing()
+    parts = split(data) if parts is None else parts
+    settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
+    settings.check(seed)
+    keys = dict[str, PRNGKeyArray](zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
+    units = units_for(
+        settings.model,
+        data.take(parts.train).values,
+        integers=data.integers,
+        limits=(float(data.values.min()), float(data.values.max())),
+    )
+    rows = {
+        name: Rows(
+            in_little_memory(data.take(index).values, integers=data.integers), units, data.integers
+        )
+        for name, index in (("train", parts.train), ("val", parts.val), ("test", parts.test))
+    }
+    learned = train(
+        rows["train"],
+        rows["val"],
+        settings,
+        features=suited_features(data.take(parts.val).values),
+        keys=keys,
+        listen=listen,
+        keeper=keeper,
+    )
+
+    def hear(phase: str, event: str, **fields: Any) -> None:
+        listen(phase, event, **fields)
+        keeper.listen()
+
+    judged = _judge(learned.model, rows, settings, keys, hear)
+    sampling_ended = keeper.clock()
+    fitted = FittedModel(
+        judged.model,
+        learned.spec,
+        judged.log_z,
+        data.integers,
+        float(judged.draws.step_size),
+        settings.sampling.leapfrogs,
+    )
+    seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
+    judgement, calibration = learned.judgement, judged.calibration
+    checks = checks_of(judged.log_z, judgement, judged.found.gain, calibration)
+    if judged.scores.bad:
+        checks.append(finite(judged.scores))
+    metrics = {
+        "data": of_data(data, parts),
+        **of_likelihood(judged.found, judged.log_z),
+        "learning": {
+            "log_z_witnesses": float(judgement.log_z),
+            "log_z_running": float(judgement.running),
+            "log_z_learners": float(judgement.learners),
+        },
+        "mixing": judged.mixed.to_dict(),
+        **seen.metrics,
+        **({} if calibration is None else {"calibration": calibration.to_dict()}),
+        "verdict": judged.mixed.verdict([*checks, *seen.checks]),
+        "seed": seed,
+        "seconds": seconds_of(learned.ended, sampling_ended, keeper.clock()),
+    }
+    if are_bytes_of_images(data):
+        add_bits(metrics, int(np.prod(data.shape)))
+    metrics["backbone"]["nll_val"] = learned.nll_val
+    metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
+    return Result(fitted, metrics, seen.evidence)
+
+
+class _Judged(NamedTuple):
+    """What chains started afresh, and test rows, say of a model.
+
+    Attributes:
+        model: as it was learned, or scaled by `calibration`.
+        draws, mixed: of the chains.
+        f_backbone: f at exact draws of the backbone.
+        log_z, scores, found: the likelihood of the test rows, and what it is made of.
+    """
+
+    model: TiltedModel
+    calibration: Calibration | None
+    draws: Draws
+    mixed: Mixing
+    f_backbone: np.ndarray
+    log_z: LogZ
+    scores: Scores
+    found: Likelihood
+
+
+def _judge(
+    model: TiltedModel,
+    rows: dict[str, Rows],
+    settings: Settings,
+    keys: dict[str, PRNGKeyArray],
+    hear: Callable[..., Any],
+) -> _Judged:
+    draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
+    calibration = None
+    if settings.sampling.calibrate and isinstance(model.tilt, SCALABLE):
+        few = replace(rows["val"], values=rows["val"].values[: settings.tilt.judge_rows])
+        f_val = score(model, few, jr.fold_in(keys["score"], 1), settings.tilt.judge_draws).f
+        calibration = calibrate(f_val, draws.summaries["f"])
+        if calibration.matters:
+            model = TiltedModel(model.backbone, scaled(model.tilt, calibration.beta))
+            draws = fresh_chains(model, settings.sampling, keys["again"], hear)
+    mixed = mixing(draws, model)
+    f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
+    log_z = _log_z(model, draws, f_backbone, keys["bank"], keys["ladder"])
+    scores = score(model, rows["test"], keys["score"])
+    found = Likelihood.unknown() if scores.bad else likelihood(scores, log_z)
+    return _Judged(model, calibration, draws, mixed, f_backbone, log_z, scores, found)
+
+
+class _Seen(NamedTuple):
+    """What a closer look has found: blocks of the metrics, checks, and arrays for the report."""
+
+    metrics: dict[str, Any]
+    checks: Sequence[Check]
+    evidence: dict[str, np.ndarray]
+
+
+def _look(
+    fitted: FittedModel,
+    judged: _Judged,
+    learned: Learned,
+    data: Dataset,
+    parts: Splits,
+    rows: dict[str, Rows],
+    settings: Settings,
+    keys: dict[str, PRNGKeyArray],
+    hear: Callable[..., Any],
+) -> _Seen:
+    """At samples: of a generator, of two tilts, of images."""
+    draws, scores, log_z = judged.draws, judged.scores, judged.log_z
+    test, metrics, checks = data.take(parts.test), {}, []
+    if has_noise(fitted.model.backbone):
+        generated = look_at(
+            fitted,
+            draws,
+            log_z,
+            float(scores.f.mean()),
+            test.values,
+            data.take(parts.train[:ROWS]).values,
+            key=keys["generated"],
+            listen=hear,
+        )
+        metrics |= generated.metrics
+        checks = generated.checks
+    stages = None
+    if learned.first is not None and not scores.bad:
+        stages = gains_by_stage(
+            learned.first,
+            rows["test"],
+            scores,
+            log_z,
+            replace(settings.sampling, kernel=None),
+            keys=(keys["score"], keys["stages"]),
+            listen=hear,
+        )
+    evidence = gather_evidence(
+        fitted, test, draws, judged.mixed, scores, judged.f_backbone, key=keys["evidence"]
+    )
+    if len(data.shape) > 1:
+        positions = np.asarray(draws.positions)
+        hear("copies", "started", training=len(parts.train))
+        copied = copies(fitted, positions, test.values, np.asarray(rows["train"].values))
+        hear("interpolation", "started")
+        evidence |= copied.evidence | interpolation(fitted, positions, test.values)
+        metrics["copies"] = copied.metrics
+    if stages is not None:
+        metrics["stages"] = stages.to_dict()
+    return _Seen(metrics, checks, evidence)
+
+
+def _log_z(
+    model: TiltedModel,
+    draws: Draws,
+    f_backbone: np.ndarray,
+    bank_key: PRNGKeyArray,
+    ladder_key: PRNGKeyArray,
+) -> LogZ:
+    """log Z from fresh chains and exact draws; by the ladder, where these do not suffice."""
+    positions, exact_draws = np.asarray(draws.positions), len(f_backbone)
+    if model.mixture is None:
+        found = from_values(f_backbone, draws.summaries["f"])
+    else:
+        found = from_exact(model, positions, exact_draws, bank_key)
+    if found.holds:
+        return found
+    return log_normalizer(model, key=ladder_key, draws=positions, exact_draws=exact_draws)

@@ -1,0 +1,115 @@
+"""The backbones that `fit` can make: a coupling flow, a Glow, or a variational autoencoder.
+
+Of the last the tilt reads z: chains then have as few dimensions as z (`backbones/prior.py`).
+"""
+
+from typing import Any
+
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones import Backbone, Prior, fit_units
+from tiltflow.backbones.glow import Glow, initialised
+from tiltflow.backbones.units.bijections import Units
+from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
+from tiltflow.fitting.settings import ModelSettings, Settings
+from tiltflow.learning import Rows, fit_backbone
+from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.fit_mixture import exact_start
+from tiltflow.learning.fit_vae import fit_vae
+from tiltflow.learning.keeping import Keeper
+from tiltflow.learning.start import Start
+from tiltflow.model.specs import Spec, VAESpec, specify, specify_glow, specify_vae
+from tiltflow.tilts import MixtureTilt, Tilt
+
+_OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
+_OF_LATENT_TILTS = ("components", "data_width", "tilt_width", "tilt_depth", "tilt_dropout")
+_FIRST_ROWS = 256  # that a Glow's normalisations are fitted to
+
+
+def units_for(
+    model: ModelSettings, x: np.ndarray, *, integers: bool, limits: tuple[float, float]
+) -> Units:
+    """The units of training data `x`: as the settings say.
+
+    Images before a VAE or a Glow have one scale for all pixels, before a Glow that of their logit
+    if they are integers.
+    """
+    if model.backbone == "glow" and model.units in ("auto", "logit"):
+        if integers:
+            return fit_logit_scale(x, limits=limits)
+        if model.units == "auto":
+            return fit_scale(x, integers=False, limits=limits)
+    if model.backbone == "vae" and model.units == "auto" and x.ndim > 2:
+        return fit_scale(x, integers=integers, limits=limits)
+    return fit_units(model.units, x, integers=integers, limits=limits)
+
+
+def specification(model: ModelSettings, units: Units) -> Spec:
+    """What the whole model will be made of.
+
+    Raises:
+        InputError: what a saved model may not be made of, such as too many parameters.
+    """
+    spec = _specification(model, units)
+    spec.check()
+    return spec
+
+
+def _specification(model: ModelSettings, units: Units) -> Spec:
+    if model.backbone == "vae":
+        tilt = {name: getattr(model, name) for name in _OF_LATENT_TILTS}
+        channels = model.conv.channels if model.data_width and len(units.data_shape) > 1 else 0
+        return specify_vae(units, model.vae, data_channels=channels, **tilt)
+    if model.backbone == "glow":
+        return specify_glow(units, model.glow, model.conv)
+    return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
+
+
+def begin_backbone(spec: Spec, units: Units, *, key: PRNGKeyArray) -> Backbone:
+    """The backbone before it is learned."""
+    if isinstance(spec, VAESpec):
+        return Prior(spec.generator(units, key=key))
+    return spec.flow(units, key=key)
+
+
+def begin_tilt(
+    spec: Spec, mixture: MixtureTilt | None, particles: int, *, key: PRNGKeyArray
+) -> tuple[Tilt, Start | None]:
+    """The tilt before it is learned, and where learning starts; None: from exact draws of q.
+
+    A `mixture` is the first part of the tilt, and its exact draws are the start.
+    """
+    if mixture is None or not isinstance(spec, VAESpec):
+        return spec.tilt(key=key), None
+    start = exact_start(mixture, particles, key=jr.fold_in(key, 1))
+    return spec.tilt(mixture, key=key), start
+
+
+def learn_backbone(
+    backbone: Any,
+    train: Rows,
+    val: Rows,
+    settings: Settings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+    keeper: Keeper,
+) -> tuple[Backbone, float]:
+    """Learn what `begin_backbone` has made.
+
+    Returns it, and its negative log-likelihood on validation rows, or the bound of it.
+
+    Raises:
+        InputError: settings that cannot work, or a likelihood that was never finite.
+        Interrupted: the keeper was asked to stop.
+    """
+    how = {"key": key, "listen": listen, "keeper": keeper}
+    if isinstance(backbone, Prior):
+        generator, nll = fit_vae(backbone.generator, train, val, settings.vae, **how)
+        return Prior(generator), nll
+    if isinstance(backbone, Glow):
+        first, _ = train.batch(jr.fold_in(key, 1), _FIRST_ROWS)
+        backbone = initialised(backbone, first)
+    return fit_backbone(backbone, train, val, settings.backbone, **how)

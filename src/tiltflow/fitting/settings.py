@@ -1,0 +1,259 @@
+"""All settings of `fit`, and those that suit the size of the data."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from tiltflow.backbones.glow import GlowSizes
+from tiltflow.backbones.units.fitting import KINDS
+from tiltflow.backbones.vae import VAESizes
+from tiltflow.errors import InputError, at_least_one, check_seed
+from tiltflow.evaluation.chains import DEAR, SamplingSettings
+from tiltflow.learning import BackboneSettings, TiltSettings
+from tiltflow.learning.fit_vae import VAESettings
+from tiltflow.mcmc.catalogue import REPLICAS
+from tiltflow.tilts import ConvSizes
+
+BACKBONES = ("coupling", "glow", "vae")
+MANY_ROWS = 5_000
+# A high rate makes f walk at random in hundreds of dimensions, and the gain comes as it falls.
+DATA_TILT = TiltSettings(
+    steps=1_600,
+    particles=2_048,
+    batch_data=512,
+    batch_particles=1_024,
+    rate=2e-4,
+    decay=0.01,
+    share_end=0.5,
+    least_transitions=3,
+    leapfrogs=6,
+    bank=2_000,
+    judge_rows=5_000,
+    judge_draws=1,
+    judge_every=3,
+)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The backbone, the sizes of the networks, and the units; as in `specs.ModelSpec`.
+
+    Attributes:
+        backbone: `"coupling"`; `"glow"` for images, whose networks are in `glow`, and those of
+            its convolutional tilt in `conv`; or `"vae"`, whose networks are in `vae`.
+        components: of the mixture that a VAE's tilt begins with; 0: none.
+        data_width: of the hidden layers of a second tilt of a VAE, which reads x, for images a
+            convolutional one with the channels of `conv`; 0: there is none.
+    """
+
+    backbone: str = "coupling"
+    vae: VAESizes = field(default_factory=VAESizes)
+    glow: GlowSizes = field(default_factory=GlowSizes)
+    conv: ConvSizes = field(default_factory=ConvSizes)
+    components: int = 0
+    data_width: int = 0
+    units: str = "auto"
+    blocks: int = 2
+    flow_width: int = 256
+    flow_dropout: float = 0.2
+    tilt_width: int = 256
+    tilt_depth: int = 2
+    tilt_dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of `fit`; each part has its defaults and explanations in its own class.
+
+    `data_tilt` is the learning of the second tilt, if `model.data_width` asks for one.
+    """
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    vae: VAESettings = field(default_factory=VAESettings)
+    tilt: TiltSettings = field(default_factory=TiltSettings)
+    data_tilt: TiltSettings = field(default_factory=lambda: DATA_TILT)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+
+    def check(self, seed: int) -> None:
+        """Raises InputError for the first setting that cannot work, or a negative seed."""
+        check_seed(seed)
+        at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
+        if self.model.components < 0:
+            raise InputError(
+                f"components is {self.model.components}; expected 0 for no mixture, or a number"
+            )
+        self.backbone.check()
+        self.tilt.check()
+        self._check_second()
+        self.vae.check()
+        self.model.vae.check()
+        self.model.glow.check()
+        self.model.conv.check()
+        if self.model.backbone not in BACKBONES:
+            raise InputError(
+                f"backbone {self.model.backbone!r}; expected one of {', '.join(BACKBONES)}"
+            )
+        self.sampling.check()
+        for name in ("flow_dropout", "tilt_dropout"):
+            if not 0 <= getattr(self.model, name) < 1:
+                raise InputError(f"{name} is {getattr(self.model, name)}; expected [0, 1)")
+        if self.model.units not in ("auto", *KINDS):
+            raise InputError(f"units {self.model.units!r}; expected auto, {', '.join(KINDS)}")
+
+    def _check_second(self) -> None:
+        """Raises InputError for a second tilt that cannot be."""
+        width = self.model.data_width
+        if width < 0:
+            raise InputError(f"data_width is {width}; expected 0 for no second tilt, or a width")
+        if width and self.model.backbone != "vae":
+            raise InputError(
+                f"data_width is {width} with backbone {self.model.backbone!r}, whose tilt reads "
+                f"the data anyway; expected 0, or backbone 'vae'"
+            )
+        self.data_tilt.check()
+        if self.data_tilt.learner not in ("population", "persistent"):
+            raise InputError(
+                f"learner {self.data_tilt.learner!r} of the second tilt; expected population or "
+                f"persistent: it starts in equilibrium"
+            )
+
+
+def suited(rows: int, dim: int) -> Settings:
+    """The default settings, changed where `rows` training rows of `dim` numbers allow it.
+
+    The defaults are for some thousand rows, where decay and dropout keep flow and tilt from
+    learning them by heart. From 5,000 rows on the flow is larger, trains for longer and is
+    hardly held back; and the gain left for the tilt is smaller than the noise of 2,048
+    particles, so there are more of them, in larger batches, at a higher rate.
+    """
+    settings = Settings()
+    if rows < MANY_ROWS or dim > rows // 50:
+        return settings
+    return replace(
+        settings,
+        model=replace(settings.model, blocks=8, flow_width=192, flow_dropout=0.0, tilt_dropout=0.1),
+        backbone=replace(settings.backbone, steps=5_000, decay=0.1),
+        tilt=replace(
+            settings.tilt,
+            steps=1_000,
+            particles=4_096,
+            batch_data=512,
+            batch_particles=1_024,
+            rate=5e-3,
+            decay=0.03,
+            judge_every=3,
+        ),
+    )
+
+
+def suited_to(backbone: str | None, rows: int, shape: tuple[int, ...]) -> Settings:
+    """The settings that suit `rows` training rows of `shape`; None is the coupling flow."""
+    if backbone == "glow":
+        return suited_glow(rows, shape)
+    if backbone == "vae":
+        return suited_vae(rows, shape)
+    return suited(rows, math.prod(shape))
+
+
+def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:
+    """The default settings with a Glow and a convolutional tilt, for images of `shape`.
+
+    A pass through a Glow is dear, so that there are fewer particles, judged by fewer draws, and
+    fewer and shorter chains than elsewhere. Where there are few rows both networks are smaller.
+    """
+    settings = Settings()
+    many = rows >= MANY_ROWS
+    colours = shape[2] if len(shape) > 2 else 1
+    sizes = GlowSizes(steps=8, width=(32 if colours == 1 else 64) if many else 16)
+    conv = ConvSizes(channels=16 if colours == 1 else 32, width=128, dropout=0.0 if many else 0.3)
+    return replace(
+        settings,
+        model=replace(settings.model, backbone="glow", glow=sizes, conv=conv),
+        backbone=replace(
+            settings.backbone,
+            steps=20_000 if many else 4_000,
+            batch=64,
+            rate=1e-3,
+            decay=0.0 if many else 0.1,
+            patience=8,
+            val_rows=1_000,
+            val_draws=1,
+        ),
+        tilt=replace(
+            settings.tilt,
+            steps=3_000,
+            particles=1_024,
+            batch_data=512,
+            batch_particles=512,
+            rate=1e-4,
+            decay=0.01,
+            memory=0.97,
+            leapfrogs=12,
+            moved_at_once=256,
+            share_end=0.4,
+            check_every=5,
+            least_steps=20,
+            least_transitions=2,
+            bank=2_000,
+            judge_rows=2_000,
+            judge_draws=1,
+            judge_every=3,
+            fresh_every=4,
+            fresh_replicas=REPLICAS,
+            fresh_chains=16,
+            fresh_transitions=300,
+        ),
+        sampling=replace(settings.sampling, leapfrogs=12, calibrate=True, **DEAR),
+    )
+
+
+def suited_vae(rows: int, shape: tuple[int, ...]) -> Settings:
+    """The default settings with a variational autoencoder and a tilt of its z.
+
+    Of many rows the tilt begins with a mixture fitted by expectation maximisation, whose draws
+    are exact: chains jump to them, and learning starts in equilibrium. Of few rows contrast
+    brings most of the gain in a fraction of the time, and maximum likelihood goes on from there.
+    """
+    settings, images = Settings(), len(shape) > 1
+    many = rows >= MANY_ROWS
+    sizes = VAESizes(width=512 if many else 128, z_dim=(32 if many else 16) if images else 2)
+    model = replace(
+        settings.model,
+        backbone="vae",
+        vae=sizes,
+        conv=ConvSizes(channels=8),
+        tilt_width=256,
+        tilt_dropout=0.0,
+    )
+    few = replace(
+        settings,
+        model=model,
+        vae=VAESettings(steps=3_000),
+        tilt=replace(
+            settings.tilt,
+            learner="nce+mle",
+            nce_steps=2_000,
+            steps=4_000,
+            particles=1_024,
+            decay=0.01,
+            judge_every=5,
+        ),
+        sampling=replace(settings.sampling, chains=64, draws=1_000, far=True),
+    )
+    if not many:
+        return few
+    return replace(
+        few,
+        model=replace(model, components=100 if images else 32),
+        vae=VAESettings(steps=8_000),
+        tilt=replace(
+            settings.tilt,
+            steps=2_000,
+            particles=4_096,
+            batch_data=512,
+            batch_particles=1_024,
+            rate=1e-4,
+            share_end=0.5,
+            judge_every=3,
+        ),
+    )

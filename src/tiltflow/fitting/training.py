@@ -1,0 +1,156 @@
+"""The stages of learning, one after the other: backbone, mixture, tilt, and a tilt of the data.
+
+The last two are those of a generator. A tilt of its z alone comes first: its chains have as few
+dimensions as z, whatever the data (`backbones/prior.py`). A tilt of the data then goes on top, with
+z and the generator's noise as latent variables, and starts in equilibrium from draws of the first.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.random as jr
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones import Prior
+from tiltflow.evaluation.generated import classes_of
+from tiltflow.evaluation.quality.features import Features
+from tiltflow.fitting.recipes import Spec, begin_backbone, begin_tilt, learn_backbone, specification
+from tiltflow.fitting.settings import Settings
+from tiltflow.learning import Rows, fit_tilt
+from tiltflow.learning.fit_mixture import fit_mixture
+from tiltflow.learning.keeping import Keeper
+from tiltflow.learning.second_tilt import second_start
+from tiltflow.learning.witnesses import Judgement
+from tiltflow.model.specs import VAESpec
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.tilts import MixtureTilt
+
+Listen = Callable[..., None]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What `train` returns.
+
+    Attributes:
+        spec: what the model is made of.
+        model: backbone and tilt.
+        first: the model after its first tilt, where a second was learned; else None.
+        nll_val: of the backbone, on validation rows, in nats; or the bound of it.
+        judgement: that the last tilt was kept for.
+        ended: the keeper's clock at the end of each stage.
+    """
+
+    spec: Spec
+    model: TiltedModel
+    first: TiltedModel | None
+    nll_val: float
+    judgement: Judgement
+    ended: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Runs stages, or finds that they were finished before.
+
+    Attributes:
+        keeper: of their results.
+        ended: its clock at the end of each.
+    """
+
+    keeper: Keeper
+    ended: dict[str, float]
+
+    def run(self, name: str, like: Any, learn: Callable[[], tuple[Any, float | None]]) -> Any:
+        """A pytree and a number, as they were found or as `learn` makes them."""
+        if (found := self.keeper.finished(name, like)) is not None:
+            tree, plain = found
+        else:
+            tree, value = learn()
+            plain = {"value": value, "ended": self.keeper.clock()}
+            self.keeper.finish(name, tree, plain)
+        self.ended[name] = plain["ended"]
+        return tree, plain["value"]
+
+
+def train(
+    train: Rows,
+    val: Rows,
+    settings: Settings,
+    *,
+    features: Features,
+    keys: Mapping[str, PRNGKeyArray],
+    listen: Listen,
+    keeper: Keeper,
+) -> Learned:
+    """Learn a tilted model from `train`, judged by `val`.
+
+    Args:
+        train, val: rows, both in the same units.
+        settings: of all stages.
+        features: whose classes are watched where the backbone is a generator.
+        keys: random keys: `flow`, `backbone`, `tilt` and `learn`.
+        listen: called as (phase, event, **fields) while it goes on.
+        keeper: of states and results.
+
+    Raises:
+        InputError: settings that cannot work.
+        Interrupted: the keeper was asked to stop.
+    """
+    stages = Stages(keeper, {})
+    how = {"listen": listen, "keeper": keeper}
+    spec = specification(settings.model, train.units)
+    begun = begin_backbone(spec, train.units, key=keys["flow"])
+    backbone, nll_val = stages.run(
+        "backbone",
+        begun,
+        lambda: learn_backbone(begun, train, val, settings, key=keys["backbone"], **how),
+    )
+    mixture = None
+    if isinstance(spec, VAESpec) and spec.components:
+        listen("mixture", "started", components=spec.components)
+        mixture, _ = stages.run(
+            "mixture",
+            MixtureTilt.standard(spec.components, spec.z_dim),
+            lambda: (
+                fit_mixture(
+                    train.through(backbone), spec.components, key=jr.fold_in(keys["tilt"], 2)
+                ),
+                None,
+            ),
+        )
+    zero, start = begin_tilt(spec, mixture, settings.tilt.particles, key=keys["tilt"])
+    classes = classes_of(backbone, features)
+    (tilt, judgement), _ = stages.run(
+        "tilt",
+        (zero, Judgement.nothing()),
+        lambda: (
+            fit_tilt(
+                backbone, zero, train, val, settings.tilt, key=keys["learn"], start=start,
+                classes=classes, **how,
+            )[:2],
+            None,
+        ),
+    )  # fmt: skip
+    model, first = TiltedModel(backbone, tilt), None
+    if isinstance(spec, VAESpec) and spec.data_width and isinstance(backbone, Prior):
+        first, generator, of_latent = model, backbone.generator, tilt
+        begin_key, learn_key = jr.split(jr.fold_in(keys["learn"], 1))
+        both = spec.second_tilt(tilt, key=jr.fold_in(keys["tilt"], 3))
+        (tilt, judgement), _ = stages.run(
+            "data_tilt",
+            (both, judgement),
+            lambda: (
+                fit_tilt(
+                    generator, both, train, val, settings.data_tilt, key=learn_key,
+                    start=second_start(
+                        begin_key, backbone, of_latent, judgement, settings.data_tilt.particles
+                    ),
+                    classes=classes_of(generator, features), phase="data_tilt", **how,
+                )[:2],
+                None,
+            ),
+        )  # fmt: skip
+        model = TiltedModel(generator, tilt)
+    return Learned(spec, model, first, nll_val, judgement, stages.ended)

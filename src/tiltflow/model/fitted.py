@@ -1,0 +1,349 @@
+"""A learned model as people use it: arrays in, arrays out, log Z known, saved as a folder.
+
+A folder holds `config.json` and `weights.safetensors`: no pickle, so that a model from a
+stranger is safe to open.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import safetensors.numpy
+
+from tiltflow._version import __version__
+from tiltflow.backbones.units.bijections import Gaussianise, Logit, dequantise
+from tiltflow.backbones.units.scale import Scale
+from tiltflow.errors import InputError
+from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.pilot import Choice
+from tiltflow.model import latent_chains
+from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
+from tiltflow.model.specs import ModelSpec, Spec, spec_from
+from tiltflow.model.specs.arrays import filled, named_arrays, read_arrays
+from tiltflow.model.specs.migrations import unstacked
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.normalizer import LogZ
+from tiltflow.runs import atomic, reading
+
+FORMAT = 2
+CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+MODEL = "model"  # where a run has it
+PART = 4096  # examples at a time
+FEWEST_SCORED = 256  # rows a program scores: fewer are filled up, so that one program does for all
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A tilted model, its log Z, and what its data were.
+
+    Attributes:
+        model: the mathematics (`tilted.py`).
+        spec: its architecture; None if there is a function of the user's own in it.
+        log_z: in nats, with its interval.
+        integers: whether the data were integers, which are dequantised before they are scored.
+        step_size, leapfrogs: of the latent chains, as tuned on this model.
+    """
+
+    model: TiltedModel
+    spec: Spec | None
+    log_z: LogZ
+    integers: bool
+    step_size: float
+    leapfrogs: int
+
+    def log_prob(
+        self, x: Any, *, normalizer: LogZ | float | None = None, seed: int = 0, draws: int = 10
+    ) -> np.ndarray:
+        """Log p of each row of `x` (`[rows, *data_shape]`), in nats, data units; `[rows]`.
+
+        Integers get the mean over `draws` dequantisations, which bounds their log-probability
+        from below; of a generator it is the mean over draws of the encoder too, a lower bound.
+        The error of log Z is common to all rows: it shifts them together.
+
+        Args:
+            x: the rows.
+            normalizer: log Z, as `tiltflow.log_normalizer` estimates it; None: the model's own.
+            seed: of the dequantisation.
+            draws: dequantisations of each row.
+
+        Warns:
+            UserWarning: the model's own log Z does not hold: rows can be compared with one
+                another, and not with those of another model.
+
+        Raises:
+            InputError: rows of another shape, a given log Z that does not hold, or one that is not
+                finite: with `normalizer=0.0` rows can be compared with one another still.
+        """
+        log_z = self.log_z if normalizer is None else normalizer
+        if isinstance(log_z, LogZ):
+            if not log_z.holds and normalizer is not None:
+                raise InputError(f"the normalizer does not hold: {log_z.words}")
+            if not log_z.holds and math.isfinite(log_z.mean):
+                words = f"log-densities are right up to a constant only: {log_z.words}"
+                warnings.warn(words, stacklevel=2)
+            if not math.isfinite(log_z.mean):
+                raise InputError(f"log Z of this model is not known: {log_z.words}")
+            log_z = log_z.mean
+        if not math.isfinite(log_z):
+            raise InputError(f"log Z is {log_z}; expected a finite number, in nats")
+        return self._scores(x, seed, draws, tilted=True) - log_z
+
+    def backbone_log_prob(self, x: Any, *, seed: int = 0, draws: int = 10) -> np.ndarray:
+        """Log q of each row of `x`, as `log_prob`."""
+        return self._scores(x, seed, draws, tilted=False)
+
+    def sample(
+        self,
+        chains: int = 64,
+        draws: int = 100,
+        *,
+        warmup: int = 200,
+        seed: int = 0,
+        kernel: Kernel | str | None = None,
+        step_size: float | None = None,
+        folder: str | Path | None = None,
+        resume: bool = False,
+        **settings: Any,
+    ) -> tuple[np.ndarray, Draws]:
+        """Run `chains` latent chains from fresh backbone draws.
+
+        Args:
+            chains: side by side.
+            draws: of each, at most.
+            warmup: transitions before that.
+            seed: of the starts and of everything the chains do.
+            kernel: how chains move, or its name in `mcmc.catalogue`; by default HMC as it was
+                tuned on this model, with jumps where the tilt has a mixture in it, and replica
+                exchange for a Glow.
+            step_size: the first one; as it was tuned by default.
+            folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
+                them, and what is returned is read from there when it is looked at.
+            resume: whether to go on with what is in `folder`.
+            settings: others of `latent_chains.run`: `thin`, `until`, `on_chunk`, ...
+
+        Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down), and the
+        latent draws with their summaries, for `tiltflow.diagnostics`.
+        """
+        if kernel is None or isinstance(kernel, str):
+            kernel = kernel_of(self.model, kernel, self.leapfrogs)
+        return latent_chains.run(
+            self.model,
+            self.push,
+            chains,
+            draws,
+            warmup=warmup,
+            seed=seed,
+            kernel=kernel,
+            step_size=self.step_size if step_size is None else step_size,
+            folder=folder,
+            resume=resume,
+            **settings,
+        )
+
+    def pilot(self, chains: int = 64, *, seed: int = 0, **settings: Any) -> Choice:
+        """Which kernel suits the model: `latent_chains.pilot`, from the same starts as `sample`."""
+        return latent_chains.pilot(
+            self.model,
+            chains,
+            seed=seed,
+            step_size=self.step_size,
+            leapfrogs=self.leapfrogs,
+            **settings,
+        )
+
+    def push(self, u: np.ndarray, *, noise: bool = True) -> np.ndarray:
+        """Latent points `[..., *latent_shape]` to data `[..., *data_shape]`, in data units.
+
+        Without `noise` a generator's own is left out: what its decoder makes of z.
+        """
+        latent_shape = self.model.backbone.latent_shape
+        batch = u.shape[: u.ndim - len(latent_shape)]
+        number = math.prod(batch)
+        rows = np.zeros((_room(number), *latent_shape), u.dtype)
+        rows[:number] = u.reshape(number, *latent_shape)
+        x = np.asarray(_push(self.model.backbone, jnp.asarray(rows), noise))[:number]
+        x = x.reshape(*batch, *self.model.backbone.data_shape)
+        return self.round(x)
+
+    def round(self, x: np.ndarray) -> np.ndarray:
+        """Integers from dequantised values, inside their range; continuous data as they are."""
+        if not self.integers:
+            return x
+        x = np.floor(x)
+        units = self.model.backbone.units
+        if isinstance(units, Gaussianise):
+            return np.clip(x, float(units.low), float(units.low) + units.levels - 1)
+        if isinstance(units, Logit | Scale):
+            return np.clip(x, float(units.low), float(units.high) - 1)
+        return x
+
+    def check_rows(self, x: Any) -> np.ndarray:
+        """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model."""
+        x = np.asarray(x, np.float32)
+        if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
+            raise InputError(
+                f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "
+                f"shape of the data that this model was fitted to"
+            )
+        if self.integers and np.any(x != np.floor(x)):
+            raise InputError(
+                "the rows hold values that are not integers; expected integers, which this model "
+                "was fitted to and dequantises itself"
+            )
+        return x
+
+    def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
+        x = self.check_rows(x)
+        if draws < 1:
+            raise InputError(f"draws is {draws}; expected at least 1")
+        vary = self.integers or self.model.backbone.embeds_at_random
+        keys = jr.split(jr.key(seed), draws if vary else 1)
+        rows = np.zeros((max(_room(len(x)), FEWEST_SCORED), *x.shape[1:]), np.float32)
+        rows[: len(x)] = x
+        total = np.zeros(len(x))
+        for key in keys:
+            noisy = dequantise(key, jnp.asarray(rows)) if self.integers else jnp.asarray(rows)
+            scores = np.asarray(_log_prob(self.model, noisy, key, tilted), np.float64)
+            total += scores[: len(x)]
+        return total / len(keys)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json` and `weights.safetensors` into `folder`, made if need be.
+
+        Raises:
+            InputError: the disk refuses, or the backbone is a function of the user's own.
+        """
+        config, arrays = self.to_plain()
+        folder = Path(folder)
+        with atomic.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        weights = safetensors.numpy.save(arrays)
+        atomic.write_bytes(folder / WEIGHTS, weights)
+        atomic.write_json(folder / CONFIG, config | {"weights": sha256(weights).hexdigest()})
+
+    def to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The model as plain values and named arrays, for `from_plain`: what a folder holds.
+
+        Raises:
+            InputError: the backbone is a function of the user's own.
+        """
+        if self.spec is None:
+            raise InputError(
+                "a model with a function of your own in it cannot be saved: a folder holds numbers "
+                "only; keep the function, and save the tilt's arrays"
+            )
+        config = {
+            "format": FORMAT,
+            "tiltflow": __version__,
+            "model": self.spec.to_dict(),
+            "integers": self.integers,
+            "log_z": self.log_z.to_dict(),
+            "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
+        }
+        return config, {name: np.asarray(leaf) for name, leaf in named_arrays(self.model).items()}
+
+
+def load_model(folder: str | Path) -> FittedModel:
+    """The model in `folder`, which `FittedModel.save` has written, or in the run `folder`.
+
+    Nothing in it is executed; weights of wrong names, shapes or types, or that are not finite,
+    are refused.
+
+    Raises:
+        InputError: no model, one of a format that this version cannot read, or a damaged one.
+        UnsoundModel: weights that are not finite.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).exists() and (folder / MODEL / CONFIG).exists():
+        folder = folder / MODEL
+    for name in (CONFIG, WEIGHTS):
+        reading.refuse_outside(folder / name, folder)
+    config = reading.read_json(folder / CONFIG)
+    _check_format(config, folder / CONFIG)
+    skeleton = spec_from(config.get("model")).skeleton()
+    arrays, digest = read_arrays(folder / WEIGHTS, skeleton)
+    model = from_plain(config, arrays, folder)
+    if config.get("weights", digest) != digest:  # former versions did not tell
+        raise InputError(
+            f"{folder / WEIGHTS} is not the file that {CONFIG} was written for: saving was "
+            f"interrupted, or one of them was replaced: save the model again"
+        )
+    return model
+
+
+def from_plain(
+    config: dict[str, Any], arrays: dict[str, np.ndarray], where: Path = Path()
+) -> FittedModel:
+    """The model that `FittedModel.to_plain` has taken apart; `where` is named in messages.
+
+    Raises:
+        InputError, UnsoundModel: as `load_model`.
+    """
+    _check_format(config, where / CONFIG)
+    spec = spec_from(config.get("model"))
+    if config["format"] == 1 and isinstance(spec, ModelSpec):
+        arrays = unstacked(arrays, spec.blocks)
+    model = filled(spec.skeleton(), arrays, where / WEIGHTS)
+    try:
+        sampler = config["sampler"]
+        step_size, leapfrogs = sampler["step_size"], sampler["leapfrogs"]
+        if type(step_size) not in (int, float) or not 0 < step_size < math.inf:
+            raise ValueError(f"step_size is {step_size!r:.50}, expected a positive number")
+        if type(leapfrogs) is not int or not 1 <= leapfrogs <= MOST_LEAPFROGS:
+            raise ValueError(f"leapfrogs is {leapfrogs!r:.50}, expected 1 to {MOST_LEAPFROGS:,}")
+        log_z = LogZ.from_dict(config["log_z"])
+        integers = config["integers"]
+        if type(integers) is not bool:
+            raise ValueError(f"integers is {integers!r:.50}, expected true or false")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
+        ) from None
+    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs)
+
+
+def _check_format(config: dict[str, Any], path: Path) -> None:
+    """Raises InputError for a format that this version cannot read."""
+    found = config.get("format")
+    if type(found) is not int or not 1 <= found <= FORMAT:
+        raise InputError(
+            f"{path} has format {found!r:.50}; expected 1 to {FORMAT}: use "
+            f"the version of tiltflow that wrote it ({config.get('tiltflow')!r:.50})"
+        )
+
+
+def _room(number: int) -> int:
+    """Rows to push or score for so many: few different sizes, so few programs."""
+    return min(2 ** max(number - 1, 0).bit_length(), -(-number // PART) * PART or 1)
+
+
+@eqx.filter_jit
+def _push(backbone: Any, u: jax.Array, noise: bool) -> jax.Array:
+    def expected(u: jax.Array) -> jax.Array:
+        return backbone.expected(backbone.coordinates(u))
+
+    return jax.lax.map(backbone.push if noise else expected, u, batch_size=PART)
+
+
+@eqx.filter_jit
+def _log_prob(model: TiltedModel, x: jax.Array, key: jax.Array, tilted: bool) -> jax.Array:
+    backbone = model.backbone
+
+    def one(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        c, log_weight = backbone.embed(*row)
+        log_q = backbone.log_prob_coordinates(c) + log_weight
+        return log_q + model.tilt(c) if tilted else log_q
+
+    keys = jr.split(jr.fold_in(key, 1), len(x))
+    return jax.lax.map(one, (x, keys), batch_size=PART)

@@ -1,0 +1,25 @@
+"""Which kernel chains of a tilted model move by."""
+
+from tiltflow.backbones.glow import Glow
+from tiltflow.mcmc import catalogue
+from tiltflow.mcmc.kernel import Kernel
+from tiltflow.model.tilted import TiltedModel
+
+MOST_LEAPFROGS = 10_000  # of one transition
+
+
+def suited_kernel(model: TiltedModel) -> str:
+    """The name of the kernel that chains move by if none is asked for.
+
+    HMC; and in turn jumps to draws of the mixture, where the tilt has one. On images, whose tilt
+    empties the space between kinds of them, replica exchange.
+    """
+    if model.mixture is not None:
+        return catalogue.JUMPS
+    return catalogue.EXCHANGE if isinstance(model.backbone, Glow) else "hmc"
+
+
+def kernel_of(model: TiltedModel, name: str | None, leapfrogs: int) -> Kernel:
+    """The kernel of that name, its jumps to the mixture of the tilt; None: the suited one."""
+    name = suited_kernel(model) if name is None else name
+    return catalogue.with_proposal(name, leapfrogs, model.mixture)

@@ -1,0 +1,34 @@
+"""What a model is made of, in plain values: enough to build it, or to build it again."""
+
+from typing import Any
+
+from tiltflow.errors import InputError
+from tiltflow.model.specs.flow import ModelSpec, specify
+from tiltflow.model.specs.glow import GlowSpec, specify_glow
+from tiltflow.model.specs.vae import VAESpec, specify_vae
+
+Spec = ModelSpec | VAESpec | GlowSpec
+
+__all__ = [
+    "GlowSpec",
+    "ModelSpec",
+    "Spec",
+    "VAESpec",
+    "spec_from",
+    "specify",
+    "specify_glow",
+    "specify_vae",
+]
+
+
+def spec_from(values: Any) -> Spec:
+    """The specification in a folder; one without a kind is of a coupling flow."""
+    if isinstance(values, dict) and "kind" in values:
+        for spec in (VAESpec, GlowSpec):
+            if values["kind"] == spec.kind:
+                return spec.from_dict(values)
+        raise InputError(
+            f"the model is of kind {values['kind']!r:.50}; expected {VAESpec.kind!r}, "
+            f"{GlowSpec.kind!r}, or none"
+        )
+    return ModelSpec.from_dict(values)

@@ -1,0 +1,1 @@
+"""One program over many devices, and over many processes that run it side by side."""
