@@ -26,9 +26,14 @@ def refusals(betas: Values, f: Float[Values, "chains draws replicas"]) -> Float[
         InputError: other replicas in f than betas, or values that are not finite.
     """
     betas, f = np.asarray(betas, np.float64), np.asarray(f, np.float64)
-    if f.ndim != 3 or f.shape[2] != len(betas) or not np.isfinite(f).all():
+    if f.ndim != 3 or f.shape[2] != len(betas):
         raise InputError(
-            f"f at replicas has shape {f.shape}; expected [chains, draws, {len(betas)}], finite"
+            f"f at replicas has shape {f.shape}; expected [chains, draws, {len(betas)}]"
+        )
+    if len(bad := np.argwhere(~np.isfinite(f))):
+        raise InputError(
+            f"f at replicas has {len(bad)} of {f.size} values that are not finite, the first, "
+            f"{f[tuple(bad[0])]}, at {bad[0].tolist()}: look for overflow in the tilt there"
         )
     log_ratio = np.diff(betas) * (f[..., :-1] - f[..., 1:])
     return 1.0 - np.exp(np.minimum(log_ratio, 0.0)).mean(axis=(0, 1))

@@ -18,7 +18,7 @@ def test_a_former_name_is_the_present_module(former, monkeypatch):
 
 
 def test_other_names_are_missing_as_ever():
-    with pytest.raises(ModuleNotFoundError, match="no module named 'tiltflow.nowhere'|No module"):
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
         importlib.import_module("tiltflow.nowhere")
 
 
