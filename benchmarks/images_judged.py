@@ -50,11 +50,8 @@ def judge(
     assert isinstance(model.backbone, Flow)
     left = max(until - time.monotonic(), 1.0)
     start_key, chain_key, ladder_key, score_key, exact_key = jr.split(jr.key(5), 5)
-    test = Rows(test.values[:TEST], test.units, test.integers)
-    scores = score(model, test, score_key, DEQUANTISATIONS)
-    f_train = score(
-        model, Rows(train.values[:TEST], train.units, train.integers), score_key, 1
-    ).f.mean()
+    scores = score(model, test.first(TEST), score_key, DEQUANTISATIONS)
+    f_train = score(model, train.first(TEST), score_key, 1).f.mean()
 
     u = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
     density, hmc = model.latent_log_densities, HMC(num_leapfrogs=LEAPFROGS)

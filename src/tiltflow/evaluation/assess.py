@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -103,7 +102,7 @@ def assess(
     fitted.check_rows(data.values)
     started = time.monotonic()
     sound_key, chain_key, ladder_key, score_key = jr.split(jr.key(seed), 4)
-    rows = Rows(jnp.asarray(data.values, jnp.float32), fitted.model.backbone.units, fitted.integers)
+    rows = Rows(np.asarray(data.values, np.float32), fitted.model.backbone.units, fitted.integers)
     scores = score(fitted.model, rows, score_key, settings.dequantisations)
     checks = soundness(fitted.model, sound_key)
     checks.append(finite(scores))

@@ -102,14 +102,14 @@ def score(model: TiltedModel, rows: Rows, key: PRNGKeyArray, draws: int = DRAWS)
     """
     rows = rows.through(model.backbone)
     scored = _score(model, rows, rows.keys(key, draws))
-    f, log_q, log_weight = (np.asarray(numbers, np.float64).T for numbers in scored)
+    f, log_q, log_weight = (np.asarray(x, np.float64)[:, : len(rows)].T for x in scored)
     return Scores(f=f, log_q=log_q + log_weight)
 
 
 @eqx.filter_jit
 def _score(
     model: TiltedModel, rows: Rows, keys: PRNGKeyArray
-) -> tuple[Float[Array, "draws rows"], ...]:
+) -> tuple[Float[Array, "draws room"], ...]:
     """f, log q of the coordinates, and the log-weights, for each of the keys."""
 
     def one(c: Array, log_weight: Array) -> tuple[Array, Array, Array]:

@@ -67,7 +67,7 @@ def annealed_rows(
             f"prior: only they have a posterior of z to anneal to"
         )
     noise_key, key = jr.split(key)
-    x = rows.data(noise_key)
+    x = np.asarray(rows.data(noise_key))[: len(rows)]
     part = min(settings.part, len(x))
     found = [np.zeros(len(x)), np.zeros(len(x))]
     for start in [*range(0, len(x) - part, part), len(x) - part]:  # the last may overlap

@@ -197,7 +197,7 @@ def _judge(
     draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
     calibration = None
     if settings.sampling.calibrate and isinstance(model.tilt, SCALABLE):
-        few = replace(rows["val"], values=rows["val"].values[: settings.tilt.judge_rows])
+        few = rows["val"].first(settings.tilt.judge_rows)
         f_val = score(model, few, jr.fold_in(keys["score"], 1), settings.tilt.judge_draws).f
         calibration = calibrate(f_val, draws.summaries["f"])
         if calibration.matters:
@@ -263,7 +263,7 @@ def _look(
     if len(data.shape) > 1:
         positions = np.asarray(draws.positions)
         hear("copies", "started", training=len(parts.train))
-        copied = copies(fitted, positions, test.values, np.asarray(rows["train"].values))
+        copied = copies(fitted, positions, test.values, rows["train"].array())
         hear("interpolation", "started")
         evidence |= copied.evidence | interpolation(fitted, positions, test.values)
         metrics["copies"] = copied.metrics

@@ -12,11 +12,10 @@ from jaxtyping import Array, PRNGKeyArray
 from tiltflow.backbones import Flow
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
+from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 from tiltflow.parallel.devices import over_devices
-
-PART = 1024  # validation rows that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -76,17 +75,15 @@ def fit_backbone(
         Interrupted: the keeper was asked to stop.
     """
     validation_key, key = jr.split(key)
-    val = replace(val, values=val.values[: settings.val_rows])
+    held_out = val.first(settings.val_rows).embedded(validation_key, settings.val_draws)
     train = replace(train, flips=settings.flips)
-    y, log_det = val.every(validation_key, settings.val_draws)
-    y, log_det = y.reshape(-1, y.shape[-1]), log_det.ravel()
     units_stay = eqx.tree_at(lambda f: f.units, jax.tree.map(eqx.is_inexact_array, flow), False)
     parameters, frozen = eqx.partition(flow, units_stay)
     traced = {n: jnp.asarray(getattr(settings, n)) for n in ("steps", "rate", "decay", "memory")}
     best, nll = descend(
         parameters,
         lambda state, key: _chunk(state, frozen, train, key, settings.batch, traced),
-        lambda average: _nll(eqx.combine(average, frozen), y, log_det),
+        lambda average: _nll(eqx.combine(average, frozen), held_out),
         steps=settings.steps,
         patience=settings.patience,
         patient_until=0,
@@ -125,6 +122,5 @@ def _chunk(
 
 
 @eqx.filter_jit
-def _nll(flow: Flow, y: Array, log_det: Array) -> Array:
-    log_q = jax.lax.map(flow.log_prob_coordinates, y, batch_size=PART)
-    return -jnp.mean(log_q + log_det)
+def _nll(flow: Flow, held_out: Filled) -> Array:
+    return -held_out.mean(lambda y, log_det: flow.log_prob_coordinates(y) + log_det)

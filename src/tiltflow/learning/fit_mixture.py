@@ -6,7 +6,6 @@ adds starts from exact draws and from log Z = 0.
 """
 
 import warnings
-from dataclasses import replace
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -33,14 +32,13 @@ def fit_mixture(train: Rows, components: int, *, key: PRNGKeyArray) -> MixtureTi
     Raises:
         InputError: more components than a tenth of the rows.
     """
-    rows = min(len(train.values), MOST_ROWS)
+    rows = min(len(train), MOST_ROWS)
     if components > rows // 10:
         raise InputError(
             f"{components} components of the tilt for {rows} rows; expected at most {rows // 10}"
         )
     rows_key, seed_key = jr.split(key)
-    some = replace(train, values=train.values[:rows])
-    c = np.asarray(some.every(rows_key, 1)[0][:, 0], np.float64)
+    c = np.asarray(train.first(rows).every(rows_key, 1)[0][:, 0], np.float64)
     mixture = GaussianMixture(
         components,
         max_iter=ITERATIONS,

@@ -154,6 +154,5 @@ def _terms(
 @eqx.filter_jit
 def negative_bound(backbone: Backbone, rows: Rows, key: PRNGKeyArray) -> Float[Array, ""]:
     """Minus the mean evidence lower bound of `rows`, nats per row, data units."""
-    c, log_weight = rows.through(backbone).every(key, VALIDATION_DRAWS)
-    log_q = jax.lax.map(backbone.log_prob_coordinates, c.reshape(-1, c.shape[-1]), batch_size=1024)
-    return -jnp.mean(log_q) - jnp.mean(log_weight)
+    embedded = rows.through(backbone).embedded(key, VALIDATION_DRAWS)
+    return -embedded.mean(lambda c, log_weight: backbone.log_prob_coordinates(c) + log_weight)

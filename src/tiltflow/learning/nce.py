@@ -15,12 +15,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.particles import push_in_parts
 from tiltflow.learning.rows import Rows
@@ -83,9 +84,10 @@ def fit_nce(
     keeper = keeper or KeepsNothing()
     train, val = train.through(backbone), val.through(backbone)
     row_key, draw_key, key = jr.split(key, 3)
-    y_val = val.every(row_key, 1)[0][:HELD_OUT, 0]
+    held_out = val.first(HELD_OUT).embedded(row_key, 1)
+    y_val = held_out.rows[0]
     u = jr.normal(draw_key, (len(y_val), *backbone.latent_shape))
-    y_drawn = push_in_parts(backbone, u)
+    looked_at = [Filled(y, held_out.count) for y in (y_val, push_in_parts(backbone, u))]
     trained, frozen = freeze(tilt)
     parameters = (trained, jnp.zeros(()))
     state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
@@ -101,7 +103,7 @@ def fit_nce(
     for step in range(done + CHUNK, steps + CHUNK, CHUNK):
         key, chunk_key = jr.split(key)
         state = _chunk(state, frozen, backbone, train, chunk_key, settings.batch_data, traced)
-        loss, accuracy = (float(v) for v in _told(state.average, frozen, y_val, y_drawn))
+        loss, accuracy = (float(v) for v in _told(state.average, frozen, *looked_at))
         if loss < best_told.loss:
             best, best_step = state.average, step
             best_told = Contrast(loss, accuracy, accuracy >= DEGENERATE)
@@ -127,15 +129,13 @@ def fit_nce(
 
 
 def _loss(
-    parameters: tuple[Any, Array], frozen: Any, y_data: Array, y_drawn: Array, keys: Array | None
-) -> tuple[Array, Array]:
-    """The loss, and the share of right answers."""
+    parameters: tuple[Any, Array], frozen: Any, y_data: Array, y_drawn: Array, keys: Array
+) -> Array:
     trained, offset = parameters
     tilt: Tilt = eqx.combine(trained, frozen)
     y = jnp.concatenate([y_data, y_drawn])
     sign = jnp.where(jnp.arange(len(y)) < len(y_data), 1.0, -1.0)
-    logits = sign * (jax.vmap(tilt)(y, keys) + offset)
-    return -jnp.mean(jax.nn.log_sigmoid(logits)), jnp.mean(logits > 0)
+    return -jnp.mean(jax.nn.log_sigmoid(sign * (jax.vmap(tilt)(y, keys) + offset)))
 
 
 @over_devices
@@ -157,7 +157,7 @@ def _chunk(
             spread(jr.normal(draw_key, (size, *backbone.latent_shape)))
         )
         keys = jr.split(dropout_key, 2 * size)
-        gradient = jax.grad(_loss, has_aux=True)(state.parameters, frozen, y_data, y_drawn, keys)[0]
+        gradient = jax.grad(_loss)(state.parameters, frozen, y_data, y_drawn, keys)
         rate = optimiser.cosine(
             state.step, settings["nce_steps"], settings["rate"], settings["final_rate"]
         )
@@ -172,9 +172,16 @@ def _chunk(
 
 @over_devices
 def _told(
-    parameters: tuple[Any, Array],
-    frozen: Any,
-    y_data: Float[Array, "rows dim"],
-    y_drawn: Float[Array, "rows dim"],
+    parameters: tuple[Any, Array], frozen: Any, data: Filled, drawn: Filled
 ) -> tuple[Array, Array]:
-    return _loss(parameters, frozen, y_data, y_drawn, None)
+    """The loss, and the share of right answers, on as many draws as rows; no dropout."""
+    trained, offset = parameters
+    tilt: Tilt = eqx.combine(trained, frozen)
+
+    def one(y: Array, sign: float) -> tuple[Array, Array]:
+        logit = sign * (tilt(y) + offset)
+        return -jax.nn.log_sigmoid(logit), (logit > 0).astype(y.dtype)
+
+    of_data, of_drawn = data.mean(lambda y: one(y, 1.0)), drawn.mean(lambda y: one(y, -1.0))
+    loss, accuracy = ((a + b) / 2 for a, b in zip(of_data, of_drawn, strict=True))
+    return loss, accuracy

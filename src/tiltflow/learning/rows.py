@@ -9,39 +9,63 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units.bijections import Units, dequantise
 from tiltflow.errors import InputError
+from tiltflow.learning.filled import Filled, with_room
 from tiltflow.parallel.devices import spread
 
 Made = TypeVar("Made")
-PART = 1024  # rows that are embedded at a time
 
 
-def in_little_memory(values: np.ndarray, *, integers: bool) -> Num[Array, "rows ..."]:
+def in_little_memory(values: np.ndarray, *, integers: bool) -> Num[np.ndarray, "rows ..."]:
     """`values` as bytes if they are integers from 0 to 255, as float32 otherwise."""
     bytes_do = integers and values.min() >= 0 and values.max() <= 255
-    return jnp.asarray(values, jnp.uint8 if bytes_do else jnp.float32)
+    return np.asarray(values, np.uint8 if bytes_do else np.float32)
 
 
 class Rows(eqx.Module):
     """Data and what leads to coordinates: the units, or a backbone.
 
+    Programs depend on the `room` that the rows are put into, not on their number (`filled.py`).
+
     Attributes:
-        values: `[rows, *data_shape]`, data units; small integers may stay `uint8`.
+        values: `[room, *data_shape]`, data units, the rows first; small integers may stay `uint8`.
         units: of the backbone.
         integers: whether uniform noise is added to each row that is drawn.
         backbone: whose coordinates are meant (`through`); None: those of the units.
         flips: whether `batch` mirrors every other image, left to right.
+        count: of the rows; a scalar.
     """
 
-    values: Num[Array, "rows ..."]
+    values: Num[Array, "room ..."]
     units: Units
     integers: bool = eqx.field(static=True)
-    backbone: Backbone | None = None
-    flips: bool = eqx.field(static=True, default=False)
+    backbone: Backbone | None
+    flips: bool = eqx.field(static=True)
+    count: Int[Array, ""]
+
+    def __init__(
+        self,
+        values: Num[Array, "rows ..."] | np.ndarray,
+        units: Units,
+        integers: bool,
+        backbone: Backbone | None = None,
+        flips: bool = False,
+        count: Int[Array, ""] | None = None,
+    ) -> None:
+        """All of `values` are rows, or, if there is a `count`, so many: then there is room."""
+        if count is None:
+            count = jnp.asarray(len(values))
+            values = jnp.asarray(with_room(np.asarray(values)))
+        self.values = jnp.asarray(values)
+        self.units = units
+        self.integers = integers
+        self.backbone = backbone
+        self.flips = flips
+        self.count = count
 
     def __check_init__(self) -> None:
         """Raises InputError if what is no image is to be mirrored."""
@@ -50,6 +74,20 @@ class Rows(eqx.Module):
                 f"rows of shape {self.values.shape[1:]} are to be flipped; expected images, "
                 f"[height, width] or [height, width, channels]"
             )
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return int(self.count)
+
+    def array(self) -> Num[np.ndarray, "rows ..."]:
+        """The rows themselves, in data units, on the host."""
+        return np.asarray(self.values)[: len(self)]
+
+    def first(self, number: int) -> "Rows":
+        """So many of the rows, or all, if there are no more."""
+        if number >= len(self):
+            return self
+        return Rows(self.array()[:number], self.units, self.integers, self.backbone, self.flips)
 
     def through(self, backbone: Backbone) -> "Rows":
         """The same rows as coordinates of `backbone`: of a flow, those of its units."""
@@ -61,8 +99,8 @@ class Rows(eqx.Module):
         embedded = self.backbone is not None and self.backbone.embeds_at_random
         return self.integers or embedded
 
-    def data(self, key: PRNGKeyArray) -> Float[Array, "rows ..."]:
-        """Every row once, in data units, dequantised with `key`."""
+    def data(self, key: PRNGKeyArray) -> Float[Array, "room ..."]:
+        """Every row once, in data units, dequantised with `key`, and what lies behind them."""
         return self._noisy(key, self.values)
 
     def batch(
@@ -70,7 +108,7 @@ class Rows(eqx.Module):
     ) -> tuple[Float[Array, "size dim"], Float[Array, " size"]]:
         """`size` random rows: coordinates, and the log-weight (log|det dy/dx|) of each."""
         pick_key, noise_key = jr.split(key)
-        index = spread(jr.randint(pick_key, (size,), 0, len(self.values)))
+        index = spread(jr.randint(pick_key, (size,), 0, self.count))
         values = self.values[index]
         if self.flips:
             values = _some_flipped(jr.fold_in(pick_key, 1), values)
@@ -79,24 +117,32 @@ class Rows(eqx.Module):
 
     def every(
         self, key: PRNGKeyArray, draws: int
-    ) -> tuple[Float[Array, "rows draws dim"], Float[Array, "rows draws"]]:
+    ) -> tuple[Float[np.ndarray, "rows draws dim"], Float[np.ndarray, "rows draws"]]:
         """Every row with `draws` dequantisations and embeddings (one if they do not vary).
 
-        Returns coordinates and log-weights, which for units are log|det dy/dx|. All of them are
-        in memory; where only numbers made of them are wanted, `each` needs less.
+        Returns coordinates and log-weights, which for units are log|det dy/dx|, on the host. All of
+        them are in memory; where only numbers made of them are wanted, `each` needs less.
         """
-        return _every(self, self.keys(key, draws))
+        c, log_weight = (np.asarray(values) for values in self.embedded(key, draws).rows)
+        c = c.reshape(len(self.values), -1, c.shape[-1])
+        return c[: len(self)], log_weight.reshape(c.shape[:2])[: len(self)]
+
+    def embedded(self, key: PRNGKeyArray, draws: int) -> Filled:
+        """The coordinates and log-weights of `every`, the draws of a row one after the other."""
+        return _embedded(self, self.keys(key, draws))
 
     def keys(self, key: PRNGKeyArray, draws: int) -> PRNGKeyArray:
         """A key for each of `draws` of all rows, as `every` makes them; one if they do not vary."""
         return jr.split(key, draws if self.vary else 1)
 
     def each(self, function: Callable[[Array, Array], Made], key: PRNGKeyArray) -> Made:
-        """`function` of coordinates and log-weight of every row, drawn once, `PART` at a time."""
+        """`function` of coordinates and log-weight of every row, drawn once, a part at a time.
+
+        As many as there is room for: the rows come first, and what is behind them means nothing.
+        """
         keys = jr.split(jr.fold_in(key, 1), len(self.values))
-        return jax.lax.map(
-            lambda row: function(*self._embed(*row)), (self.data(key), keys), batch_size=PART
-        )
+        rows = Filled((self.data(key), keys), self.count)
+        return rows.map(lambda x, key: function(*self._embed(x, key)))
 
     def _noisy(self, key: PRNGKeyArray, values: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
         values = values.astype(float)
@@ -109,10 +155,11 @@ class Rows(eqx.Module):
 
 
 @eqx.filter_jit
-def _every(rows: Rows, keys: PRNGKeyArray) -> tuple[Array, Array]:
-    """What `Rows.every` returns; a draw of all rows for each of the keys."""
+def _embedded(rows: Rows, keys: PRNGKeyArray) -> Filled:
+    """What `Rows.embedded` returns; a draw of all rows for each of the keys."""
     c, log_weight = jax.lax.map(lambda key: rows.each(lambda *row: row, key), keys)
-    return jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
+    c, log_weight = jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
+    return Filled((c.reshape(-1, c.shape[-1]), log_weight.ravel()), rows.count * len(keys))
 
 
 def _some_flipped(key: PRNGKeyArray, images: Num[Array, "n ..."]) -> Num[Array, "n ..."]:

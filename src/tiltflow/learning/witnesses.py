@@ -19,6 +19,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
+from tiltflow.learning.filled import Filled
 from tiltflow.learning.particles import Particles, log_mean_exp, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, TiltSettings
@@ -26,7 +27,7 @@ from tiltflow.normalizer.running import bridge_jax
 from tiltflow.parallel.devices import map_in_parts, over_devices, together
 from tiltflow.tilts import Tilt
 
-PART = 4_096  # rows or draws that f is computed of at a time
+PART = 4_096  # draws that f is computed of at a time
 FEWEST_DRAWS = 10.0  # effective, on either side of the bridge
 SCARCE_DRAWS = 100.0  # effective, on either side: below it another anchor is taken
 LARGEST_F = 1e4  # nats
@@ -85,12 +86,12 @@ class Anchor(eqx.Module):
 
 
 class Judge(eqx.Module):
-    """Held-out rows and the bank, as coordinates, and the anchor."""
+    """Coordinates of the bank, of training and of held-out rows, and the anchor."""
 
     bank: Float[Array, "bank dim"]
     anchor: Anchor
-    train: Float[Array, "rows dim"]
-    val: Float[Array, "rows dim"]
+    train: Filled
+    val: Filled
 
     @classmethod
     def gather(
@@ -110,17 +111,16 @@ class Judge(eqx.Module):
         """
         bank_key, train_key, val_key = jr.split(key, 3)
         u = jr.normal(bank_key, (settings.bank, *backbone.latent_shape))
-        train, val = (
-            replace(rows.through(backbone), values=rows.values[: settings.judge_rows])
-            for rows in (train, val)
+        y_train, y_val = (
+            rows.through(backbone).first(settings.judge_rows).embedded(key, draws)
+            for rows, key, draws in ((train, train_key, 1), (val, val_key, settings.judge_draws))
         )
-        y_train, y_val = train.every(train_key, 1)[0], val.every(val_key, settings.judge_draws)[0]
         y = particles.y[particles.witnesses]
         return cls(
             push_in_parts(backbone, u),
             Anchor(y, jnp.zeros(len(y)), tilt, jnp.zeros(()), jnp.asarray(False)),
-            y_train.reshape(-1, y_train.shape[-1]),
-            y_val.reshape(-1, y_val.shape[-1]),
+            Filled(y_train.rows[0], y_train.count),
+            Filled(y_val.rows[0], y_val.count),
         )
 
     def at(self, tilt: Tilt, particles: Particles, log_z: Array) -> "Judge":
@@ -164,9 +164,9 @@ class Judge(eqx.Module):
             & (jnp.mean(f_bank) <= log_z + error)
             & (log_z <= level + error)
         )
-        f_val = jnp.mean(f(self.val))
+        f_val = self.val.mean(tilt)
         return Judgement(
-            gain_train=jnp.mean(f(self.train)) - log_z,
+            gain_train=self.train.mean(tilt) - log_z,
             gain_val=f_val - log_z,
             level=level,
             log_z=log_z - level,

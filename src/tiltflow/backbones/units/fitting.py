@@ -1,17 +1,17 @@
 """Units fitted to training data, in one look: the kinds there are, and which suits the data."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.stats import norm
 from jaxtyping import Array
+from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
-from tiltflow.backbones.units.histogram import best_bins, split_to
+from tiltflow.backbones.units.histogram import best_bins, log_density, split_to
 from tiltflow.errors import InputError
 
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
 FAR_FROM_NORMAL = 0.02  # nats a column
+FEWEST_BINS = 16  # of a histogram
 PSEUDO_COUNTS = 2.0  # of the pooled histogram, and again of the uniform one, added to a column's
 
 
@@ -59,15 +59,15 @@ def _suited(x: np.ndarray, integers: bool) -> str:
     """
     if integers:
         return "gaussianise" if np.ptp(x) < 1024 else "standardise"
-    fitted, left_out = x[::2], jnp.asarray(x[1::2], jnp.float32)
-
-    @jax.jit
-    def log_density(units: Units) -> Array:
-        y, log_det = jax.lax.map(units.encode_and_log_det, left_out, batch_size=1024)
-        return jnp.mean(norm.logpdf(y).sum(axis=1) + log_det)
-
-    gain = log_density(fit_histogram(fitted)) - log_density(fit_standardise(fitted, integers))
-    return "histogram" if gain > FAR_FROM_NORMAL * _flat(x).shape[1] else "standardise"
+    fitted, left_out = _flat(x[::2]), _flat(x[1::2])
+    mean, scale = _moments(fitted, integers)
+    normal = norm.logpdf(left_out, mean, scale).sum(axis=1)
+    histogram = np.sum(
+        [log_density(new, *best_bins(old)) for old, new in zip(fitted.T, left_out.T, strict=True)],
+        axis=0,
+    )
+    gain = np.mean(histogram) - np.mean(normal)
+    return "histogram" if gain > FAR_FROM_NORMAL * left_out.shape[1] else "standardise"
 
 
 def fit_standardise(x: np.ndarray, integers: bool) -> Affine:
@@ -139,9 +139,12 @@ def fit_gaussianise(x: np.ndarray) -> Gaussianise:
 
 
 def fit_histogram(x: np.ndarray) -> Histogram:
-    """The best histograms of the columns of `x` (`[rows, *data_shape]`)."""
+    """The best histograms of the columns of `x` (`[rows, *data_shape]`).
+
+    With as many bins as the next power of two, so that programs are compiled for few numbers.
+    """
     found = [best_bins(column) for column in _flat(x).T]
-    bins = max(len(shares) for _, shares in found)
+    bins = 2 ** (max(FEWEST_BINS, *(len(shares) for _, shares in found)) - 1).bit_length()
     edges, shares = zip(*(split_to(*one, bins) for one in found), strict=True)
     tables = _tables(np.stack(shares))
     edges = jnp.asarray(np.stack(edges), jnp.float32)
