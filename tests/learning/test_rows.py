@@ -41,7 +41,7 @@ def test_every_row_is_dequantised_as_often_as_asked(integers):
     assert y.shape == (50, 4, 3)
     assert log_det.shape == (50, 4)
     x = decoded(integers, y).reshape(50, 4, 3)
-    values = np.asarray(integers.values)
+    values = integers.array()
     np.testing.assert_array_equal(np.floor(x), np.repeat(values[:, None], 4, axis=1))
     assert np.all(np.std(x, axis=1) > 0)
 
@@ -58,6 +58,7 @@ def test_each_is_every_one_draw_at_a_time(integers):
     y, log_det = every(integers, jr.key(0), 2)
     for draw, key in enumerate(integers.keys(jr.key(0), 2)):
         sums, weights = eqx.filter_jit(Rows.each)(integers, lambda y, w: (jnp.sum(y), w), key)
+        sums, weights = sums[:50], weights[:50]
         np.testing.assert_allclose(sums, y[:, draw].sum(axis=1), atol=1e-5)
         np.testing.assert_allclose(weights, log_det[:, draw], atol=1e-5)
 
@@ -68,7 +69,7 @@ def test_continuous_rows_come_once_and_unchanged(continuous):
     assert log_det.shape == (50, 1)
     x = decoded(continuous, y)
     assert x.shape == (50, 2, 2)
-    np.testing.assert_allclose(x, continuous.values, atol=1e-5)
+    np.testing.assert_allclose(x, continuous.array(), atol=1e-5)
 
 
 def test_log_determinants_are_those_of_the_units(integers):

@@ -71,7 +71,7 @@ def annealed_rows(
     part = min(settings.part, len(x))
     found = [np.zeros(len(x)), np.zeros(len(x))]
     for start in [*range(0, len(x) - part, part), len(x) - part]:  # the last may overlap
-        some = x[start : start + part]
+        some = jnp.asarray(x[start : start + part])
         part_key = jr.fold_in(key, start)
         for bound, tilted in zip(found, (0.0, 1.0), strict=True):
             climbed = _climb(

@@ -46,6 +46,7 @@ from tiltflow.model.fitted import FittedModel
 from tiltflow.model.log_normalizer import exact_f, from_exact, log_normalizer
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ, from_values
+from tiltflow.parallel.memory_maps import let_go_if_many
 
 KEYS = (
     "flow", "backbone", "tilt", "learn", "chains", "bank", "score", "evidence",
@@ -97,6 +98,7 @@ def fit(
         InputError: data or settings that cannot work.
         Interrupted: the keeper was asked to stop.
     """
+    let_go_if_many()
     if not isinstance(data, Dataset):
         data = load(data)
     keeper = keeper or KeepsNothing()

@@ -24,6 +24,7 @@ from tiltflow.learning.second_tilt import second_start
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.specs import VAESpec
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.tilts import MixtureTilt
 
 Listen = Callable[..., None]
@@ -64,6 +65,7 @@ class Stages:
 
     def run(self, name: str, like: Any, learn: Callable[[], tuple[Any, float | None]]) -> Any:
         """A pytree and a number, as they were found or as `learn` makes them."""
+        let_go_if_many()
         if (found := self.keeper.finished(name, like)) is not None:
             tree, plain = found
         else:

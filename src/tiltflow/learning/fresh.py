@@ -92,7 +92,8 @@ class FreshLook:
         """
         state = banked(state)
         state = eqx.tree_at(lambda s: s.particles, state, self.instead_of(state.particles))
-        return population.settle(state, backbone, settings, settings.fresh_transitions, key)
+        transitions = jnp.asarray(settings.fresh_transitions)
+        return population.settle(state, backbone, settings, transitions, key)
 
     def instead_of(self, particles: Particles) -> Particles:
         """As many particles as there are, where these chains are: each several times over.
@@ -128,7 +129,12 @@ def look(
     start_key, key = jr.split(key)
     u = jr.normal(start_key, (chains, *backbone.latent_shape))
     u, f, series, step_size = _run(
-        TiltedModel(backbone, tilt), key, u, witnesses.step_size, transitions, leapfrogs
+        TiltedModel(backbone, tilt),
+        key,
+        u,
+        witnesses.step_size,
+        transitions,
+        jnp.asarray(leapfrogs),
     )
     y = _coordinates(backbone, u)
     last = np.asarray(series, np.float64)
@@ -156,7 +162,7 @@ def _run(
     u: Float[Array, "chains ..."],
     step_size: Array,
     transitions: int,
-    leapfrogs: int,
+    leapfrogs: Array,
 ) -> tuple[Array, Array, Float[Array, "transitions chains"], Array]:
     """Where the chains end, f there and all along, and the step size."""
     latent = hmc.value_and_gradient(model.latent_log_densities)

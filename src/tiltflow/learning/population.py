@@ -85,18 +85,14 @@ def stage(
 
 @over_devices
 def settle(
-    state: LearnerState, backbone: Backbone, settings: TiltSettings, transitions: int, key: Array
+    state: LearnerState, backbone: Backbone, settings: TiltSettings, transitions: Array, key: Array
 ) -> LearnerState:
     """The state after so many transitions of all particles, and no step of learning.
 
     They carry no weights.
     """
     particles = state.particles
-    long = replace(
-        settings,
-        least_transitions=jnp.asarray(transitions),
-        most_transitions=jnp.asarray(transitions),
-    )
+    long = replace(settings, least_transitions=transitions, most_transitions=transitions)
     moved, f, info = _move(
         TiltedModel(backbone, state.tilt),
         together(particles.u),

@@ -75,23 +75,20 @@ _TRACED = (
     "decay",
     "memory",
     "target",
+    "leapfrogs",
     "least_transitions",
     "most_transitions",
     "transitions",
     "agree_within",
     "share_end",
+    "fresh_transitions",
 )
-_STATIC = (
+_SIZES = ("batch_data", "batch_particles", "moved_at_once", "check_every", "iterations")
+_OF_THE_HOST = (
     "learner",
     "nce_steps",
     "particles",
-    "batch_data",
-    "batch_particles",
-    "leapfrogs",
-    "moved_at_once",
-    "check_every",
     "least_steps",
-    "iterations",
     "judge_every",
     "patience",
     "bank",
@@ -99,7 +96,6 @@ _STATIC = (
     "judge_draws",
     "fresh_every",
     "fresh_chains",
-    "fresh_transitions",
     "fresh_replicas",
     "watch",
 )
@@ -109,7 +105,7 @@ LEARNERS = ("nce", "nce+mle", "persistent", "population")
 _PERSISTENT = {"steps": 2_000, "particles": 512, "rate": 5e-4, "leapfrogs": 5, "judge_every": 5}
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=_TRACED, meta_fields=_STATIC)
+@partial(jax.tree_util.register_dataclass, data_fields=_TRACED, meta_fields=_SIZES + _OF_THE_HOST)
 @dataclass(frozen=True)
 class TiltSettings:
     """How the tilt is learned.
@@ -267,8 +263,16 @@ class TiltSettings:
             )
 
     def traced(self) -> "TiltSettings":
-        """The same settings, those that may change without recompiling as arrays."""
-        return replace(self, **{name: jnp.asarray(getattr(self, name)) for name in _TRACED})
+        """The settings for a stage's program: all but sizes of arrays are no reason to compile.
+
+        Numbers are arrays, and what only the host asks for is at its default.
+        """
+        numbers = {name: jnp.asarray(getattr(self, name)) for name in _TRACED}
+        unasked = {name: getattr(_DEFAULT, name) for name in _OF_THE_HOST}
+        return replace(self, **numbers, **unasked)
+
+
+_DEFAULT = TiltSettings()
 
 
 class Course(NamedTuple):

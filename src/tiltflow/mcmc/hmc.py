@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tiltflow.mcmc.kernel import LogDensity
 from tiltflow.mcmc.point import check_position, check_value
@@ -98,7 +98,7 @@ def step(
     value_and_grad: ValueAndGradient,
     step_size: Float[Array, ""] | float,
     *,
-    num_leapfrogs: int,
+    num_leapfrogs: Int[Array, ""] | int,
     jitter: Float[Array, ""] | float = 0.2,
 ) -> tuple[HMCState, HMCInfo]:
     """One transition of every chain: fresh momenta, a trajectory, a Metropolis test.
@@ -110,7 +110,7 @@ def step(
         state: from `init` or the last `step`.
         value_and_grad: from `value_and_gradient`.
         step_size: of the leapfrogs, common to all chains.
-        num_leapfrogs: gradients a transition; static, changing it compiles anew.
+        num_leapfrogs: gradients a transition; it may be traced.
         jitter: each chain's step size is multiplied by a uniform draw from
             [1 - jitter, 1 + jitter], which breaks the trajectories' resonances.
     """

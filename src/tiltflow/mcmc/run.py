@@ -28,6 +28,7 @@ from tiltflow.mcmc.schedule import Schedule
 from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
 from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
 from tiltflow.mcmc.tempering import REPLICAS
+from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.parallel.processes import anywhere
 
 LEAPFROGS = 8  # of HMC, if nobody says how many
@@ -96,6 +97,7 @@ def sample(
             is taken.
     """
     clock = Clock()
+    let_go_if_many()
     checked_settings(
         num_draws=num_draws, num_warmup=num_warmup, step_size=step_size, length=length,
         thin=thin, chunk=chunk,

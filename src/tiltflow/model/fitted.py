@@ -34,6 +34,7 @@ from tiltflow.model.specs.arrays import filled, named_arrays, read_arrays
 from tiltflow.model.specs.migrations import unstacked
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
+from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.runs import atomic, reading
 
 FORMAT = 2
@@ -290,6 +291,7 @@ def from_plain(
     Raises:
         InputError, UnsoundModel: as `load_model`.
     """
+    let_go_if_many()
     _check_format(config, where / CONFIG)
     spec = spec_from(config.get("model"))
     if config["format"] == 1 and isinstance(spec, ModelSpec):
