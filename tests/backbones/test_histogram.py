@@ -9,7 +9,7 @@ from scipy import stats
 from tiltflow.backbones import fit_units
 from tiltflow.backbones.units.bijections import Histogram
 from tiltflow.backbones.units.fitting import fit_histogram
-from tiltflow.backbones.units.histogram import best_bins, split_to
+from tiltflow.backbones.units.histogram import best_bins, log_density, split_to
 
 ROWS = 8_000
 
@@ -69,6 +69,33 @@ def test_splitting_bins_leaves_the_density_alone():
     middles = (more_edges[1:] + more_edges[:-1]) / 2
     density = (shares / np.diff(edges))[np.searchsorted(edges, middles) - 1]
     np.testing.assert_allclose(more_shares / np.diff(more_edges), density)
+
+
+def test_a_value_that_most_rows_have_is_not_split_into_what_float32_cannot_tell_apart():
+    column = np.where(np.arange(ROWS) % 10, 1e4, np.linspace(1e4, 1e4 + 1, ROWS))
+    edges, _ = split_to(*best_bins(column), 64)
+    assert np.all(np.diff(edges.astype(np.float32)) > 0)
+
+
+def test_tables_of_different_size_have_histograms_of_the_same_shape():
+    shapes = {fit_histogram(columns(4)[:rows]).mass.shape for rows in (300, 500, 900)}
+    assert shapes == {(4, 32)}
+
+
+def test_the_density_of_a_histogram_is_that_of_its_units():
+    """In NumPy, where units are chosen; beyond the edges, too."""
+    x = columns(5)
+    units = fit_histogram(x[::2])
+    out = np.concatenate([x[1::2], x[:4] + 10 * np.ptp(x, axis=0)]).astype(np.float32)
+
+    def one(x):
+        y, log_det = units.encode_and_log_det(x)
+        return log_det + jnp.sum(jax.scipy.stats.norm.logpdf(y))
+
+    expected = np.asarray(jax.jit(jax.vmap(one))(out))
+    found = sum(log_density(new, *best_bins(old)) for old, new in zip(x[::2].T, out.T, strict=True))
+    np.testing.assert_allclose(found[:-4], expected[:-4], atol=0.02)
+    np.testing.assert_allclose(found[-4:], expected[-4:], rtol=0.01)
 
 
 def far_from_normal(y: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from tiltflow.errors import InputError
 
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
 FAR_FROM_NORMAL = 0.02  # nats a column
-FEWEST_BINS = 16  # of a histogram
+FEWEST_BINS = 32  # of a histogram
 PSEUDO_COUNTS = 2.0  # of the pooled histogram, and again of the uniform one, added to a column's
 
 

@@ -1,0 +1,189 @@
+"""A process that fits many tables: no program depends on the number of rows, and none is kept.
+
+The fits are made by a process of their own, whose memory maps are those of nothing else.
+"""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from fits_worker import COLUMNS, Compiled, table
+
+from tiltflow.backbones import CouplingFlow, fit_units
+from tiltflow.evaluation.likelihood import score
+from tiltflow.fitting import experiment, training
+from tiltflow.learning import Rows, filled
+from tiltflow.mcmc import run
+from tiltflow.model.fitted import from_plain
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.parallel import memory_maps
+from tiltflow.tilts import MLPTilt
+
+linux = pytest.mark.skipif(not memory_maps.MAPS.exists(), reason="memory maps are counted there")
+SHARE = 1 / 5  # of a fit's time that may be compiling, from the third fit on
+FEW_MAPS = 200  # that may come and go; a fit that compiles all anew takes 1,600
+MEMORY = 150.0  # MiB, likewise
+
+
+def told_by(*arguments):
+    """What the worker prints."""
+    worker = Path(__file__).with_name("fits_worker.py")
+    done = subprocess.run(
+        [sys.executable, worker, *arguments], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def check_levels_off(told):
+    """From the third on: hardly any compiling, and as many maps as after the second."""
+    later = told[2:]
+    assert max(one["compiling"] / one["seconds"] for one in later) < SHARE
+    assert max(one["maps"] for one in later) < told[1]["maps"] + FEW_MAPS
+
+
+@linux
+def test_fits_of_tables_of_different_size_compile_nothing_anew():
+    """The twin of 12 fits of the 200 below."""
+    told = told_by("12")
+    assert len({one["rows"] for one in told}) > 10
+    check_levels_off(told)
+    assert sum(one["compiled"] for one in told[2:]) == 0
+
+
+@pytest.mark.slow
+@linux
+def test_maps_and_memory_level_off_in_200_fits():
+    told = told_by("200")
+    check_levels_off(told)
+    assert told[-1]["maps"] < told[20]["maps"] + FEW_MAPS
+    assert told[-1]["memory"] < told[20]["memory"] + MEMORY
+
+
+@pytest.mark.slow
+@linux
+def test_tables_that_become_histograms_compile_nothing_anew():
+    check_levels_off(told_by("12", "--skewed"))
+
+
+@pytest.mark.slow
+@linux
+def test_the_check_has_power_against_rows_without_room():
+    with pytest.raises(AssertionError):
+        check_levels_off(told_by("4", "--without-room"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    units = fit_units("standardise", table(0, False), integers=False)
+    flow = CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))
+    return TiltedModel(flow, MLPTilt(COLUMNS, width=4, key=jr.key(1)))
+
+
+def scored(model, sizes):
+    """Programs that are compiled to score so many rows, from the second size on."""
+    x, compiled, before = table(0, False), Compiled(), 0
+    for index, size in enumerate(sizes):
+        score(model, Rows(x[:size], model.backbone.units, integers=False), jr.key(0))
+        before = before if index else compiled.number
+    return compiled.number - before
+
+
+def test_scoring_other_numbers_of_rows_compiles_nothing(model, monkeypatch):
+    """With its power, cheaply: an array without room compiles for each size."""
+    assert scored(model, (300, 301, 302)) == 0
+    monkeypatch.setattr(filled, "room", lambda number: number)
+    assert scored(model, (303, 304, 305)) >= 2
+
+
+def test_room_changes_no_result(model, monkeypatch):
+    """Not even noise, keys and picked rows: they depend on a row's place alone."""
+    x = np.random.default_rng(2).integers(0, 6, size=(300, COLUMNS)).astype(np.float32)
+    units = fit_units("gaussianise", x, integers=True)
+
+    def numbers():
+        rows = Rows(x, units, integers=True)
+        embedded = rows.embedded(jr.key(5), 3)
+        mean = jax.jit(lambda some: some.mean(lambda y, w: jnp.sum(y) + w))(embedded)
+        picked = jax.jit(lambda rows, key: rows.batch(key, 64)[0])
+        return *rows.every(jr.key(3), 2), picked(rows, jr.key(4)), mean
+
+    with_room = numbers()
+    monkeypatch.setattr(filled, "room", lambda number: number)
+    without = numbers()
+    for a, b in zip(with_room, without, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [0, 1, 1023, 1024, 1025, 8_000, 10_000, 1_000_000])
+def test_there_is_room_for_all_and_for_a_quarter_more_at_most(number):
+    there = filled.room(number)
+    assert there % filled.FEWEST == 0
+    assert number <= there <= max(1.25 * number, number + filled.FEWEST)
+
+
+def test_there_are_few_rooms():
+    assert len({filled.room(number) for number in range(300, 900)}) == 1
+    assert len({filled.room(number) for number in range(1, 1_000_000, 100)}) < 40
+
+
+def maps_of_programs(sizes):
+    """The maps after a program for each of the sizes, programs being let go of between."""
+    found = []
+    for size in sizes:
+        jax.jit(lambda x: jnp.cumsum(jnp.sin(x)) + jnp.max(x))(jnp.ones(size))
+        memory_maps.let_go_if_many()
+        found.append(memory_maps.maps_in_use())
+    return found
+
+
+@linux
+def test_programs_are_let_go_of_before_the_maps_run_out(tmp_path, monkeypatch):
+    """Here there are twice as many as are in use now, and some for a few programs more."""
+    jax.clear_caches()
+    most = tmp_path / "max_map_count"
+    monkeypatch.setattr(memory_maps, "MOST", most)
+    monkeypatch.setattr(memory_maps._Left, "maps", 0)
+    most.write_text("1_000_000_000")
+    growing = np.array(maps_of_programs(range(10, 20)))
+    each = np.diff(growing)
+    assert np.all(each > 0)  # power: nothing is let go of, and each takes more
+    limit = int(growing[-1] + each.max())
+    most.write_text(str(2 * limit))
+    level = maps_of_programs(range(20, 50))
+    assert max(level) <= limit + each.max()
+    assert min(level) < growing[0] + each.max()
+
+
+@pytest.mark.parametrize("caller", [experiment.fit, training.Stages.run, run.sample, from_plain])
+def test_fits_stages_runs_and_models_let_go(caller, monkeypatch):
+    def heard():
+        raise InterruptedError
+
+    monkeypatch.setitem(caller.__globals__, "let_go_if_many", heard)
+    given = [None] * sum(
+        p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+        for p in inspect.signature(caller).parameters.values()
+    )
+    named = {
+        p.name: None
+        for p in inspect.signature(caller).parameters.values()
+        if p.default is p.empty and p.kind is p.KEYWORD_ONLY
+    }
+    with pytest.raises(InterruptedError):
+        caller(*given, **named)
+
+
+def test_nothing_is_let_go_of_where_maps_cannot_be_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "clear_caches", lambda: pytest.fail("it was called"))
+    for name in ("MAPS", "MOST"):
+        with monkeypatch.context() as patch:
+            patch.setattr(memory_maps, name, tmp_path / "absent")
+            assert not memory_maps.let_go_if_many()
