@@ -2,8 +2,10 @@
 
 from tiltflow.backbones.base import Backbone, Flow
 from tiltflow.backbones.coupling import CouplingFlow
+from tiltflow.backbones.flowjax import FlowjaxFlow
 from tiltflow.backbones.generator import Generator
 from tiltflow.backbones.glow import Glow, GlowSizes
+from tiltflow.backbones.own import Kept
 from tiltflow.backbones.prior import Prior
 from tiltflow.backbones.pushforward import Pushforward
 from tiltflow.backbones.units.bijections import dequantise
@@ -13,9 +15,11 @@ __all__ = [
     "Backbone",
     "CouplingFlow",
     "Flow",
+    "FlowjaxFlow",
     "Generator",
     "Glow",
     "GlowSizes",
+    "Kept",
     "Prior",
     "Pushforward",
     "dequantise",

@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.data import Dataset, Splits, load, split
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.errors import InputError
 from tiltflow.evaluation.assess import finite
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
@@ -35,10 +36,12 @@ from tiltflow.fitting.metrics import (
     of_likelihood,
     seconds_of,
 )
+from tiltflow.fitting.own_parts import chosen
 from tiltflow.fitting.recipes import units_for
-from tiltflow.fitting.settings import Settings, suited
+from tiltflow.fitting.settings import Settings
 from tiltflow.fitting.training import Learned, train
 from tiltflow.learning import Rows
+from tiltflow.learning.early_stopping import silent
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.rows import in_little_memory
 from tiltflow.mcmc.draws import Draws
@@ -78,9 +81,12 @@ def fit(
     data: Dataset | np.ndarray | str | Path,
     settings: Settings | None = None,
     *,
+    backbone: Any = None,
+    tilt: Any = None,
+    learner: Any = None,
     seed: int = 0,
     parts: Splits | None = None,
-    listen: Callable[..., Any] = lambda phase, event, **fields: None,
+    listen: Callable[..., Any] = silent,
     keeper: Keeper | None = None,
 ) -> Result:
     """Fit a tilted flow to `data` and say how far to trust it.
@@ -88,6 +94,16 @@ def fit(
     Args:
         data: from `tiltflow.load_data`, or what it takes: an array `[rows, *event_shape]`, ...
         settings: those that suit the size of the data, if None (`settings.suited`).
+        backbone: `"coupling"`, `"glow"` or `"vae"`; or an object: a flow or a distribution of
+            flowjax, which are learned; one of them in `backbones.Kept`, or a generator, which are
+            taken as they are; or a function of (units, key=key), such as a class of flows, that
+            makes a flow over units fitted to the data.
+        tilt: `"mlp"` or `"conv"`; or an object: a `tilts.Tilt`, such as a network in
+            `tilts.NetworkTilt`, which reads coordinates; or a function or module of one example x
+            in data units. What has arrays of floats in it is learned, from f = 0; what has none is
+            f as it is.
+        learner: `"population"`, `"persistent"`, `"nce"` or `"nce+mle"`; a `TiltSettings`; or a
+            `learning.Learner`.
         seed: of everything random but the split.
         parts: training, validation and test rows; None: as `tiltflow.data.split` has them.
         listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
@@ -95,7 +111,7 @@ def fit(
             follow from the tilt, are begun again.
 
     Raises:
-        InputError: data or settings that cannot work.
+        InputError: data, settings or parts that cannot work.
         Interrupted: the keeper was asked to stop.
     """
     let_go_if_many()
@@ -103,15 +119,20 @@ def fit(
         data = load(data)
     keeper = keeper or KeepsNothing()
     parts = split(data) if parts is None else parts
-    settings = settings or suited(len(parts.train), int(np.prod(data.shape)))
+    settings, own = chosen(backbone, tilt, learner, settings, len(parts.train), data.shape)
     settings.check(seed)
     keys = dict[str, PRNGKeyArray](zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
-    units = units_for(
+    units = own.units or units_for(
         settings.model,
         data.take(parts.train).values,
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
     )
+    if units.data_shape != data.shape:
+        raise InputError(
+            f"the backbone makes data of shape {units.data_shape}; expected {data.shape}, that of "
+            f"one example of the data"
+        )
     rows = {
         name: Rows(
             in_little_memory(data.take(index).values, integers=data.integers), units, data.integers
@@ -126,6 +147,7 @@ def fit(
         keys=keys,
         listen=listen,
         keeper=keeper,
+        own=own,
     )
 
     def hear(phase: str, event: str, **fields: Any) -> None:

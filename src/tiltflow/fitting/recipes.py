@@ -9,18 +9,19 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import Backbone, Prior, fit_units
+from tiltflow.backbones import Backbone, Flow, Prior, fit_units
 from tiltflow.backbones.glow import Glow, initialised
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
 from tiltflow.fitting.settings import ModelSettings, Settings
 from tiltflow.learning import Rows, fit_backbone
 from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.fit_backbone import nll_of
 from tiltflow.learning.fit_mixture import exact_start
-from tiltflow.learning.fit_vae import fit_vae
+from tiltflow.learning.fit_vae import fit_vae, negative_bound
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.start import Start
-from tiltflow.model.specs import Spec, VAESpec, specify, specify_glow, specify_vae
+from tiltflow.model.specs import VAESpec, WholeSpec, specify, specify_glow, specify_vae
 from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
@@ -46,7 +47,7 @@ def units_for(
     return fit_units(model.units, x, integers=integers, limits=limits)
 
 
-def specification(model: ModelSettings, units: Units) -> Spec:
+def specification(model: ModelSettings, units: Units) -> WholeSpec:
     """What the whole model will be made of.
 
     Raises:
@@ -57,7 +58,7 @@ def specification(model: ModelSettings, units: Units) -> Spec:
     return spec
 
 
-def _specification(model: ModelSettings, units: Units) -> Spec:
+def _specification(model: ModelSettings, units: Units) -> WholeSpec:
     if model.backbone == "vae":
         tilt = {name: getattr(model, name) for name in _OF_LATENT_TILTS}
         channels = model.conv.channels if model.data_width and len(units.data_shape) > 1 else 0
@@ -67,7 +68,7 @@ def _specification(model: ModelSettings, units: Units) -> Spec:
     return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
 
 
-def begin_backbone(spec: Spec, units: Units, *, key: PRNGKeyArray) -> Backbone:
+def begin_backbone(spec: WholeSpec, units: Units, *, key: PRNGKeyArray) -> Backbone:
     """The backbone before it is learned."""
     if isinstance(spec, VAESpec):
         return Prior(spec.generator(units, key=key))
@@ -75,7 +76,7 @@ def begin_backbone(spec: Spec, units: Units, *, key: PRNGKeyArray) -> Backbone:
 
 
 def begin_tilt(
-    spec: Spec, mixture: MixtureTilt | None, particles: int, *, key: PRNGKeyArray
+    spec: WholeSpec, mixture: MixtureTilt | None, particles: int, *, key: PRNGKeyArray
 ) -> tuple[Tilt, Start | None]:
     """The tilt before it is learned, and where learning starts; None: from exact draws of q.
 
@@ -96,8 +97,9 @@ def learn_backbone(
     key: PRNGKeyArray,
     listen: Listener,
     keeper: Keeper,
+    kept: bool = False,
 ) -> tuple[Backbone, float]:
-    """Learn what `begin_backbone` has made.
+    """Learn what `begin_backbone` has made, or a flow of the user's own; or look at what is `kept`.
 
     Returns it, and its negative log-likelihood on validation rows, or the bound of it.
 
@@ -105,6 +107,10 @@ def learn_backbone(
         InputError: settings that cannot work, or a likelihood that was never finite.
         Interrupted: the keeper was asked to stop.
     """
+    if kept:
+        if isinstance(backbone, Flow):
+            return backbone, nll_of(backbone, val, settings.backbone, key=key)
+        return backbone, float(negative_bound(backbone, val, key))
     how = {"key": key, "listen": listen, "keeper": keeper}
     if isinstance(backbone, Prior):
         generator, nll = fit_vae(backbone.generator, train, val, settings.vae, **how)

@@ -13,16 +13,18 @@ import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Prior
+from tiltflow.backbones.own import as_backbone
 from tiltflow.evaluation.generated import classes_of
 from tiltflow.evaluation.quality.features import Features
-from tiltflow.fitting.recipes import Spec, begin_backbone, begin_tilt, learn_backbone, specification
+from tiltflow.fitting.own_parts import OwnParts
+from tiltflow.fitting.recipes import begin_backbone, begin_tilt, learn_backbone, specification
 from tiltflow.fitting.settings import Settings
 from tiltflow.learning import Rows, fit_tilt
 from tiltflow.learning.fit_mixture import fit_mixture
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.second_tilt import second_start
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.model.specs import VAESpec
+from tiltflow.model.specs import Spec, VAESpec
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.tilts import MixtureTilt
@@ -85,6 +87,7 @@ def train(
     keys: Mapping[str, PRNGKeyArray],
     listen: Listen,
     keeper: Keeper,
+    own: OwnParts = OwnParts(),  # noqa: B008 (frozen)
 ) -> Learned:
     """Learn a tilted model from `train`, judged by `val`.
 
@@ -95,6 +98,7 @@ def train(
         keys: random keys: `flow`, `backbone`, `tilt` and `learn`.
         listen: called as (phase, event, **fields) while it goes on.
         keeper: of states and results.
+        own: parts that are not as the settings say.
 
     Raises:
         InputError: settings that cannot work.
@@ -102,27 +106,36 @@ def train(
     """
     stages = Stages(keeper, {})
     how = {"listen": listen, "keeper": keeper}
-    spec = specification(settings.model, train.units)
-    begun = begin_backbone(spec, train.units, key=keys["flow"])
+    spec = specification(settings.model, train.units) if own.backbone is None else None
+    if spec is None:
+        begun = as_backbone(own.backbone, train.units, key=keys["flow"])
+    else:
+        begun = begin_backbone(spec, train.units, key=keys["flow"])
     backbone, nll_val = stages.run(
         "backbone",
         begun,
-        lambda: learn_backbone(begun, train, val, settings, key=keys["backbone"], **how),
+        lambda: learn_backbone(
+            begun, train, val, settings, key=keys["backbone"], kept=not own.learns_backbone, **how
+        ),
     )
     mixture = None
-    if isinstance(spec, VAESpec) and spec.components:
-        listen("mixture", "started", components=spec.components)
+    if isinstance(vae := spec, VAESpec) and vae.components:
+        listen("mixture", "started", components=vae.components)
         mixture, _ = stages.run(
             "mixture",
-            MixtureTilt.standard(spec.components, spec.z_dim),
+            MixtureTilt.standard(vae.components, vae.z_dim),
             lambda: (
                 fit_mixture(
-                    train.through(backbone), spec.components, key=jr.fold_in(keys["tilt"], 2)
+                    train.through(backbone), vae.components, key=jr.fold_in(keys["tilt"], 2)
                 ),
                 None,
             ),
         )
-    zero, start = begin_tilt(spec, mixture, settings.tilt.particles, key=keys["tilt"])
+    network, start = None, None
+    if spec is None or own.makes_tilt:
+        zero, network = own.begin_tilt(backbone, settings.model, key=keys["tilt"])
+    else:
+        zero, start = begin_tilt(spec, mixture, settings.tilt.particles, key=keys["tilt"])
     classes = classes_of(backbone, features)
     (tilt, judgement), _ = stages.run(
         "tilt",
@@ -130,16 +143,16 @@ def train(
         lambda: (
             fit_tilt(
                 backbone, zero, train, val, settings.tilt, key=keys["learn"], start=start,
-                classes=classes, **how,
+                classes=classes, stage=own.stage, **how,
             )[:2],
             None,
         ),
     )  # fmt: skip
     model, first = TiltedModel(backbone, tilt), None
-    if isinstance(spec, VAESpec) and spec.data_width and isinstance(backbone, Prior):
+    if isinstance(vae, VAESpec) and vae.data_width and isinstance(backbone, Prior):
         first, generator, of_latent = model, backbone.generator, tilt
         begin_key, learn_key = jr.split(jr.fold_in(keys["learn"], 1))
-        both = spec.second_tilt(tilt, key=jr.fold_in(keys["tilt"], 3))
+        both = vae.second_tilt(tilt, key=jr.fold_in(keys["tilt"], 3))
         (tilt, judgement), _ = stages.run(
             "data_tilt",
             (both, judgement),
@@ -155,4 +168,6 @@ def train(
             ),
         )  # fmt: skip
         model = TiltedModel(generator, tilt)
+    if spec is None or own.makes_tilt:
+        spec = own.specification(model, spec, network)
     return Learned(spec, model, first, nll_val, judgement, stages.ended)

@@ -3,6 +3,15 @@
 from tiltflow.learning.fit_backbone import BackboneSettings, fit_backbone
 from tiltflow.learning.fit_tilt import fit_tilt
 from tiltflow.learning.rows import Rows
+from tiltflow.learning.stages import Learner, Stage
 from tiltflow.learning.state import TiltSettings
 
-__all__ = ["BackboneSettings", "Rows", "TiltSettings", "fit_backbone", "fit_tilt"]
+__all__ = [
+    "BackboneSettings",
+    "Learner",
+    "Rows",
+    "Stage",
+    "TiltSettings",
+    "fit_backbone",
+    "fit_tilt",
+]

@@ -23,6 +23,10 @@ STAGE = "backbone"
 Listener = Callable[..., Any]  # called as (phase, event, **fields)
 
 
+def silent(phase: str, event: str, **fields: Any) -> None:
+    """The listener of those who do not want to be told."""
+
+
 class Descent(eqx.Module):
     """What one chunk hands to the next."""
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Flow
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
+from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, silent, stepped
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
@@ -59,15 +59,16 @@ def fit_backbone(
     flow: Flow,
     train: Rows,
     val: Rows,
-    settings: BackboneSettings,
+    settings: BackboneSettings = BackboneSettings(),
     *,
     key: PRNGKeyArray,
-    listen: Listener,
+    listen: Listener = silent,
     keeper: Keeper | None = None,
 ) -> tuple[Flow, float]:
     """Fit `flow`; returns the average of its weights with the best validation score, and that.
 
-    The score is the mean negative log-likelihood in nats, data units. `keeper` is offered the
+    Rows are taken in the flow's units, whatever their own. The score is the mean negative
+    log-likelihood in nats, data units. `listen` is told how it goes on; `keeper` is offered the
     state after every chunk, as the stage `"backbone"`.
 
     Raises:
@@ -75,8 +76,8 @@ def fit_backbone(
         Interrupted: the keeper was asked to stop.
     """
     validation_key, key = jr.split(key)
-    held_out = val.first(settings.val_rows).embedded(validation_key, settings.val_draws)
-    train = replace(train, flips=settings.flips)
+    train = replace(train, units=flow.units, flips=settings.flips)
+    held_out = _held_out(flow, val, settings, validation_key)
     units_stay = eqx.tree_at(lambda f: f.units, jax.tree.map(eqx.is_inexact_array, flow), False)
     parameters, frozen = eqx.partition(flow, units_stay)
     traced = {n: jnp.asarray(getattr(settings, n)) for n in ("steps", "rate", "decay", "memory")}
@@ -94,6 +95,17 @@ def fit_backbone(
         keeper=keeper,
     )
     return eqx.combine(best, frozen), nll
+
+
+def nll_of(flow: Flow, val: Rows, settings: BackboneSettings, *, key: PRNGKeyArray) -> float:
+    """The score of a flow as it is, as `fit_backbone` has it."""
+    return float(_nll(flow, _held_out(flow, val, settings, key)))
+
+
+def _held_out(flow: Flow, val: Rows, settings: BackboneSettings, key: PRNGKeyArray) -> Filled:
+    """Coordinates of the rows that are scored, all their draws in a row, and log-determinants."""
+    val = replace(val.first(settings.val_rows), units=flow.units)
+    return val.embedded(key, settings.val_draws)
 
 
 @over_devices

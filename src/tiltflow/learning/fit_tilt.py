@@ -9,16 +9,16 @@ from jaxtyping import PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
-from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
-from tiltflow.learning.stages import Classes, Learning
+from tiltflow.learning.stages import STAGES, Classes, Learning, Stage
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.learning.witnesses import Judge, Judgement
 from tiltflow.tilts import Tilt
-from tiltflow.tilts.base import freeze
+from tiltflow.tilts.base import freeze, is_kept
 
 
 def fit_tilt(
@@ -26,14 +26,15 @@ def fit_tilt(
     tilt: Tilt,
     train: Rows,
     val: Rows,
-    settings: TiltSettings,
+    settings: TiltSettings = TiltSettings(),  # noqa: B008 (frozen)
     *,
     key: PRNGKeyArray,
-    listen: Listener,
+    listen: Listener = silent,
     start: Start | None = None,
     keeper: Keeper | None = None,
     classes: Classes | None = None,
     phase: str = "tilt",
+    stage: Stage | None = None,
 ) -> tuple[Tilt, Judgement, LearnerState]:
     """Learn `tilt` by maximum likelihood, by contrast with the backbone, or by both in turn.
 
@@ -44,6 +45,9 @@ def fit_tilt(
     `classes`, a number and a function of coordinates `[n, dim]` to labels below it, has the
     witnesses' shares watched (`class_swings.py`). `phase` names the stage in events, and to
     `keeper`.
+    `stage` learns in place of what the settings' `learner` names (`stages.Learner`).
+
+    A tilt that has nothing to learn, such as a `Frozen` one, is judged and returned as it is.
 
     Returns the tilt, the judgement it was kept for, and the learner's last state.
 
@@ -57,7 +61,8 @@ def fit_tilt(
     _checked(tilt, backbone)
     train = train.through(backbone)
     particles_key, judge_key, key = jr.split(key, 3)
-    if settings.learner in ("nce", "nce+mle"):
+    kept = is_kept(tilt)
+    if settings.learner in ("nce", "nce+mle") and stage is None and not kept:
         if (found := keeper.finished("nce", tilt)) is None:
             nce_key = jr.fold_in(key, 1)
             tilt, _ = fit_nce(
@@ -84,12 +89,16 @@ def fit_tilt(
     if not is_zero(tilt, backbone):
         judge = judge.at(tilt, particles, start.log_z)
     learning = Learning(
-        backbone, train, settings, listen, keeper, phase, classes, state, judge, key
-    )
-    learning.run(0 if settings.learner == "nce" else settings.steps)
+        backbone, train, settings, listen, keeper, phase, classes, state, judge, key,
+        stage or STAGES[settings.learner],
+    )  # fmt: skip
+    of_contrast = settings.learner == "nce" and stage is None
+    learning.run(0 if of_contrast or kept else settings.steps)
     best = learning.best
     gain = float(best.judgement.gain_val)
     listen(phase, "kept", learner=settings.learner, stage=best.stage, step=best.step, gain_val=gain)
+    if kept:
+        return tilt, best.judgement, learning.state
     level = best.tilt.level + best.judgement.level
     return eqx.tree_at(lambda t: t.level, best.tilt, level), best.judgement, learning.state
 
@@ -106,6 +115,8 @@ def _checked(tilt: Tilt, backbone: Backbone) -> None:
     f, pull_back = jax.vjp(lambda p: jax.vmap(eqx.combine(p, frozen))(c), parameters)
     if f.shape != (8,):
         raise InputError(f"the tilt of one example has shape {f.shape[1:]}; expected a scalar")
+    if is_kept(tilt):
+        return
     gradient = jax.tree.leaves(pull_back(jr.normal(jr.key(1), (8,))))
     if not any(jnp.any(leaf != 0) for leaf in gradient):
         raise InputError(

@@ -5,7 +5,7 @@ The KL term is warmed up: for the first share of the steps it counts for less (S
 user's own can be kept as it is: then its encoder and its noise alone are learned.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.generator import Generator
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, stepped
+from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, silent, stepped
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 from tiltflow.parallel.devices import over_devices
@@ -68,10 +68,10 @@ def fit_vae(
     generator: Generator,
     train: Rows,
     val: Rows,
-    settings: VAESettings,
+    settings: VAESettings = VAESettings(),
     *,
     key: PRNGKeyArray,
-    listen: Listener,
+    listen: Listener = silent,
     keeper: Keeper | None = None,
 ) -> tuple[Generator, float]:
     """Learn `generator`; returns the average of its weights with the best validation score.
@@ -86,6 +86,7 @@ def fit_vae(
     settings.check()
     validation_key, key = jr.split(key)
     val = val.through(generator)
+    train = replace(train, units=generator.units)
     parameters, frozen = eqx.partition(generator, _trained(generator, settings.keep_decoder))
     traced = {
         name: jnp.asarray(getattr(settings, name))

@@ -20,7 +20,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
-from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.particles import push_in_parts
@@ -68,7 +68,7 @@ def fit_nce(
     settings: TiltSettings,
     *,
     key: PRNGKeyArray,
-    listen: Listener,
+    listen: Listener = silent,
     keeper: Keeper | None = None,
 ) -> tuple[Tilt, Contrast]:
     """Learn `tilt` by contrast with the backbone.

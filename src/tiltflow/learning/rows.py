@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -13,6 +13,8 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units.bijections import Units, dequantise
+from tiltflow.backbones.units.scale import identity
+from tiltflow.data.checks import checked
 from tiltflow.errors import InputError
 from tiltflow.learning.filled import Filled, with_room
 from tiltflow.parallel.devices import spread
@@ -33,8 +35,11 @@ class Rows(eqx.Module):
 
     Attributes:
         values: `[room, *data_shape]`, data units, the rows first; small integers may stay `uint8`.
-        units: of the backbone.
-        integers: whether uniform noise is added to each row that is drawn.
+        units: of the backbone. By default the data's own: `fit_backbone` and `fit_tilt` take
+            rows through what they learn.
+        integers: whether uniform noise is added to each row that is drawn. By default as
+            `tiltflow.load_data` has it: where an array's type says so, or where floats happen to
+            be at most 256 different integers.
         backbone: whose coordinates are meant (`through`); None: those of the units.
         flips: whether `batch` mirrors every other image, left to right.
         count: of the rows; a scalar.
@@ -50,21 +55,29 @@ class Rows(eqx.Module):
     def __init__(
         self,
         values: Num[Array, "rows ..."] | np.ndarray,
-        units: Units,
-        integers: bool,
+        units: Units | None = None,
+        integers: bool | None = None,
         backbone: Backbone | None = None,
         flips: bool = False,
         count: Int[Array, ""] | None = None,
     ) -> None:
-        """All of `values` are rows, or, if there is a `count`, so many: then there is room."""
+        """Rows of an array `[rows, *data_shape]`.
+
+        All of `values` are rows, or, if there is a `count`, so many: then there is room.
+
+        Raises:
+            InputError: values that cannot be learned from, if they are not known to be integers
+                or not; or what is no image is to be mirrored.
+        """
+        if integers is None:
+            values, integers = checked(np.asarray(values), "the array of rows", constant=True)
+            values = in_little_memory(values, integers=integers)
         if count is None:
             count = jnp.asarray(len(values))
-            values = jnp.asarray(with_room(np.asarray(values)))
+            values = with_room(np.asarray(values))
         self.values = jnp.asarray(values)
-        self.units = units
-        self.integers = integers
-        self.backbone = backbone
-        self.flips = flips
+        self.units = identity(self.values.shape[1:]) if units is None else units
+        self.integers, self.backbone, self.flips = integers, backbone, flips
         self.count = count
 
     def __check_init__(self) -> None:

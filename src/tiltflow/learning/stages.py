@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,12 +18,38 @@ from tiltflow.learning.fresh_monitor import look_afresh
 from tiltflow.learning.health import Monitor
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
-from tiltflow.learning.state import LearnerState, StageInfo, TiltSettings
+from tiltflow.learning.state import Course, LearnerState, StageInfo, TiltSettings
 from tiltflow.learning.witnesses import Judge, Judgement, anchored, moved_on
 from tiltflow.mcmc.progress import Progress
 from tiltflow.tilts import Tilt
 
-Stage = Callable[..., tuple[LearnerState, StageInfo]]
+Stage = Callable[
+    [LearnerState, Backbone, Rows, TiltSettings, Course, PRNGKeyArray],
+    tuple[LearnerState, StageInfo],
+]
+"""One stage of a learner: gradient steps, and moves of its particles; what happened beside it.
+
+Between two of them the loop looks at the health, judges the average of the weights by the
+witnesses, and keeps the best. The settings are `traced`; the state's `steps` have to grow, or
+learning never ends.
+"""
+
+
+class Learner(Protocol):
+    """A learner of the user's own, for `tiltflow.fit`; `learning.population.stage` is an example.
+
+    Attributes:
+        settings: particles, judgements and the end of learning are as they say, whatever the stage.
+    """
+
+    settings: TiltSettings
+
+    @property
+    def stage(self) -> Stage:
+        """How it learns."""
+        ...
+
+
 STAGES: dict[str, Stage] = {
     "population": population.stage,
     "persistent": persistent.stage,
@@ -65,6 +91,7 @@ class Learning:
         listen, keeper, phase: who is told, who is offered the state, and its name to both.
         classes: whose shares among the witnesses are watched.
         state, judge, key: the learner, who judges it, and the random key.
+        stage: how it learns.
         good: the last state that was judged to be sound.
         best: what is kept.
         number: stages so far.
@@ -83,6 +110,7 @@ class Learning:
     state: LearnerState
     judge: Judge
     key: PRNGKeyArray
+    stage: Stage
     good: LearnerState = field(init=False)
     best: Best = field(init=False)
     number: int = 0
@@ -168,7 +196,7 @@ class Learning:
         self.number += 1
         before = int(self.state.steps)
         agree_within = self.wider * self.settings.agree_within
-        self.state, info = STAGES[self.settings.learner](
+        self.state, info = self.stage(
             self.state,
             self.backbone,
             self.train,

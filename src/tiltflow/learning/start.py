@@ -52,7 +52,8 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
     if float(ladder.reached) != 1.0:
         raise InputError(
             f"{smc.MOST_RUNGS} rungs lead from the backbone only to beta = "
-            f"{float(ladder.reached):.3g} of the first tilt; expected 1: learn it for fewer steps"
+            f"{float(ladder.reached):.3g} of the first tilt; expected 1: learn it for fewer steps, "
+            f"or give a smaller f"
         )
     halves = u.reshape(2, number // 2, *backbone.latent_shape)
     climbed = smc.travel(log_density, key, ladder, halves, at_once=None)

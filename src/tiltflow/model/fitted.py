@@ -29,8 +29,8 @@ from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice
 from tiltflow.model import latent_chains
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
-from tiltflow.model.specs import ModelSpec, Spec, spec_from
-from tiltflow.model.specs.arrays import filled, named_arrays, read_arrays
+from tiltflow.model.specs import ModelSpec, PartsSpec, Spec, of_parts, spec_from
+from tiltflow.model.specs.arrays import filled, plain_arrays, read_arrays
 from tiltflow.model.specs.migrations import unstacked
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
@@ -50,7 +50,7 @@ class FittedModel:
 
     Attributes:
         model: the mathematics (`tilted.py`).
-        spec: its architecture; None if there is a function of the user's own in it.
+        spec: its architecture; None if both its parts are the user's own.
         log_z: in nats, with its interval.
         integers: whether the data were integers, which are dequantised before they are scored.
         step_size, leapfrogs: of the latent chains, as tuned on this model.
@@ -222,8 +222,11 @@ class FittedModel:
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `weights.safetensors` into `folder`, made if need be.
 
+        There is no code in them: of parts of the user's own (`own_parts`) they hold the arrays,
+        and `load_model` has to be handed the parts themselves.
+
         Raises:
-            InputError: the disk refuses, or the backbone is a function of the user's own.
+            InputError: the disk refuses, or an own part holds what no file takes, such as a key.
         """
         config, arrays = self.to_plain()
         folder = Path(folder)
@@ -237,32 +240,39 @@ class FittedModel:
         """The model as plain values and named arrays, for `from_plain`: what a folder holds.
 
         Raises:
-            InputError: the backbone is a function of the user's own.
+            InputError: an own part holds what no file takes, such as a random key.
         """
-        if self.spec is None:
-            raise InputError(
-                "a model with a function of your own in it cannot be saved: a folder holds numbers "
-                "only; keep the function, and save the tilt's arrays"
-            )
         config = {
             "format": FORMAT,
             "tiltflow": __version__,
-            "model": self.spec.to_dict(),
+            "model": (self.spec or of_parts(self.model)).to_dict(),
             "integers": self.integers,
             "log_z": self.log_z.to_dict(),
             "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
         }
-        return config, {name: np.asarray(leaf) for name, leaf in named_arrays(self.model).items()}
+        return config, plain_arrays(self.model)
+
+    @property
+    def own_parts(self) -> dict[str, str]:
+        """What `load_model` has to be handed: `"backbone"`, `"tilt"`; their types' names."""
+        spec = self.spec or of_parts(self.model)
+        return spec.own if isinstance(spec, PartsSpec) else {}
 
 
-def load_model(folder: str | Path) -> FittedModel:
+def load_model(folder: str | Path, *, backbone: Any = None, tilt: Any = None) -> FittedModel:
     """The model in `folder`, which `FittedModel.save` has written, or in the run `folder`.
 
     Nothing in it is executed; weights of wrong names, shapes or types, or that are not finite,
     are refused.
 
+    Args:
+        folder: to read.
+        backbone, tilt: where the model has a part of the user's own: an object as `fit` was handed
+            it, of the same type and sizes, whose arrays are replaced by those in the folder.
+
     Raises:
-        InputError: no model, one of a format that this version cannot read, or a damaged one.
+        InputError: no model, one of a format that this version cannot read, or a damaged one; an
+            own part that is not handed in, or is another.
         UnsoundModel: weights that are not finite.
     """
     folder = Path(folder)
@@ -272,9 +282,10 @@ def load_model(folder: str | Path) -> FittedModel:
         reading.refuse_outside(folder / name, folder)
     config = reading.read_json(folder / CONFIG)
     _check_format(config, folder / CONFIG)
-    skeleton = spec_from(config.get("model")).skeleton()
+    own = {"backbone": backbone, "tilt": tilt}
+    skeleton = _skeleton(spec_from(config.get("model")), own, folder)
     arrays, digest = read_arrays(folder / WEIGHTS, skeleton)
-    model = from_plain(config, arrays, folder)
+    model = _from_plain(config, arrays, folder, own)
     if config.get("weights", digest) != digest:  # former versions did not tell
         raise InputError(
             f"{folder / WEIGHTS} is not the file that {CONFIG} was written for: saving was "
@@ -291,12 +302,18 @@ def from_plain(
     Raises:
         InputError, UnsoundModel: as `load_model`.
     """
+    return _from_plain(config, arrays, where, {})
+
+
+def _from_plain(
+    config: dict[str, Any], arrays: dict[str, np.ndarray], where: Path, own: dict[str, Any]
+) -> FittedModel:
     let_go_if_many()
     _check_format(config, where / CONFIG)
     spec = spec_from(config.get("model"))
     if config["format"] == 1 and isinstance(spec, ModelSpec):
         arrays = unstacked(arrays, spec.blocks)
-    model = filled(spec.skeleton(), arrays, where / WEIGHTS)
+    model = filled(_skeleton(spec, own, where), arrays, where / WEIGHTS)
     try:
         sampler = config["sampler"]
         step_size, leapfrogs = sampler["step_size"], sampler["leapfrogs"]
@@ -313,6 +330,18 @@ def from_plain(
             f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
     return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs)
+
+
+def _skeleton(spec: Spec, own: dict[str, Any], where: Path) -> TiltedModel:
+    """A model of the right shapes, with parts of the user's own as they were handed in."""
+    if isinstance(spec, PartsSpec):
+        return spec.skeleton(**own)
+    if named := [name for name, part in own.items() if part is not None]:
+        raise InputError(
+            f"{named[0]} is given, but no part of the model in {where} is one of your own; leave "
+            f"it out"
+        )
+    return spec.skeleton()
 
 
 def _check_format(config: dict[str, Any], path: Path) -> None:

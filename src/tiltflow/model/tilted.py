@@ -13,7 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tiltflow.backbones import Backbone, Generator, Prior
-from tiltflow.tilts import Frozen, MixtureTilt, OfLatent, Sum, Tilt, WithNoise
+from tiltflow.tilts import (
+    Frozen,
+    MixtureTilt,
+    OfLatent,
+    ReadsCoordinates,
+    Sum,
+    Tilt,
+    WithNoise,
+    as_tilt,
+)
 
 K = TypeVar("K", bound=Tilt)
 
@@ -27,7 +36,21 @@ class TiltedModel(eqx.Module):
     """
 
     backbone: Backbone
-    tilt: Callable[[Float[Array, " dim"]], Float[Array, ""]]
+    tilt: ReadsCoordinates
+
+    def __init__(self, backbone: Backbone, tilt: ReadsCoordinates | Callable[..., Any]) -> None:
+        """A tilted model.
+
+        Args:
+            backbone: that is tilted.
+            tilt: a tilt of `tiltflow.tilts`; or a function of one example x in data units
+                (`data_shape`) to a scalar, in JAX, integers dequantised.
+
+        Raises:
+            InputError: a function that does not map one example to a scalar, or one of x over a
+                `Prior`.
+        """
+        self.backbone, self.tilt = backbone, as_tilt(tilt, backbone)
 
     def latent_log_density(self, u: Float[Array, "..."]) -> Float[Array, ""]:
         """Log pi(u) up to log Z: f(g(u)) - |u|^2 / 2, eq. (2) of the design.

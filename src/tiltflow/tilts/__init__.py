@@ -1,7 +1,11 @@
-"""Tilts: a backbone's coordinates in, a scalar out; larger f is more probable."""
+"""Tilts: a backbone's coordinates in, a scalar out; larger f is more probable.
 
-from tiltflow.tilts.base import Frozen, Tilt
+A plain function is one too, of x in data units (`data.py`).
+"""
+
+from tiltflow.tilts.base import Frozen, ReadsCoordinates, Tilt
 from tiltflow.tilts.conv import ConvSizes, ConvTilt
+from tiltflow.tilts.data import CoordinateTilt, DataTilt, as_tilt
 from tiltflow.tilts.given import GivenTilt
 from tiltflow.tilts.mixture import MixtureTilt, WithNoise
 from tiltflow.tilts.mlp import MLPTilt
@@ -12,6 +16,8 @@ from tiltflow.tilts.select import OfData, OfLatent, Sum
 __all__ = [
     "ConvSizes",
     "ConvTilt",
+    "CoordinateTilt",
+    "DataTilt",
     "Frozen",
     "GivenTilt",
     "MLPTilt",
@@ -20,7 +26,9 @@ __all__ = [
     "ObservedTilt",
     "OfData",
     "OfLatent",
+    "ReadsCoordinates",
     "Sum",
     "Tilt",
     "WithNoise",
+    "as_tilt",
 ]

@@ -8,16 +8,13 @@ the evidence, where l is a likelihood plus a normalised prior.
 
 from collections.abc import Callable
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tiltflow.backbones.base import Flow
-from tiltflow.errors import InputError
+from tiltflow.tilts.base import ReadsCoordinates, check_scalar
 
 
-class GivenTilt(eqx.Module):
+class GivenTilt(ReadsCoordinates):
     """f(y) = l(x) - log q(x) for coordinates y of x, both in data units.
 
     Attributes:
@@ -31,21 +28,7 @@ class GivenTilt(eqx.Module):
 
     def __check_init__(self) -> None:
         """Raises InputError unless l maps one example to a scalar."""
-        shape = self.backbone.data_shape
-        try:
-            value = jax.eval_shape(self.log_density, jax.ShapeDtypeStruct(shape, jnp.float32))
-        except (TypeError, ValueError, IndexError) as error:
-            first = str(error).partition("\n")[0]
-            raise InputError(
-                f"the log-density fails for one example of shape {shape} ({first:.200}); "
-                f"expected a JAX function of that shape to a scalar"
-            ) from error
-        found = getattr(value, "shape", None)
-        if found != ():
-            raise InputError(
-                f"the log-density of one example of shape {shape} has shape {found}; expected a "
-                f"scalar: write it for one example, not for a batch"
-            )
+        check_scalar(self.log_density, self.backbone.data_shape, "log-density")
 
     def __call__(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
         """f(y); costs an inverse pass of the flow beside l."""

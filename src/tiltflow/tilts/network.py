@@ -55,7 +55,7 @@ class NetworkTilt(Tilt):
         self.network = network
         self.gate = jnp.asarray(gate, float)
         self.level = jnp.zeros(())
-        self.takes_key = "key" in inspect.signature(network).parameters
+        self.takes_key = takes_key(network)
 
     def __call__(
         self, c: Float[Array, " dim"], key: PRNGKeyArray | None = None
@@ -66,3 +66,8 @@ class NetworkTilt(Tilt):
         else:
             value = self.network(c, key=key) if self.takes_key else self.network(c)
         return self.gate * value - jax.lax.stop_gradient(self.level)
+
+
+def takes_key(function: Callable[..., object]) -> bool:
+    """Whether it has a parameter called `key`, as what is random in training has."""
+    return "key" in inspect.signature(function).parameters

@@ -11,14 +11,14 @@ log p(y) + (n / 2) log(2 pi sigma^2), of n numbers seen.
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from tiltflow.backbones.base import Backbone
+from tiltflow.tilts.base import ReadsCoordinates
 
 
-class ObservedTilt(eqx.Module):
+class ObservedTilt(ReadsCoordinates):
     """f and an observation, for coordinates c of `backbone`.
 
     Attributes:

@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
 from tiltflow.backbones.units.histogram import best_bins, log_density, split_to
+from tiltflow.data.checks import checked
 from tiltflow.errors import InputError
 
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
@@ -16,17 +17,24 @@ PSEUDO_COUNTS = 2.0  # of the pooled histogram, and again of the uniform one, ad
 
 
 def fit_units(
-    kind: str, x: np.ndarray, *, integers: bool, limits: tuple[float, float] | None = None
+    kind: str,
+    x: np.ndarray,
+    *,
+    integers: bool | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Units:
     """Fit the units called `kind` to training data `x` (`[rows, *data_shape]`).
 
     `"auto"` is `"gaussianise"` for integers, and for continuous data `"histogram"` if their
     columns are far from normal, `"standardise"` otherwise. `limits` are the smallest and the
-    largest integer there are, for `"logit"`; by default those of `x`.
+    largest integer there are, for `"logit"`; by default those of `x`. Whether these are `integers`
+    is judged by their type and values, as `tiltflow.load_data` does, unless it is said.
 
     Raises:
         InputError: an unknown kind, or one for integers when the data are continuous.
     """
+    if integers is None:
+        integers = checked(np.asarray(x), "the array", constant=True)[1]
     if kind == "auto":
         kind = _suited(x, integers)
     if kind not in KINDS:

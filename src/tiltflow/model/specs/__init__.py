@@ -5,15 +5,24 @@ from typing import Any
 from tiltflow.errors import InputError
 from tiltflow.model.specs.flow import ModelSpec, specify
 from tiltflow.model.specs.glow import GlowSpec, specify_glow
+from tiltflow.model.specs.network import TILTS, NetworkSpec
+from tiltflow.model.specs.parts import PartsSpec, of_parts
 from tiltflow.model.specs.vae import VAESpec, specify_vae
 
-Spec = ModelSpec | VAESpec | GlowSpec
+WholeSpec = ModelSpec | VAESpec | GlowSpec
+"""Of a model that is the library's in all its parts."""
+Spec = WholeSpec | PartsSpec
 
 __all__ = [
+    "TILTS",
     "GlowSpec",
     "ModelSpec",
+    "NetworkSpec",
+    "PartsSpec",
     "Spec",
     "VAESpec",
+    "WholeSpec",
+    "of_parts",
     "spec_from",
     "specify",
     "specify_glow",
@@ -24,11 +33,13 @@ __all__ = [
 def spec_from(values: Any) -> Spec:
     """The specification in a folder; one without a kind is of a coupling flow."""
     if isinstance(values, dict) and "kind" in values:
+        if values["kind"] == PartsSpec.kind:
+            return PartsSpec.from_dict(values, spec_from)
         for spec in (VAESpec, GlowSpec):
             if values["kind"] == spec.kind:
                 return spec.from_dict(values)
         raise InputError(
             f"the model is of kind {values['kind']!r:.50}; expected {VAESpec.kind!r}, "
-            f"{GlowSpec.kind!r}, or none"
+            f"{GlowSpec.kind!r}, {PartsSpec.kind!r}, or none"
         )
     return ModelSpec.from_dict(values)

@@ -28,6 +28,24 @@ def named_arrays(model: TiltedModel) -> dict[str, Any]:
     }
 
 
+def plain_arrays(model: TiltedModel) -> dict[str, np.ndarray]:
+    """`named_arrays` as a file takes them.
+
+    Raises:
+        InputError: there is one that it does not, such as a random key of a part of the user's own.
+    """
+    found = {}
+    for name, leaf in named_arrays(model).items():
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) or leaf.dtype.kind == "c":
+            raise InputError(
+                f"array {name!r} of the model is of type {leaf.dtype}, which no file of weights "
+                f"holds; expected numbers: keep it out of the fields of your own part, or save its "
+                f"arrays with equinox.tree_serialise_leaves"
+            )
+        found[name] = np.asarray(leaf)
+    return found
+
+
 def read_arrays(path: Path, skeleton: TiltedModel) -> tuple[dict[str, np.ndarray], str]:
     """The arrays in a file that may be no larger than `skeleton` needs, and its SHA-256.
 
@@ -62,7 +80,8 @@ def filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> 
             )
         if not np.all(np.isfinite(found)):
             raise UnsoundModel(f"{path}: array {name!r} is not finite: fit the model again")
-        if name.endswith(".order") and not _are_permutations(found):
+        are_indices = np.issubdtype(found.dtype, np.integer)
+        if name.endswith(".order") and are_indices and not _are_permutations(found):
             raise InputError(f"{path}: array {name!r} holds no permutations: fit the model again")
     leaves = iter([jnp.asarray(arrays[name]) for name in expected])
     return jax.tree.map(
