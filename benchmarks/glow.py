@@ -35,6 +35,7 @@ from tiltflow.backbones.convolution import OFFSETS, shifted
 from tiltflow.backbones.glow_step import Coupling, Step
 from tiltflow.backbones.units.scale import identity
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.tilts import CoordinateTilt
 
 SHAPE, SIZES = (28, 28), GlowSizes(steps=5, width=64)
 BATCHES = (64, 256)
@@ -71,7 +72,7 @@ def make() -> TiltedModel:
         lambda g: g.scales, glow, eqx.combine(jax.tree.unflatten(tree, leaves), rest)
     )
     slope = jr.normal(jr.key(2), (glow.dim,)) / glow.dim
-    return TiltedModel(glow, lambda c: c @ slope)
+    return TiltedModel(glow, CoordinateTilt(lambda c: c @ slope))
 
 
 def gradient(model: TiltedModel, batch: int, rounds: int) -> dict[str, float]:

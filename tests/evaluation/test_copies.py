@@ -11,6 +11,7 @@ from tiltflow.evaluation.copies import compared, copies, nearest
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
+from tiltflow.tilts import CoordinateTilt
 
 SHAPE, DIM = (4, 4), 16
 TRIALS, DRAWS, HELD_OUT = 2_000, 256, 297
@@ -107,7 +108,8 @@ def fitted():
     units = fit_units("standardise", rng.normal(size=(200, *SHAPE)), integers=False)
     flow = CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))
     log_z = LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0)
-    return FittedModel(TiltedModel(flow, lambda c: 0.0 * c[0]), None, log_z, False, 0.3, 8)
+    tilt = CoordinateTilt(lambda c: 0.0 * c[0])
+    return FittedModel(TiltedModel(flow, tilt), None, log_z, False, 0.3, 8)
 
 
 def test_a_model_that_draws_its_training_images_and_one_that_does_not(fitted):

@@ -10,6 +10,7 @@ from tiltflow.evaluation.interpolation import PAIRS, TIMES, great_circle, interp
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
+from tiltflow.tilts import CoordinateTilt
 
 DIM = 64
 POSITIONS = np.random.default_rng(1).normal(size=(4, 30, 3)).astype(np.float32)
@@ -65,7 +66,7 @@ def test_ends_of_one_direction_or_of_opposite_ones(sign):
 
 def fitted(backbone, integers):
     log_z = LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0)
-    model = TiltedModel(backbone, lambda c: 0.0 * c[0])
+    model = TiltedModel(backbone, CoordinateTilt(lambda c: 0.0 * c[0]))
     return FittedModel(model, None, log_z, integers, 0.3, 8)
 
 

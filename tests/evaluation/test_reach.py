@@ -15,6 +15,7 @@ from tiltflow.model.fitted import FittedModel
 from tiltflow.model.specs import specify
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
+from tiltflow.tilts import ReadsCoordinates
 
 LOG_Z = LogZ(0.0, 0.01, -0.1, 0.1, "bridge", 900.0, 800.0, holds=True, words="Fine.")
 
@@ -23,7 +24,7 @@ def silent(*_, **__):
     """Nobody listens."""
 
 
-class Bump(eqx.Module):
+class Bump(ReadsCoordinates):
     """A tilt that draws coordinates towards `centre`."""
 
     centre: jax.Array

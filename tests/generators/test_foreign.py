@@ -69,7 +69,7 @@ def test_chains_through_the_bridge_are_those_of_jax():
 
     def draws(function):
         backbone = Generator.from_function(function, (2,), noise=0.5)
-        model = TiltedModel(backbone, lambda c: -0.5 * jnp.sum((c[2:] - 0.5) ** 2))
+        model = TiltedModel(backbone, lambda x: -0.5 * jnp.sum((x - 0.5) ** 2))
         start = jr.normal(jr.key(2), (4, *backbone.latent_shape))
         found = sample(
             jr.key(3), model.latent_log_densities, start, num_draws=5, num_warmup=5, step_size=0.2

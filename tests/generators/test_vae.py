@@ -125,10 +125,17 @@ def test_damaged_folders_are_refused(tmp_path, wrong, expected):
         load_model(tmp_path)
 
 
-def test_a_function_of_ones_own_cannot_be_saved(tmp_path):
+def test_a_generator_of_ones_own_is_saved_and_put_together_again(tmp_path):
     model = TiltedModel(generator(), case("both").tilt)
-    with pytest.raises(InputError, match="a function of your own in it cannot be saved"):
-        FittedModel(model, None, LOG_Z, False, 0.5, 4).save(tmp_path)
+    fitted = FittedModel(model, None, LOG_Z, False, 0.5, 4)
+    fitted.save(tmp_path)
+    assert set(fitted.own_parts) == {"backbone", "tilt"}
+    with pytest.raises(InputError, match="the backbone of this model is of a type of your own"):
+        load_model(tmp_path)
+    empty = jax.tree.map(lambda x: 0 * x if eqx.is_inexact_array(x) else x, model)
+    again = load_model(tmp_path, backbone=empty.backbone, tilt=empty.tilt)
+    assert eqx.tree_equal(again.model, model)
+    assert not eqx.tree_equal(empty, model)  # power
 
 
 def test_convolutions_are_for_images():

@@ -13,7 +13,7 @@ from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.learning import particles as parts
 from tiltflow.mcmc import hmc
 from tiltflow.model.tilted import TiltedModel
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import CoordinateTilt, MLPTilt
 from tiltflow.tilts.base import freeze
 
 
@@ -114,7 +114,7 @@ def test_the_tilt_is_read_off_the_latent_density_and_its_gradient_is_autodiffs(b
     def bumpy(y):
         return jnp.sum(jnp.sin(3 * y))
 
-    model = TiltedModel(backbone, bumpy)
+    model = TiltedModel(backbone, CoordinateTilt(bumpy))
     u = jr.normal(jr.key(6), (10, 2))
     state = hmc.init(u, hmc.value_and_gradient(model.latent_log_densities))
     f = jax.vmap(lambda u: bumpy(backbone.coordinates(u)))(u)

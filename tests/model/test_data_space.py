@@ -12,6 +12,7 @@ from tiltflow.errors import InputError
 from tiltflow.mcmc import HMC, Tuning
 from tiltflow.model.data_space import data_space_log_density, data_space_start
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.tilts import CoordinateTilt
 
 
 class LogDetLeftOut(CouplingFlow):
@@ -33,7 +34,8 @@ def make(flow):
 
     keys = jr.split(jr.key(1), len(outs(backbone)))
     drawn = [0.5 * jr.normal(k, w.shape) for k, w in zip(keys, outs(backbone), strict=True)]
-    return TiltedModel(eqx.tree_at(outs, backbone, drawn), lambda y: jnp.sin(y[0]) - y[1] ** 2)
+    tilt = CoordinateTilt(lambda y: jnp.sin(y[0]) - y[1] ** 2)
+    return TiltedModel(eqx.tree_at(outs, backbone, drawn), tilt)
 
 
 def check_change_of_variables(model):
@@ -85,4 +87,4 @@ def test_kernels_run_on_the_twin():
 
 def test_a_backbone_that_is_no_flow_is_refused():
     with pytest.raises(InputError, match="expected a flow"):
-        data_space_log_density(TiltedModel(None, lambda y: 0.0))
+        data_space_log_density(TiltedModel(None, CoordinateTilt(lambda y: 0.0)))

@@ -6,7 +6,6 @@ is quadratic in u: so u is normal, and so is x, given what is seen of it with no
 
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -23,7 +22,7 @@ from tiltflow.model.inpainting import inpaint, observed
 from tiltflow.model.log_normalizer import exact_f
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ, importance
-from tiltflow.tilts import ObservedTilt
+from tiltflow.tilts import CoordinateTilt, ObservedTilt, ReadsCoordinates
 
 SHAPE, DIM = (2, 2), 4
 SEEN = np.array([[True, False], [True, False]])
@@ -34,7 +33,7 @@ FEW = {"sigma": SIGMA, "chains": CHAINS, "draws": 4, "warmup": 10, "halvings": 1
 LOG_Z = LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0)
 
 
-class Quadratic(eqx.Module):
+class Quadratic(ReadsCoordinates):
     """f(c) = s.c - c' B c / 2."""
 
     s: jnp.ndarray
@@ -286,6 +285,8 @@ def test_what_cannot_be_painted_is_an_input_error(fitted, x, seen, changes, word
 
 def test_a_tilt_of_z_alone_is_refused():
     generator = Generator.from_function(lambda z: z.reshape(SHAPE), (DIM,), noise=0.1)
-    of_z = FittedModel(TiltedModel(Prior(generator), jnp.sum), None, LOG_Z, False, 0.3, 8)
+    of_z = FittedModel(
+        TiltedModel(Prior(generator), CoordinateTilt(jnp.sum)), None, LOG_Z, False, 0.3, 8
+    )
     with pytest.raises(InputError, match="move its generator's z alone"):
         inpaint(of_z, Y, SEEN, sigma=SIGMA)

@@ -17,7 +17,7 @@ import pytest
 from tiltflow.backbones import CouplingFlow, fit_units
 from tiltflow.mcmc import hmc
 from tiltflow.model.tilted import TiltedModel
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import CoordinateTilt, MLPTilt
 
 
 class LogDetLeftIn(TiltedModel):
@@ -70,7 +70,7 @@ def test_a_fresh_model_is_its_backbone_exactly(backbone):
 
 
 def test_log_prob_is_f_plus_log_q_minus_log_z(backbone):
-    model = TiltedModel(backbone, tilt)
+    model = TiltedModel(backbone, CoordinateTilt(tilt))
     x = jax.vmap(backbone.push)(jr.normal(jr.key(5), (32, 2)))
     found = jax.vmap(lambda x: model.log_prob(x, 1.25))(x)
     expected = jax.vmap(lambda x: model.f(x) + backbone.log_prob(x) - 1.25)(x)
@@ -96,10 +96,10 @@ def check_pulled_back(model: TiltedModel) -> None:
 
 
 def test_the_latent_density_is_the_models_pulled_back(backbone):
-    check_pulled_back(TiltedModel(backbone, tilt))
+    check_pulled_back(TiltedModel(backbone, CoordinateTilt(tilt)))
     for broken in BROKEN:
         with pytest.raises(AssertionError):
-            check_pulled_back(broken(backbone, tilt))
+            check_pulled_back(broken(backbone, CoordinateTilt(tilt)))
 
 
 STATISTICS = ("x0", "x1", "x0^2", "x1^2", "x0 x1")
@@ -114,7 +114,7 @@ def statistics(x: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def exact_moments(backbone):
     """E_p of the statistics by quadrature of formula (1) over the plane of data."""
-    model = TiltedModel(backbone, tilt)
+    model = TiltedModel(backbone, CoordinateTilt(tilt))
     x = np.asarray(jax.vmap(backbone.push)(jr.normal(jr.key(7), (20_000, 2))))
     axes = np.linspace(x.min(axis=0) - np.ptp(x, axis=0), x.max(axis=0) + np.ptp(x, axis=0), 400)
     grid = np.stack(np.meshgrid(*axes.T, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -145,7 +145,7 @@ def check_moments(model: TiltedModel, exact: np.ndarray) -> None:
 
 
 def test_draws_from_the_latent_density_have_the_models_moments(backbone, exact_moments):
-    check_moments(TiltedModel(backbone, tilt), exact_moments)
+    check_moments(TiltedModel(backbone, CoordinateTilt(tilt)), exact_moments)
     for broken in BROKEN:
         with pytest.raises(AssertionError):
-            check_moments(broken(backbone, tilt), exact_moments)
+            check_moments(broken(backbone, CoordinateTilt(tilt)), exact_moments)

@@ -98,7 +98,7 @@ def fit_tilt(
     gain = float(best.judgement.gain_val)
     listen(phase, "kept", learner=settings.learner, stage=best.stage, step=best.step, gain_val=gain)
     if kept:
-        return tilt, best.judgement, learning.state
+        return tilt, best.judgement.as_it_is, learning.state
     level = best.tilt.level + best.judgement.level
     return eqx.tree_at(lambda t: t.level, best.tilt, level), best.judgement, learning.state
 

@@ -60,6 +60,13 @@ class Judgement(eqx.Module):
     learners: Array
     holds: Array
 
+    @property
+    def as_it_is(self) -> "Judgement":
+        """The same of f itself: nothing is to be subtracted from it."""
+        names = ("log_z", "f_val", "running", "learners")
+        shifted = {name: getattr(self, name) + self.level for name in names}
+        return replace(self, level=jnp.zeros(()), **shifted)
+
     @classmethod
     def nothing(cls) -> "Judgement":
         """One that says nothing and does not hold."""

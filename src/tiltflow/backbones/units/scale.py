@@ -83,5 +83,5 @@ def fit_logit_scale(
 
 def identity(data_shape: tuple[int, ...]) -> Scale:
     """Data as their own coordinates."""
-    end = jnp.asarray(jnp.inf)
+    end = jnp.asarray(np.finfo(np.float32).max)  # what is saved has to be finite
     return Scale(mean=jnp.zeros(()), scale=jnp.ones(()), low=-end, high=end, data_shape=data_shape)
