@@ -13,7 +13,6 @@ import numpy as np
 from tiltflow import TiltedModel, log_normalizer
 from tiltflow.backbones import Generator, Prior
 from tiltflow.backbones.networks import MLPEncoder
-from tiltflow.backbones.units.scale import identity
 from tiltflow.evaluation.likelihood import likelihood, score
 from tiltflow.learning import Rows, TiltSettings, fit_tilt
 from tiltflow.learning.fit_vae import VAESettings, fit_vae
@@ -32,24 +31,17 @@ rng = np.random.default_rng(0)
 z = rng.choice([-1.5, -0.5, 0.5, 1.5], 6_000)[:, None] * np.array([1.0, 0.0])
 z = z + 0.1 * rng.normal(size=z.shape)
 x = np.asarray(jax.vmap(decoder)(jnp.asarray(z, jnp.float32))) + 0.1 * rng.normal(size=z.shape)
-units = identity((2,))
-train, val, test = (Rows(jnp.asarray(part, jnp.float32), units, False) for part in np.split(x, 3))
-
-
-def silent(phase, event, **fields):
-    pass
-
-
+train, val, test = map(Rows, np.split(x.astype(np.float32), 3))
 encoder = MLPEncoder(2, 2, 64, key=jr.key(0))
 own = Generator.from_function(decoder, (2,), noise=0.3, encoder=encoder)
 steps = VAESettings(steps=250 if quick else 3_000, keep_decoder=True)
-own, _ = fit_vae(own, train, val, steps, key=jr.key(1), listen=silent)
+own, _ = fit_vae(own, train, val, steps, key=jr.key(1))
 steps = TiltSettings(
     learner="nce+mle", nce_steps=250 if quick else 2_000, steps=20 if quick else 1_000,
     particles=256 if quick else 1_024, bank=5_000,
 )  # fmt: skip
 tilt = MLPTilt(2, width=64, key=jr.key(2))
-tilt, _, _ = fit_tilt(Prior(own), tilt, train, val, steps, key=jr.key(3), listen=silent)
+tilt, _, _ = fit_tilt(Prior(own), tilt, train, val, steps, key=jr.key(3))
 
 model = TiltedModel(Prior(own), tilt)
 start = jr.normal(jr.key(4), (32, 2))

@@ -42,9 +42,11 @@ def digits():
 
 @pytest.fixture
 def small(digits, monkeypatch):
-    """`fit` returns the digits' model, learners take a few steps, log Z needs no ladder."""
+    """`fit` returns the digits' model, or learns parts of one's own a little; learners take a few steps, log Z needs no ladder."""
 
-    def fit(data, settings=None, *, seed=0):
+    def fit(data, settings=None, *, seed=0, **own):
+        if own:
+            return whole(data, TINY, **own)
         assert (data.name, settings, seed) == ("digits", None, 0)
         return digits
 
@@ -59,6 +61,7 @@ def small(digits, monkeypatch):
         few = {"settings": LadderSettings(tolerance=100.0), "exact_draws": 20_000}
         return log_normalizer.log_normalizer(model, **few | rest)
 
+    whole = tiltflow.fit
     backbone, tilted = learning.fit_backbone, learning.fit_tilt
     monkeypatch.setattr(tiltflow, "fit", fit)
     monkeypatch.setattr(tiltflow, "log_normalizer", normalizer)

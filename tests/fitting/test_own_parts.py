@@ -1,6 +1,7 @@
 """Parts of one's own: a flow, a network and a learner handed to `fit`, and what is saved."""
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import tiltflow
-from tiltflow.backbones import CouplingFlow, Flow, Generator, Kept, Prior
+from tiltflow.backbones import CouplingFlow, Flow, Generator, Kept, Prior, fit_units
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.scale import identity
 from tiltflow.data import Dataset
@@ -19,8 +20,10 @@ from tiltflow.errors import InputError
 from tiltflow.fitting.own_parts import OwnParts, chosen
 from tiltflow.fitting.settings import ModelSettings, SamplingSettings, Settings, suited_to
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings, fit_tilt, population
+from tiltflow.model.fitted import FittedModel
 from tiltflow.model.specs import NetworkSpec, of_parts, spec_from, specify
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.normalizer import LogZ
 from tiltflow.tilts import DataTilt, Frozen, NetworkTilt
 
 SETTINGS = Settings(
@@ -42,8 +45,8 @@ class Stretched(Flow):
 
     def __init__(self, units, *, key):
         self.units = units
-        self.latent_shape = self.data_shape = units.data_shape
-        self.shift, self.log_scale = 0.1 * jr.normal(key, (2, *units.data_shape))
+        self.latent_shape, self.data_shape = (math.prod(units.data_shape),), units.data_shape
+        self.shift, self.log_scale = 0.1 * jr.normal(key, (2, *self.latent_shape))
 
     def coordinates(self, u):
         return u * jnp.exp(self.log_scale) + self.shift
@@ -169,11 +172,15 @@ def test_a_specification_that_is_none_is_refused(saved, wrong, words):
         spec_from(values)
 
 
-def test_a_part_too_many_is_an_input_error(learned, tmp_path):
-    units = identity((2,))
+def fitted(model, spec=None):
+    return FittedModel(model, spec, LogZ(0.0, 0.0, 0.0, 0.0, "exact", 1.0), False, 0.3, 8)
+
+
+def test_a_part_too_many_is_an_input_error(tmp_path):
+    units = fit_units("standardise", rows())
     spec = specify(units, blocks=1, flow_width=4, tilt_width=4)
     whole = spec.build(units, key=jr.key(0))
-    replace(learned[0].model, model=whole, spec=spec).save(tmp_path)
+    fitted(whole, spec).save(tmp_path)
     with pytest.raises(InputError, match="tilt is given, but no part of the model in"):
         tiltflow.load_model(tmp_path, tilt=Products())
     half = of_parts(TiltedModel(whole.backbone, NetworkTilt(Products())), spec)
@@ -182,30 +189,29 @@ def test_a_part_too_many_is_an_input_error(learned, tmp_path):
 
 
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_a_network_of_the_library_over_a_flow_of_ones_own(network, learned, tmp_path):
+def test_a_network_of_the_library_over_a_flow_of_ones_own(network, tmp_path):
     flow = Stretched(identity((4, 4)), key=jr.key(0))
-    flow = eqx.tree_at(lambda f: (f.shift, f.log_scale), flow, (jnp.ones(16), jnp.zeros(16)))
     parts = OwnParts(flow, None if network == "mlp" else network)
     settings = ModelSettings(tilt_width=4)
     tilt, spec = parts.begin_tilt(flow, settings, key=jr.key(1))
     model = TiltedModel(flow, tilt)
-    fitted = replace(learned[0].model, model=model, spec=parts.specification(model, None, spec))
-    fitted.save(tmp_path)
-    assert fitted.own_parts == {"backbone": "Stretched"}
+    saved = fitted(model, parts.specification(model, None, spec))
+    saved.save(tmp_path)
+    assert saved.own_parts == {"backbone": "Stretched"}
     again = tiltflow.load_model(tmp_path, backbone=Stretched(identity((4, 4)), key=jr.key(2)))
     assert eqx.tree_equal(again.model, model)
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
-def test_an_array_that_no_file_takes_is_named(learned, tmp_path):
+def test_an_array_that_no_file_takes_is_named(tmp_path):
     class Random(eqx.Module):
         key: jax.Array
 
         def __call__(self, x):
             return jnp.sum(x)
 
-    flow = learned[0].model.model.backbone
-    model = replace(learned[0].model, model=TiltedModel(flow, Random(jr.key(0))), spec=None)
+    flow = Stretched(identity((2,)), key=jr.key(0))
+    model = fitted(TiltedModel(flow, Random(jr.key(0))))
     with pytest.raises(
         InputError, match=r"array 'tilt\.function\.key' of the model is of type key"
     ):
