@@ -61,7 +61,6 @@ __all__ = [
 ]
 
 _MOVED = {
-    "backbones.fit_units": "backbones.units.fitting",
     "backbones.histogram": "backbones.units.histogram",
     "backbones.scale": "backbones.units.scale",
     "config": "fitting.config",

@@ -42,7 +42,11 @@ def digits():
 
 @pytest.fixture
 def small(digits, monkeypatch):
-    """`fit` returns the digits' model, or learns parts of one's own a little; learners take a few steps, log Z needs no ladder."""
+    """Less of everything.
+
+    `fit` returns the digits' model, or learns parts of one's own a little; learners take a few
+    steps, and log Z needs no ladder.
+    """
 
     def fit(data, settings=None, *, seed=0, **own):
         if own:

@@ -25,6 +25,7 @@ from tiltflow.backbones.base import standard_normal_log_prob
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning import Rows
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.normalizer import smc
 from tiltflow.parallel.devices import over_devices
 
 

@@ -17,6 +17,7 @@ from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning.particles import Particles, push_in_parts
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.normalizer import smc
 from tiltflow.tilts import Tilt
 
 SHARE = 0.4  # how far apart the rungs are, see `smc.plan`

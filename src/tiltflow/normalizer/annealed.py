@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -25,13 +26,24 @@ from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mbar import mbar
 from tiltflow.normalizer.values import Values
 from tiltflow.parallel.processes import anywhere
-from tiltflow.tilts import MixtureTilt, WithNoise
 
 MOST_APART = 3.5  # joint standard errors between two sides that tell the same story
 MOST_SCATTER = 1.0  # nats, of the groups of a side: beyond it their mean rests on a few
 MOST_SHARES = 50_000_000  # draws times rungs in the pooled estimate
 
 OnRound = Callable[[int, int, float, float], None]
+
+
+class Base(Protocol):
+    """A density in place of the backbone's at the lower end, such as a mixture over the prior."""
+
+    def latent_log_densities(self, u: Array, /) -> Array:
+        """Of a batch, up to that of N(0, I) at 0; its log Z is 0."""
+        ...
+
+    def draw(self, key: PRNGKeyArray, number: int, /) -> Array:
+        """Exact and independent draws."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ def annealed(
     key: PRNGKeyArray,
     settings: LadderSettings | None = None,
     on_round: OnRound | None = None,
-    mixture: MixtureTilt | WithNoise | None = None,
+    mixture: Base | None = None,
 ) -> LogZ:
     """log Z of exp(`log_density`) over N(0, I), from both sides.
 
