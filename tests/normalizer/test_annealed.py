@@ -14,6 +14,7 @@ import pytest
 from jax.tree_util import Partial
 
 from tiltflow.errors import InputError
+from tiltflow.normalizer import smc
 from tiltflow.normalizer.annealed import LadderSettings, annealed
 
 SEEDS = 200
@@ -189,7 +190,7 @@ def test_an_f_that_is_too_large_is_refused(case):
 
 
 def test_a_path_that_is_too_long_is_refused(monkeypatch):
-    monkeypatch.setattr(passage, "MOST_RUNGS", 2)  # read when a program is compiled
+    monkeypatch.setattr(smc, "MOST_RUNGS", 2)  # read when a program is compiled
     (found,) = quadratic_case(5, 1.0).estimates(1)
     assert not found.holds
     assert "2 rungs lead from the backbone only to beta = 0." in found.words

@@ -21,6 +21,7 @@ from scipy.special import stdtrit
 
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.mcmc.hmc import LogDensity
+from tiltflow.normalizer import smc
 from tiltflow.normalizer.bounds import Side, from_above, from_below
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mbar import mbar
