@@ -29,7 +29,7 @@ from tiltflow.tilts import MLPTilt
 linux = pytest.mark.skipif(not memory_maps.MAPS.exists(), reason="memory maps are counted there")
 SHARE = 1 / 5  # of a fit's time that may be compiling, from the third fit on
 FEW_MAPS = 200  # that may come and go; a fit that compiles all anew takes 1,600
-MEMORY = 150.0  # MiB, likewise
+MEMORY = 50.0  # MiB, likewise
 
 
 def told_by(*arguments):

@@ -22,18 +22,19 @@ from tiltflow.backbones.units.bijections import dequantise
 from tiltflow.data import Dataset
 from tiltflow.diagnostics.coverage import Comparison, compare, of_chains, of_rows
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.learning.filled import Filled, with_room
 from tiltflow.mcmc.run import sample
 from tiltflow.model.data_space import data_space_log_density, data_space_start
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.log_normalizer import exact_f
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.pareto import highest_trusted_k, pareto_k
+from tiltflow.parallel.devices import over_devices
 
 COORDINATES = 64  # at most so many are compared, evenly spread
 CONVERGED, ENOUGH = 1.05, 50.0  # R-hat and effective size from which a reference is believed
 HALF = 0.5  # of the quantities must be known, for the reference to count
 GAP = 0.2  # standard deviations from held-out data, beyond chance: a small effect (Cohen 1988)
-PART = 4096
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,10 @@ def against_held_out(
     model = fitted.model
     if not isinstance(model.backbone, Flow):
         return Found({}, None, "Data have no latent position: the backbone is not a flow.")
-    x = jnp.asarray(fitted.check_rows(rows.values))
-    x = dequantise(key, x) if fitted.integers else x
-    u, f_rows = (np.asarray(values) for values in _pulled(model, x))
+    values = fitted.check_rows(rows.values)
+    x = jnp.asarray(with_room(values))
+    x = Filled(dequantise(key, x) if fitted.integers else x, jnp.asarray(len(values)))
+    u, f_rows = (np.asarray(found)[: len(values)] for found in _pulled(model, x))
     u = u.reshape(1, len(u), -1)
     latent = np.asarray(positions).reshape(*positions.shape[:2], -1)
     names, ours = _moments(latent, f, "u", with_norm=True)
@@ -240,13 +242,13 @@ def _tilts(model: TiltedModel, y: Array) -> Array:
     return jax.lax.map(lambda y: jax.vmap(model.tilt)(y) + 0 * y[:, 0], y)
 
 
-@eqx.filter_jit
-def _pulled(model: TiltedModel, x: Array) -> tuple[Array, Array]:
-    """Latent positions and f of data `[rows, *data_shape]`."""
+@over_devices
+def _pulled(model: TiltedModel, x: Filled) -> tuple[Array, Array]:
+    """Latent positions and f of data `[rows, *data_shape]`, and what lies behind them."""
 
     def one(x: Array) -> tuple[Array, Array]:
         y = model.backbone.units.encode(x)
         assert isinstance(model.backbone, Flow)
         return model.backbone.inverse(y)[0], model.tilt(y) + 0 * y[0]
 
-    return jax.lax.map(one, x, batch_size=PART)
+    return x.map(one)

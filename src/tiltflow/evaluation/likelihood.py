@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -24,6 +23,7 @@ from scipy.special import logsumexp
 from tiltflow.learning import Rows
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import Interval, LogZ, gain, interval_of_mean, interval_of_nll
+from tiltflow.parallel.devices import over_devices
 
 DRAWS = 20  # dequantisations of each row
 BOUNDS = ("variational", "importance")
@@ -106,7 +106,7 @@ def score(model: TiltedModel, rows: Rows, key: PRNGKeyArray, draws: int = DRAWS)
     return Scores(f=f, log_q=log_q + log_weight)
 
 
-@eqx.filter_jit
+@over_devices
 def _score(
     model: TiltedModel, rows: Rows, keys: PRNGKeyArray
 ) -> tuple[Float[Array, "draws room"], ...]:

@@ -133,6 +133,6 @@ def _chunk(
     return state, jnp.mean(nlls)
 
 
-@eqx.filter_jit
+@over_devices
 def _nll(flow: Flow, held_out: Filled) -> Array:
     return -held_out.mean(lambda y, log_det: flow.log_prob_coordinates(y) + log_det)

@@ -152,7 +152,7 @@ def _terms(
     return generator.log_prob_given(y, z), kl
 
 
-@eqx.filter_jit
+@over_devices
 def negative_bound(backbone: Backbone, rows: Rows, key: PRNGKeyArray) -> Float[Array, ""]:
     """Minus the mean evidence lower bound of `rows`, nats per row, data units."""
     embedded = rows.through(backbone).embedded(key, VALIDATION_DRAWS)
