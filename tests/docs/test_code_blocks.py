@@ -42,10 +42,9 @@ def digits():
 
 @pytest.fixture
 def small(digits, monkeypatch):
-    """Less of everything.
+    """`fit` returns the digits' model, or learns own parts a little; learners take a few steps.
 
-    `fit` returns the digits' model, or learns parts of one's own a little; learners take a few
-    steps, and log Z needs no ladder.
+    Log Z needs no ladder.
     """
 
     def fit(data, settings=None, *, seed=0, **own):
