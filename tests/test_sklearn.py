@@ -165,6 +165,23 @@ def test_a_search_takes_the_best_held_out_likelihood(monkeypatch):
     assert np.isfinite(search.score_samples(rows(5))).all()
 
 
+def test_outliers_of_a_normal_density_are_far_out(monkeypatch):
+    """A tenth of the rows, and those are the least probable."""
+    monkeypatch.setattr(experiment, "fit", unlearned)
+    x = rows()
+    fitted = TiltedOutlierDetector(contamination=0.1, random_state=0).fit(x)
+    labels = fitted.predict(x)
+    assert np.sum(labels == -1) == 12
+    assert fitted.score_samples(x)[labels == -1].max() < fitted.score_samples(x)[labels == 1].min()
+    assert fitted.predict([[70.0, -70.0]]) == [-1]
+
+
+def test_validation_rows_are_not_learned_from():
+    parts = TiltedDensity(validation_fraction=0.2)._parts(50, np.random.RandomState(0))
+    assert (len(parts.train), len(parts.val)) == (40, 10)
+    np.testing.assert_array_equal(np.sort(np.append(parts.train, parts.val)), np.arange(50))
+
+
 def test_a_clone_has_the_settings_and_no_model(fitted):
     again = clone(fitted)
     assert again.get_params() == fitted.get_params()

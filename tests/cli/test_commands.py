@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 
 from tiltflow.cli.main import run
+from tiltflow.cli.status import of_verdict
 
 
 @pytest.mark.parametrize("command", [[], ["fit"], ["sample"], ["diagnose"], ["report"], ["info"]])
 def test_help(command, capsys):
     assert run([*command, "--help"]) == 0
     assert "Usage: tiltflow" in capsys.readouterr().out
+
+
+def test_a_failed_verdict_is_status_3_and_no_other_is():
+    found = [of_verdict({"status": status}) for status in ("ok", "caution", "failed")]
+    assert found == [0, 0, 3]
 
 
 MISTAKES = {

@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from tiltflow.cli.main import run
 from tiltflow.cli.options import seconds_of
+from tiltflow.errors import InputError
 from tiltflow.model.fitted import load_model
 from tiltflow.runs.draws import load_draws
 
@@ -197,6 +198,12 @@ def test_durations():
     assert [seconds_of(words, "--budget") for words in ("90", "90s", "2m", "1.5h", ".5m")] == [
         90, 90, 120, 5400, 30,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["0", "-1s", "nan", "inf", "5d", "soon", ""])
+def test_a_time_that_cannot_be_is_told_with_its_value(words):
+    with pytest.raises(InputError, match=f"--budget is '{words}'; expected a time such as 60s"):
+        seconds_of(words, "--budget")
 
 
 def test_interrupted_it_keeps_the_draws_and_says_how_to_go_on(small_run, tmp_path):

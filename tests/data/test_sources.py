@@ -217,6 +217,16 @@ def test_take_keeps_values_and_labels_together():
     assert np.array_equal(part.labels, digits.labels[[5, 3]])
 
 
+def test_the_fingerprint_is_of_values_and_shape(tmp_path):
+    """And of nothing else, such as where they lie or how they are written."""
+    np.save(tmp_path / "x.npy", REALS)
+    (tmp_path / "y.csv").write_bytes(table(REALS.astype(np.float32)))
+    same = load(tmp_path / "x.npy").fingerprint
+    assert load(tmp_path / "y.csv").fingerprint == same
+    others = (load(with_value(0.5)), load(REALS.reshape(-1, 1)), load(REALS[::-1].copy()))
+    assert same not in {other.fingerprint for other in others}
+
+
 def test_rows_to_score_may_be_few_and_columns_constant(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, REALS[:2] * [1, 0, 1])
@@ -233,6 +243,7 @@ def test_rows_to_score_may_be_few_and_columns_constant(tmp_path):
 STRUCTURED = np.zeros(30, dtype=[("a", "f4"), ("b", "f4")])
 HUGE = header_of("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000, 1000)}")
 DEEP = header_of("(" * 5000)
+LONG = header_of("{'descr': '<f8', 'fortran_order': False, 'shape': (30, 3)}" + " " * 12_000)
 
 REFUSED = {
     "unknown extension": ("x.txt", b"1", "extension '.txt' expected .npy"),
@@ -273,6 +284,7 @@ REFUSED = {
     "not a .npy": ("x.npy", b"hello", "not a whole .npy"),
     "huge header": ("x.npy", HUGE, "truncated 80,000,000,000,000 bytes 0 are there"),
     "deep header": ("x.npy", DEEP, "not a whole .npy"),
+    "long header": ("x.npy", LONG + REALS.tobytes(), "header of 12,058 bytes, at most 10,000"),
     "negative shape": ("x.npy", npy(REALS).replace(b"(30, 3)", b"(-9, 3)"), "shape (-9, 3)"),
     "version 3": ("x.npy", npy(REALS, version=(3, 0)), "version (3, 0) expected (1, 0)"),
     "truncated .npz": ("x.npz", npz(x=REALS)[:-30], "not a whole .npz numpy.savez"),

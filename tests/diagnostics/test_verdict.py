@@ -59,6 +59,11 @@ def test_checks_from_outside_count():
     assert verdict["checks"][-1]["try"] == "Run longer."
 
 
+def test_one_failed_check_among_cautions_fails_the_verdict():
+    assert judge(**GOOD | {"rhat_max": 1.02, "ess_bulk_min": 30.0})["status"] == "failed"
+    assert judge(**GOOD | {"rhat_max": 1.02, "ess_bulk_min": 300.0})["status"] == "caution"
+
+
 @pytest.mark.parametrize(("acceptance", "limit"), [(0.5, 0.6), (0.8, 0.6), (0.99, 0.95)])
 def test_acceptance_is_held_against_the_limit_that_it_misses(acceptance, limit):
     found = judge(**{**GOOD, "acceptance": acceptance})

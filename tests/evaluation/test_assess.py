@@ -141,6 +141,10 @@ def test_the_importance_bound_is_tighter_and_exact_without_noise():
     assert tight.tilted.mean == pytest.approx(loose.tilted.mean)
 
 
+def test_bits_are_nats_over_log_2_and_the_dimension():
+    assert of_likelihood.bits_per_dim(3 * 64 * np.log(2), 64) == pytest.approx(3.0)
+
+
 def test_scores_are_those_of_all_draws_without_their_memory():
     x = np.random.default_rng(2).integers(0, 9, size=(1_500, 64)).astype(np.float32)
     units = fit_units("standardise", x, integers=True)

@@ -13,7 +13,7 @@ from linear_gaussian import SHIFT, SIGMA, WEIGHT, X, Z, case, generator, linear,
 
 from tiltflow.backbones import Generator, Prior, Pushforward, fit_units
 from tiltflow.backbones.base import standard_normal_log_prob
-from tiltflow.backbones.units.scale import fit_scale
+from tiltflow.backbones.units.scale import fit_scale, identity
 from tiltflow.errors import InputError
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import OfLatent
@@ -161,6 +161,18 @@ def test_noise_is_in_data_units_and_the_units_are_counted(x):
     scaled = Generator.from_function(linear, (Z,), noise=SIGMA, units=units, encoder=encoder)
     check_unbiased(scaled, x)
     check_draws(scaled)
+
+
+def test_noise_common_to_all_numbers_counts_for_each():
+    """A single sigma is that of every number; the twin is one a number."""
+    how = {"encoder": None, "z_dim": Z}
+    one = Generator(identity((X,)), linear, noise=0.3, **how)
+    each = Generator(identity((X,)), linear, noise=np.full(X, 0.3), **how)
+    assert (one.sigma.shape, each.sigma.shape) == ((), (X,))
+    c = jr.normal(jr.key(7), (Z + X,))
+    for found, expected in zip(one.inverse(c), each.inverse(c), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert float(one.inverse(c)[1]) == pytest.approx(-X * np.log(0.3), rel=1e-5)
 
 
 def test_noise_is_said_only_in_units_that_scale_each_number_by_itself(x):

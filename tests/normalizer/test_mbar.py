@@ -26,6 +26,22 @@ def test_two_rungs_are_bennetts_bridge():
     assert abs(found.log_z[-1] - root) < 1e-6
 
 
+def test_rungs_of_unequal_size_are_weighed_by_their_draws():
+    """Bennett's equation with the logarithm of the ratio of draws in it; without, it is another."""
+    rng = np.random.default_rng(1)
+    q, p = rung(rng, 0.0, 8, 300), rung(rng, 1.0, 8, 50)
+    found = mbar(np.array([0.0, 1.0]), [q, p], np.zeros(2)).log_z[-1]
+
+    def root(ratio):
+        def excess(c):
+            return expit(q - c + np.log(ratio)).sum() - expit(c - p - np.log(ratio)).sum()
+
+        return brentq(excess, -20, 20, xtol=1e-12)
+
+    assert abs(found - root(p.size / q.size)) < 1e-6
+    assert abs(found - root(1.0)) > 1e-3
+
+
 def test_intervals_of_many_rungs_cover_and_a_far_start_is_no_matter():
     betas = np.linspace(0, 1, 6)
     errors = []

@@ -1,5 +1,8 @@
 """A checkpoint is whole or passed over, and what is gone on with it is what never stopped."""
 
+import errno
+import os
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -67,6 +70,19 @@ def test_a_damaged_file_is_passed_over(make, tmp_path, damage):
     tree, plain = make().last("tilt", state_of(9))
     assert plain["step"] == 1
     assert same(tree, state_of(1))
+
+
+def test_a_state_takes_its_place_whole_or_not_at_all(make, tmp_path, monkeypatch):
+    """Whatever is written before is under another name; in place, it would be there already."""
+
+    def refuse(*names):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    checkpoints = make(every_steps=1)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InputError, match="cannot be written"):
+        offer(checkpoints, [1])
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_the_log_goes_back_to_the_newest_state(make, tmp_path):

@@ -1,0 +1,71 @@
+"""When descent stops and what it keeps, with scores that are made up: nothing is learned."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import pytest
+
+from tiltflow.errors import InputError
+from tiltflow.learning.early_stopping import CHUNK, Descent, descend
+
+
+class Events(list):
+    def __call__(self, phase, event, **fields):
+        self.append((event, fields))
+
+
+def run(scores, *, patience=2, patient_until=0.0):
+    """Descend along `scores`, one a chunk: what was kept, its score, and the events.
+
+    Weights are minus the number of the chunk, their average is that number.
+    """
+    events = Events()
+
+    def chunk(state, key):
+        step = state.step + CHUNK
+        return Descent(-(step / CHUNK), step / CHUNK, None, step), jnp.zeros(())
+
+    kept, score = descend(
+        jnp.zeros(()),
+        chunk,
+        lambda average: scores[int(average) - 1],
+        steps=CHUNK * len(scores),
+        patience=patience,
+        patient_until=patient_until,
+        what="likelihood",
+        rate=0.1,
+        key=jr.key(0),
+        listen=events,
+        keeper=None,
+    )
+    return float(kept), score, events
+
+
+def looks(events):
+    return sum(event == "progress" for event, _ in events)
+
+
+def test_the_average_with_the_best_score_is_kept():
+    kept, score, events = run([3.0, 1.0, 2.0])
+    assert (kept, score) == (2.0, 1.0)
+    assert events[-1] == ("kept", {"step": 2 * CHUNK, "nll_val": 1.0})
+    assert run([3.0, 2.0, 1.0])[:2] == (3.0, 1.0)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_it_stops_after_as_many_looks_as_it_has_patience(patience):
+    scores = [2.0, 1.0, 5.0, 4.0, 3.0, 2.0, 0.5]
+    _, score, events = run(scores, patience=patience)
+    assert looks(events) == 2 + patience
+    assert score == 1.0
+    assert run(scores, patience=5)[1] == 0.5  # power: with more patience there is a better one
+
+
+def test_it_does_not_stop_before_it_may():
+    scores = [1.0, 5.0, 4.0, 3.0, 2.0, 0.5]
+    assert run(scores, patience=1, patient_until=5.0 * CHUNK)[1] == 0.5
+    assert run(scores, patience=1, patient_until=CHUNK)[1] == 1.0
+
+
+def test_a_score_that_is_never_a_number_is_an_input_error():
+    with pytest.raises(InputError, match=r"the likelihood was never finite at rate 0\.1"):
+        run([float("nan")] * 3)
