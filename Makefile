@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/digits
 
-.PHONY: run test check format docs figures dist clean
+.PHONY: run test mutants check format docs figures dist clean
 
 run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/report.html
 	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
@@ -17,6 +17,9 @@ test: .venv/ready  ## the test suite
 	$(BIN)/pytest -n 2 --dist loadfile $(FIRST)
 	$(BIN)/pytest -n 2 --dist loadfile $(SECOND)
 	$(BIN)/pytest -n 2 --dist loadfile tests $(FIRST:%=--ignore=%) $(SECOND:%=--ignore=%)
+
+mutants: .venv/ready  ## faults in a copy of the code, one by one: do the tests notice each?
+	$(BIN)/python tests/mutants/run.py
 
 check: .venv/ready  ## lint and types
 	$(BIN)/ruff check .
