@@ -27,7 +27,7 @@ def test_a_run_is_gone_on_with_by_the_same_settings_alone():
     ):
         with pytest.raises(InputError, match=words):
             check_same_fit(RUN, now, "the run")
-    with pytest.raises(InputError, match="tilt.patience is None"):
+    with pytest.raises(InputError, match="patience is None"):
         check_same_fit(changed("tilt", patience=3), RUN, "the run")
 
 
