@@ -169,6 +169,12 @@ def test_transparency_is_not_dropped_in_silence(tmp_path):
         picture(tmp_path / "p" / f"{number:02d}.png", clear)
     assert "transparency" in refused(tmp_path / "p")
     assert load(tmp_path / "p", channels="rgb").shape == (6, 6, 3)
+    (tmp_path / "q").mkdir()
+    for number in range(20):  # a palette of which one colour is clear, as in a picture of the web
+        image = Image.new("P", (6, 6), number)
+        image.save(tmp_path / "q" / f"{number:02d}.png", transparency=3)
+    assert "transparency" in refused(tmp_path / "q")
+    assert load(tmp_path / "q", channels="rgb").shape == (6, 6, 3)
 
 
 def test_jpegs_in_an_archive(tmp_path):

@@ -131,6 +131,9 @@ def test_a_header_names_the_columns(tmp_path):
     (tmp_path / "y.csv").write_bytes(table(REALS))
     assert load(tmp_path / "x.csv").columns == ("a", "b", "c")
     assert load(tmp_path / "y.csv").columns is None
+    for header, names in (("a,b,c", ("a", "b", "c")), ("", None)):  # a mark at the beginning
+        (tmp_path / "z.csv").write_bytes(b"\xef\xbb\xbf" + table(REALS, header))
+        assert load(tmp_path / "z.csv").columns == names
 
 
 @pytest.mark.parametrize(
@@ -270,7 +273,11 @@ REFUSED = {
         npy(np.add(REALS, [0, 1e12, 0])),
         "column 1 is constant 1e+12",
     ),
-    "object": ("x.npy", npy(np.array([[{}]] * 30), allow_pickle=True), "dtype object convert"),
+    "object": (
+        "x.npy",
+        npy(np.array([[{}]] * 30), allow_pickle=True),
+        "dtype object rows of different sizes",
+    ),
     "structured": ("x.npy", npy(STRUCTURED), "dtype 'a' convert"),
     "complex": ("x.npy", npy(REALS + 1j), "dtype complex128 convert"),
     "strings": ("x.npy", npy(REALS.astype("U8")), "dtype <U8 convert"),

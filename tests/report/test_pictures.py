@@ -15,6 +15,8 @@ def test_mosaic_places_every_image():
     corners = sheet[::10, ::9, 0][:2]
     assert (np.diff(corners.ravel()) < 0).all()  # more is darker, in reading order
     assert (sheet[8:10] == 1).all()
+    assert (sheet[:, [8, 17]] == 1).all()
+    assert (sheet[:8, [0, 7, 9, 16, 18, 25]] < 1).all()
 
 
 def test_shrink_averages_blocks():
