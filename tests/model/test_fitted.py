@@ -157,6 +157,8 @@ def test_scores_and_samples_of_integers_are_of_integers():
         model.log_prob(x, draws=0)
     with pytest.raises(InputError, match="not integers"):
         model.log_prob(x + 0.5)
+    one, many = (model.log_prob(x[:50], draws=draws).mean() for draws in (1, 20))
+    assert abs(many - one) < 0.2 * abs(one)  # a mean over dequantisations, and no sum
     far = model.push(np.random.default_rng(0).normal(scale=9, size=(500, 3)).astype(np.float32))
     assert set(np.unique(far)) <= set(np.unique(x))
 
