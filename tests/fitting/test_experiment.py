@@ -75,6 +75,7 @@ def test_a_test_row_without_a_density_fails_the_verdict_and_costs_nothing_else(t
     [
         (Settings(model=ModelSettings(units="magic")), "units 'magic'"),
         (Settings(model=ModelSettings(tilt_dropout=1.5)), "tilt_dropout is 1.5"),
+        (Settings(model=ModelSettings(flow_dropout=1.0)), "flow_dropout is 1.0"),
         (Settings(model=ModelSettings(blocks=0)), "blocks is 0"),
         (Settings(tilt=TiltSettings(check_every=0)), "check_every is 0"),
         (Settings(tilt=TiltSettings(share_end=1.0)), "share_end is 1.0"),
