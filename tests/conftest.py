@@ -1,19 +1,58 @@
-"""Programs here are many and small: compiling them is most of what takes time.
+"""What the tests of one run share: compiled programs, what was fitted, and a bound on memory maps.
 
-They are compiled with few optimisations; `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has them all.
-They take memory maps, and after a file of tests the process lets go of them if it has many.
+Programs here are many and small: compiling them is most of what takes time. They are compiled with
+few optimisations (`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has them all), and once: JAX keeps them
+in a folder of this run, for its workers and for the processes that tests start. Bits are the same
+compiled or read from there. A folder that outlived the run would be read by another machine.
 """
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
+from shared import Shared
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ["TILTFLOW_CACHE"] = "off"  # commands keep nothing in the user's folder
+
+MADE_HERE = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # workers find that of the first process
+if MADE_HERE:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tiltflow-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 25_000  # of the 65,530 that a process may have; each compiled program takes some
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backwards", action="store_true", help="run the tests in reversed order")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--backwards"):
+        items.reverse()
+
+
+def pytest_unconfigure():
+    if MADE_HERE:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """What is made once a run, by the worker that asks first; `shared.folder(name, make)`."""
+    own = tmp_path_factory.getbasetemp()
+    return Shared(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _let_go_of_programs():
+def few_maps():
+    """Compiled programs are forgotten before the process has too many memory maps."""
     yield
-    from tiltflow.parallel.memory_maps import let_go_if_many
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        import jax
 
-    let_go_if_many()
+        jax.clear_caches()

@@ -1,5 +1,7 @@
 """The commands, whole, on little: what they write, and that they write the same again."""
 
+import contextlib
+import io
 import json
 import shutil
 import tomllib
@@ -97,32 +99,30 @@ def test_too_few_draws_are_not_converged(small_run):
     assert status == 3
 
 
-def test_the_same_seed_gives_the_same_numbers(small_run, tmp_path):
-    folder, _ = small_run
-    again = tmp_path / "again"
-    run(["fit", "digits", "--out", str(again), *QUICK, "--draws", "20"])
-    first, second = metrics_of(folder), metrics_of(again)
+def test_the_same_seed_gives_the_same_numbers_and_overwrite_leaves_nothing_else(
+    small_run, tmp_path
+):
+    """What a second `make run` does."""
+    copy = tmp_path / "digits"
+    shutil.copytree(small_run[0], copy)
+    (copy / "old").write_text("of the previous run")
+    (copy / "metrics.json").write_text("{}")
+    run(["fit", "digits", "--out", str(copy), *QUICK, "--overwrite"])
+    assert not (copy / "old").exists()
+    assert (copy / "report.html").exists()
+    assert list(tmp_path.iterdir()) == [copy]
+    first, second = metrics_of(small_run[0]), metrics_of(copy)
     for metrics in (first, second):
         del metrics["seconds"]
     assert first == second
 
 
-def test_overwrite_replaces_a_run_and_leaves_nothing_beside_it(small_run, tmp_path, capsys):
-    """What a second `make run` does."""
-    copy = tmp_path / "digits"
-    shutil.copytree(small_run[0], copy)
-    (copy / "old").write_text("of the previous run")
-    run(["fit", "digits", "--out", str(copy), *QUICK, "--draws", "20", "--overwrite"])
-    assert not (copy / "old").exists()
-    assert (copy / "report.html").exists()
-    assert list(tmp_path.iterdir()) == [copy]
-
-
 def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_path, capsys):
+    """The power twin of the test above."""
     folder, _ = small_run
     capsys.readouterr()
     other = tmp_path / "other"
-    run(["fit", "digits", "--out", str(other), *QUICK, "--draws", "20", "--seed", "1", "--json"])
+    run(["fit", "digits", "--out", str(other), *QUICK, "--seed", "1", "--json"])
     out = capsys.readouterr().out
     told = json.loads(out)
     assert told["tilted"] == metrics_of(other)["tilted"]
@@ -130,25 +130,32 @@ def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_
     assert told["data"] == metrics_of(folder)["data"] | {"name": "digits"}
 
 
-def test_persistent_chains_behind_the_same_interface(tmp_path):
-    folder = tmp_path / "persistent"
-    run(["fit", "digits", "--out", str(folder), *QUICK, "--draws", "20", "--learner", "persistent"])
-    stages = [event for event in events_of(folder) if event["event"] == "stage"]
-    assert {event["learner"] for event in stages} == {"persistent"}
-
-
-def test_a_table_of_continuous_columns(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory):
+    """The run of a table, learned by persistent chains, and what was said on standard error."""
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 400)
     x = np.c_[np.cos(angle), np.sin(angle), rng.normal(size=400)] + 0.1 * rng.normal(size=(400, 3))
-    source = tmp_path / "ring.csv"
+    source = tmp_path_factory.mktemp("ring") / "ring.csv"
     np.savetxt(source, x, delimiter=",", header="0,1,2", comments="")
-    folder = tmp_path / "ring"
-    run(["fit", str(source), "--out", str(folder), *QUICK, "--draws", "20"])
+    folder = source.parent / "ring"
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        run(["fit", str(source), "--out", str(folder), *QUICK, "--learner", "persistent"])
+    return folder, told.getvalue()
+
+
+def test_persistent_chains_behind_the_same_interface(ring, small_run):
+    for folder, learner in ((ring[0], "persistent"), (small_run[0], "population")):
+        stages = [event for event in events_of(folder) if event["event"] == "stage"]
+        assert {event["learner"] for event in stages} == {learner}
+
+
+def test_a_table_of_continuous_columns(ring):
+    folder, told = ring
     metrics = metrics_of(folder)
     note = metrics["data"]["note"]
     assert note.startswith("the first line counts the columns")
-    assert f"tiltflow: ring.csv: {note}\n" in capsys.readouterr().err
+    assert f"tiltflow: ring.csv: {note}\n" in told
     assert note in (folder / "report.html").read_text()
     assert metrics["data"]["shape"] == [3]
     assert not metrics["data"]["integers"]
@@ -194,8 +201,8 @@ def test_sample_writes_draws_in_data_units(small_run, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_report_and_info(small_run, capsys):
-    folder, _ = small_run
+def test_report_and_info(small_run, tmp_path, capsys):
+    folder = shutil.copytree(small_run[0], tmp_path / "digits")
     capsys.readouterr()
     (folder / "report.html").unlink()
     assert run(["report", str(folder)]) == 0
