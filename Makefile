@@ -3,20 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/digits
 
-.PHONY: run test mutants check format docs figures dist clean
+.PHONY: run test test-slow mutants check format docs figures dist clean
 
 run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/report.html
 	$(BIN)/tiltflow fit digits --out $(RUN) --overwrite
 
-# In three parts: every compiled program takes memory maps, of which a process has 65,530, and a
-# process that compiles for all tests runs out of them. Nothing compiled is kept between commands.
-FIRST := tests/cli tests/contract tests/data tests/bad_input tests/docs tests/report tests/runs
-SECOND := tests/learning tests/mcmc tests/generators tests/normalizer
-test: export TILTFLOW_CACHE := off
-test: .venv/ready  ## the test suite
-	$(BIN)/pytest -n 2 --dist loadfile $(FIRST)
-	$(BIN)/pytest -n 2 --dist loadfile $(SECOND)
-	$(BIN)/pytest -n 2 --dist loadfile tests $(FIRST:%=--ignore=%) $(SECOND:%=--ignore=%)
+# Files are given out in their order: the long ones are not the last, and no worker idles at the end.
+TESTS := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: .venv/ready  ## the tests that every change needs, at most ten minutes on two cores
+	$(TESTS) --durations=25
+
+test-slow: .venv/ready  ## what takes minutes each: kills, damaged files, coverage, memory
+	$(TESTS) --durations=0 --durations-min=20 -m slow
 
 mutants: .venv/ready  ## faults in a copy of the code, one by one: do the tests notice each?
 	$(BIN)/python tests/mutants/run.py

@@ -7,14 +7,16 @@ import sys
 
 import tiltflow
 from tiltflow.evaluation.chains import SamplingSettings
+from tiltflow.fitting.settings import ModelSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 
 data = tiltflow.load_data("digits")
 settings = tiltflow.Settings()
 if "--quick" in sys.argv:  # for tests: everything runs, nothing is learned
     settings = tiltflow.Settings(
+        model=ModelSettings(blocks=1, flow_width=32, tilt_width=32, tilt_depth=1),
         backbone=BackboneSettings(steps=250),
-        tilt=TiltSettings(steps=40, particles=128),
+        tilt=TiltSettings(steps=40, particles=128, bank=2_000),
         sampling=SamplingSettings(chains=16, draws=20, exact_draws=10_000),
     )
 result = tiltflow.fit(data, settings, seed=0)

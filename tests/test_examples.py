@@ -1,8 +1,10 @@
 """The examples run as they stand."""
 
+import contextlib
+import io
 import re
+import runpy
 import shutil
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -26,16 +28,12 @@ SAVED = HERE / "model" / "saved_models" / "v1" / "standardise"
 
 
 def printed(name, tmp_path, *arguments):
-    """The lines that an example prints."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments, "--quick"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    """The lines that an example prints; it runs in this process, whose programs are compiled."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.chdir(tmp_path)
+        patch.setattr(sys, "argv", [name, *arguments, "--quick"])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return out.getvalue().splitlines()
 
 
 def test_quickstart(tmp_path):

@@ -26,8 +26,8 @@ def loaded_by(code):
     return done.stderr.split()
 
 
-def seconds(code):
-    """Processor time of a fresh interpreter, the median of 5: other processes do not count."""
+def seconds(code, times=5):
+    """Processor time of a fresh interpreter, the median of some: other processes do not count."""
 
     def once():
         before = os.times()
@@ -37,7 +37,7 @@ def seconds(code):
             after.children_system - before.children_system
         )
 
-    return statistics.median(once() for _ in range(5))
+    return statistics.median(once() for _ in range(times))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_used_is_loaded():
 def test_import_takes_less_than_a_fifth_of_a_second():
     bare = seconds("pass")
     assert seconds("import tiltflow") - bare < LONGEST
-    assert seconds("import tiltflow; tiltflow.TiltedModel") - bare > LONGEST
+    assert seconds("import tiltflow; tiltflow.TiltedModel", times=1) - bare > LONGEST
 
 
 def test_versions_and_devices_for_a_report_of_a_bug(capsys):

@@ -26,7 +26,7 @@ def started(*words, devices=1, flags=()):
         "JAX_PLATFORMS": "cpu",
         "TILTFLOW_CACHE": "off",
         "PYTHONPATH": str(Path(tiltflow.__file__).parents[1]),
-        "PYTHONWARNINGS": "error",
+        "PYTHONWARNINGS": "error,ignore:Error reading persistent compilation cache",
     }
     return subprocess.Popen(
         [sys.executable, *map(str, words)], env=env, text=True,
