@@ -10,17 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import QUICK
 
 from tiltflow.cli.main import run
 
-SMALL = (
-    *QUICK, "--backbone-steps", "500", "--tilt-steps", "1200", "--chains", "4",
-    "--checkpoint-every", "1steps", "--json",
-)  # fmt: skip
+SMALL = ("--config", str(Path(__file__).parent / "learns.toml"))
+SMALL += ("--checkpoint-every", "1steps", "--json")
 
 
 @pytest.fixture(scope="module", autouse=True)
