@@ -1,12 +1,9 @@
 """What the tests of one run share: compiled programs, what was fitted, and a bound on memory maps.
 
 Programs here are many and small: compiling them is most of what takes time. They are compiled with
-few optimisations, and once: JAX keeps them in a folder of this run, for its workers and for the
-processes that tests start. Bits are the same compiled or read from there. A folder that outlived
-the run would be read by another machine.
-
-Modules that run their programs for longer than it takes to compile them are marked `optimised`;
-`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has all optimisations everywhere.
+few optimisations (`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has them all), and once: JAX keeps them
+in a folder of this run, for its workers and for the processes that tests start. Bits are the same
+compiled or read from there. A folder that outlived the run would be read by another machine.
 """
 
 import os
@@ -49,20 +46,6 @@ def shared(tmp_path_factory):
     """What is made once a run, by the worker that asks first; `shared.folder(name, make)`."""
     own = tmp_path_factory.getbasetemp()
     return Shared(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_marked(request):
-    """Programs of a module that is marked `optimised` are; those of its processes are not."""
-    if request.node.get_closest_marker("optimised") is None:
-        yield
-        return
-    import jax
-
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module", autouse=True)

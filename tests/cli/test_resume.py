@@ -162,21 +162,37 @@ def test_a_strange_interval_is_refused(text, data, tmp_path, capsys):
     assert f"--checkpoint-every is '{text}'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "signals",
-    [
-        pytest.param((signal.SIGTERM, signal.SIGKILL), id="two signals"),
-        pytest.param((signal.SIGKILL,) * 30, id="30 kills", marks=pytest.mark.slow),
-    ],
-)
-def test_struck_at_random_moments_it_ends_in_the_same_numbers(
-    signals, data, whole, tmp_path, monkeypatch
-):
-    """Signals, one after the other, anywhere; after each the folder opens and is gone on with."""
-    # A process that is killed may leave half a program: what it writes is not for other tests.
+@pytest.fixture
+def own_programs(tmp_path, monkeypatch):
+    """A process that is killed may leave half a program: what it writes is not for other tests."""
     compiled = tmp_path / "compiled"
     shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], compiled)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
+
+
+@pytest.mark.parametrize(
+    ("number", "ends"), [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_struck_once_there_is_a_checkpoint_it_ends_in_the_same_numbers(
+    number, ends, data, whole, tmp_path, own_programs
+):
+    out = tmp_path / "run"
+    worker = resumed(data, out)
+    while worker.poll() is None and not list(out.glob("checkpoints/*.safetensors")):
+        time.sleep(0.02)
+    worker.send_signal(number)
+    _, words = worker.communicate()
+    assert worker.returncode == ends
+    assert ("go on with the same command and --resume" in words) == (ends == 130)
+    assert (out / "UNFINISHED").exists()
+    assert fit(data, out, "--resume") in (0, 3)
+    assert numbers(out) == numbers(whole)
+
+
+@pytest.mark.slow
+def test_struck_at_random_moments_it_ends_in_the_same_numbers(data, whole, tmp_path, own_programs):
+    """30 signals, one after the other; after each the folder opens and is gone on with."""
+    signals = (signal.SIGTERM, *(signal.SIGKILL,) * 29)
     out, chance, struck = tmp_path / "run", random.Random(len(signals)), collections.Counter()
     longest = last_event(whole)["time"]
     while struck.total() < len(signals):
@@ -197,12 +213,17 @@ def test_struck_at_random_moments_it_ends_in_the_same_numbers(
     assert numbers(out) == numbers(whole)
 
 
-def fit_struck(number, after, data, out):
-    """The exit status and the words of a process that a signal meets `after` it has begun."""
+def resumed(data, out):
+    """A process that begins the run, or goes on with it."""
     command = [sys.executable, "-m", "tiltflow", "fit", str(data), "--out", str(out), *SMALL]
-    worker = subprocess.Popen(
+    return subprocess.Popen(
         [*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+
+
+def fit_struck(number, after, data, out):
+    """The exit status and the words of a process that a signal meets `after` it has begun."""
+    worker = resumed(data, out)
     while worker.poll() is None and not is_writing(worker.pid, out):
         time.sleep(0.02)
     with contextlib.suppress(subprocess.TimeoutExpired):
