@@ -9,7 +9,6 @@ compiled or read from there. A folder that outlived the run would be read by ano
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import pytest
 from shared import Shared
@@ -22,9 +21,6 @@ if MADE_HERE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tiltflow-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-
-MAPS = Path("/proc/self/maps")
-MOST_MAPS = 25_000  # of the 65,530 that a process may have; each compiled program takes some
 
 
 def pytest_addoption(parser):
@@ -50,9 +46,8 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def few_maps():
-    """Compiled programs are forgotten before the process has too many memory maps."""
+    """Compiled programs are let go of before the process has too many memory maps."""
     yield
-    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
-        import jax
+    from tiltflow.parallel.memory_maps import let_go_if_many
 
-        jax.clear_caches()
+    let_go_if_many()

@@ -147,9 +147,7 @@ def test_log_z_is_found_by_chains_that_move_as_suits_the_model(mixture, monkeypa
 
 def test_the_pilot_tries_the_kernel_that_suits_the_model(mixture, monkeypatch):
     tried = []
-    monkeypatch.setattr(
-        latent_chains, "choose", lambda *given, **how: tried.append(given[3])
-    )
+    monkeypatch.setattr(latent_chains, "choose", lambda *given, **how: tried.append(given[3]))
     network = MLPTilt(2, width=4, key=jr.key(0))
     for tilt in (Sum(Frozen(mixture), network), network):
         latent_chains.pilot(model_of(tilt), 4, step_size=0.1, leapfrogs=8)
