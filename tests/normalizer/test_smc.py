@@ -9,8 +9,8 @@ import pytest
 from tiltflow.mcmc.batch import half_square
 from tiltflow.normalizer import smc
 
-PARTICLES, PART, DIM, WIDTH = 300, 32, 20, 2_000  # 300 are no multiple of 32
-WEIGHTS = jr.normal(jr.key(0), (DIM, WIDTH)) / 50
+PARTICLES, PART, DIM, WIDTH = 300, 32, 20, 400  # 300 are no multiple of 32
+WEIGHTS = jr.normal(jr.key(0), (DIM, WIDTH)) / 22
 
 
 def log_density(u):
