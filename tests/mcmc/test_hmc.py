@@ -8,6 +8,10 @@ import pytest
 
 from tiltflow.mcmc import hmc
 
+# Compiled once for each density and shape: operation by operation they take seconds.
+init = jax.jit(hmc.init, static_argnums=1)
+step = jax.jit(hmc.step, static_argnums=2)
+
 
 def normal(x):
     return -0.5 * jnp.sum(x**2, axis=-1), -x
@@ -27,18 +31,18 @@ def test_one_gradient_for_each_leapfrog():
         jax.debug.callback(lambda: calls.append(1))
         return normal(x)
 
-    state = hmc.init(jnp.zeros((4, 3)), counted)
+    state = init(jnp.zeros((4, 3)), counted)
     jax.effects_barrier()
     calls.clear()
-    state, _ = hmc.step(jr.key(0), state, counted, 0.1, num_leapfrogs=7)
+    state, _ = step(jr.key(0), state, counted, 0.1, num_leapfrogs=7)
     jax.block_until_ready(state)
     jax.effects_barrier()
     assert len(calls) == 7
 
 
 def test_value_and_gradient_are_those_at_the_position():
-    state = hmc.init(jr.normal(jr.key(0), (50, 3)), normal)
-    state, info = hmc.step(jr.key(1), state, normal, 1.2, num_leapfrogs=4)
+    state = init(jr.normal(jr.key(0), (50, 3)), normal)
+    state, info = step(jr.key(1), state, normal, 1.2, num_leapfrogs=4)
     assert 0 < int(info.is_accepted.sum()) < 50  # both branches are looked at
     value, gradient = normal(state.position)
     np.testing.assert_allclose(state.log_density, value, rtol=1e-5)
@@ -46,21 +50,19 @@ def test_value_and_gradient_are_those_at_the_position():
 
 
 def test_small_steps_are_accepted_and_large_ones_refused():
-    state = hmc.init(jr.normal(jr.key(0), (200, 10)), normal)
-    _, small = hmc.step(jr.key(1), state, normal, 0.01, num_leapfrogs=3)
-    _, large = hmc.step(jr.key(1), state, normal, 3.0, num_leapfrogs=10)
+    state = init(jr.normal(jr.key(0), (200, 10)), normal)
+    _, small = step(jr.key(1), state, normal, 0.01, num_leapfrogs=3)
+    _, large = step(jr.key(1), state, normal, 3.0, num_leapfrogs=10)
     assert float(small.acceptance_rate.min()) > 0.99
     assert float(large.acceptance_rate.mean()) < 0.01
 
 
 def test_leapfrog_error_is_of_third_order_a_step():
     """Halving the step size quarters the energy error of a trajectory of fixed length."""
-    state = hmc.init(jr.normal(jr.key(0), (500, 5)), normal)
+    state = init(jr.normal(jr.key(0), (500, 5)), normal)
 
     def error(step_size, num_leapfrogs):
-        _, info = hmc.step(
-            jr.key(1), state, normal, step_size, num_leapfrogs=num_leapfrogs, jitter=0.0
-        )
+        _, info = step(jr.key(1), state, normal, step_size, num_leapfrogs=num_leapfrogs, jitter=0.0)
         return float(jnp.mean(1 - info.acceptance_rate))
 
     assert error(0.4, 4) / error(0.2, 8) == pytest.approx(4.0, rel=0.15)
@@ -68,8 +70,8 @@ def test_leapfrog_error_is_of_third_order_a_step():
 
 def test_not_finite_is_divergent_and_stays_out():
     start = jnp.clip(jr.normal(jr.key(0), (300, 2)), -3, 0.9)
-    state = hmc.init(start, half_plane)
-    new, info = hmc.step(jr.key(1), state, half_plane, 0.5, num_leapfrogs=5)
+    state = init(start, half_plane)
+    new, info = step(jr.key(1), state, half_plane, 0.5, num_leapfrogs=5)
     assert 10 < int(info.is_divergent.sum()) < 290
     assert bool(jnp.all(info.acceptance_rate[info.is_divergent] == 0))
     assert not bool(jnp.any(info.is_accepted & info.is_divergent))
@@ -86,8 +88,8 @@ def test_a_trajectory_that_was_not_finite_on_its_way_is_refused():
         value, gradient = normal(x)
         return jnp.where((x[:, 0] > 0.4) & (x[:, 0] < 0.6), jnp.nan, value), 0 * gradient
 
-    state = hmc.init(jnp.zeros((400, 1)), hole)
-    new, info = hmc.step(jr.key(0), state, hole, 0.05, num_leapfrogs=40)
+    state = init(jnp.zeros((400, 1)), hole)
+    new, info = step(jr.key(0), state, hole, 0.05, num_leapfrogs=40)
     passed = info.is_accepted & (new.position[:, 0] > 0.6)
     # Free flight at 0.05 a leapfrog or less: whoever got beyond the hole has been in it, unless
     # its momentum carried it over in one leapfrog (above 0.2 / 0.04).
@@ -100,8 +102,8 @@ def test_events_of_any_shape():
         value, pullback = jax.vjp(lambda x: -0.5 * jnp.sum(x**2, axis=(1, 2)), x)
         return value, pullback(jnp.ones_like(value))[0]
 
-    state = hmc.init(jnp.ones((6, 2, 3)), both)
-    state, info = hmc.step(jr.key(0), state, both, 0.3, num_leapfrogs=3)
+    state = init(jnp.ones((6, 2, 3)), both)
+    state, info = step(jr.key(0), state, both, 0.3, num_leapfrogs=3)
     assert state.position.shape == state.gradient.shape == (6, 2, 3)
     assert info.energy.shape == (6,)
 
