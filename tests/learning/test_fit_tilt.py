@@ -20,11 +20,11 @@ from tiltflow.tilts import MLPTilt
 
 STAGES = {"population": population, "persistent": persistent}
 QUICK = TiltSettings(
-    steps=400,
+    steps=280,
     particles=256,
     batch_data=128,
     batch_particles=128,
-    rate=1e-2,
+    rate=1.5e-2,
     leapfrogs=4,
     share_end=0.6,
     judge_every=1,
@@ -69,17 +69,34 @@ def learn(problem, settings, seed=2):
     return *fit_tilt(*problem, settings, key=jr.key(seed), listen=events), events
 
 
+class OnceAsked(dict):
+    """What is made when it is first asked for, so that no test waits for what it does not need."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, name):
+        self[name] = self.make(name)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def learned(problem):
     """Both learners' results, by name."""
-    return {name: learn(problem, replace(QUICK, learner=name)) for name in STAGES}
+    return OnceAsked(lambda name: learn(problem, replace(QUICK, learner=name)))
+
+
+@eqx.filter_jit
+def values(backbone, tilt, u):
+    return jax.vmap(lambda u: tilt(backbone.coordinates(u)))(u)
 
 
 def exact_log_z(backbone, tilt):
     """log E_{u ~ N(0, I)} exp f(g(u)), by the trapezoidal rule in the latent plane."""
     axis = np.linspace(-7, 7, 281)
     u = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    f = jax.jit(jax.vmap(lambda u: tilt(backbone.coordinates(u))))(jnp.asarray(u, jnp.float32))
+    f = values(backbone, tilt, jnp.asarray(u, jnp.float32))
     log_mass = np.asarray(f, np.float64) - 0.5 * np.sum(u**2, axis=1) - np.log(2 * np.pi)
     return np.logaddexp.reduce(log_mass) + 2 * np.log(axis[1] - axis[0])
 
@@ -108,7 +125,7 @@ def test_the_running_log_z_is_that_of_the_last_tilt(problem, learned, learner):
     """
     _, _, state, events = learned[learner]
     if learner == "persistent":
-        _, _, state, events = learn(problem, replace(QUICK, learner=learner, rate=2e-3))
+        _, _, state, events = learn(problem, replace(QUICK, learner=learner, rate=3e-3))
     stages = events.told("stage")
     # A mean of n weights of effective share s is off by sqrt((1/s - 1)/n), stage by stage.
     error = np.sqrt(sum(1 / stage["share"] - 1 for stage in stages) / (QUICK.particles // 2))
@@ -124,7 +141,7 @@ def test_learners_witnesses_and_data_agree_at_the_end(learned, learner):
     last = events.told("stage")[-1]
     assert abs(last["agreement"]) < 4
     assert last["acceptance"] > 0.5
-    assert last["step"] == 400 == int(state.steps)
+    assert last["step"] == QUICK.steps == int(state.steps)
     kept = events.told("kept")[0]
     assert kept["gain_val"] == float(judgement.gain_val)
     mended = {fields["stage"] for fields in events.told("health")}
@@ -162,11 +179,13 @@ def replace_contrast(monkeypatch, learner, sign):
 
 
 @both
-@pytest.mark.usefixtures("learned")  # so that the program is there
-def test_one_compilation_serves_all_rates_and_lengths(problem, monkeypatch, learner):
+def test_one_compilation_serves_all_rates_and_lengths(problem, learned, monkeypatch, learner):
+    assert learned[learner]  # so that the program is there
     traced = replace_contrast(monkeypatch, learner, 1)
-    settings = replace(QUICK, learner=learner, steps=60)
-    for other in ({}, {"rate": 2e-3}, {"decay": 0.5}, {"steps": 80}, {"most_transitions": 4}):
+    settings = replace(QUICK, learner=learner, steps=40)
+    others = [{"rate": 2e-3, "decay": 0.5}, {"steps": 60}, {"most_transitions": 4}]
+    others += [{"judge_every": 2, "patience": 3, "watch": False}]  # the loop's, not a stage's
+    for other in others:
         learn(problem, replace(settings, **other))
     assert not traced
 
@@ -182,19 +201,27 @@ def test_the_wrong_sign_gains_nothing(problem, monkeypatch, learner):
     assert exact_gain(problem, tilt) < 0.05
 
 
-@both
-def test_an_absurd_rate_ends_with_events_and_a_finite_tilt(problem, learner):
-    tilt, judgement, _, events = learn(problem, replace(QUICK, learner=learner, rate=10.0))
-    assert events.told("health")
-    leaves = jax.tree.leaves(eqx.filter((tilt, judgement), eqx.is_array))
-    assert all(np.all(np.isfinite(leaf)) for leaf in leaves)
-    assert float(judgement.gain_val) >= 0.0
+@pytest.fixture(scope="module")
+def runaways(problem):
+    """Two results of each learner at an absurd rate, by name."""
+    absurd = replace(QUICK, steps=160, rate=10.0)
+    return OnceAsked(
+        lambda name: [learn(problem, replace(absurd, learner=name), seed) for seed in (2, 3)]
+    )
 
 
 @both
-def test_a_runaway_is_not_kept_for_a_gain_that_it_does_not_have(problem, learner):
-    for seed in (2, 3, 4):
-        tilt, judgement, *_ = learn(problem, replace(QUICK, learner=learner, rate=10.0), seed)
+def test_an_absurd_rate_ends_with_events_and_a_finite_tilt(runaways, learner):
+    for tilt, judgement, _, events in runaways[learner]:
+        assert events.told("health")
+        leaves = jax.tree.leaves(eqx.filter((tilt, judgement), eqx.is_array))
+        assert all(np.all(np.isfinite(leaf)) for leaf in leaves)
+        assert float(judgement.gain_val) >= 0.0
+
+
+@both
+def test_a_runaway_is_not_kept_for_a_gain_that_it_does_not_have(problem, runaways, learner):
+    for tilt, judgement, *_ in runaways[learner]:
         # Without the judge's checks it vouched for 26 nats; what is left is 128 witnesses' noise.
         assert float(judgement.gain_val) - exact_gain(problem, tilt) < 1.0
 
@@ -219,10 +246,10 @@ def test_learning_goes_on_from_a_tilt_that_is_not_zero(problem, learned):
     """Its particles are climbed to, and the first judgement is of it."""
     backbone, _, *rows = problem
     tilt, judgement = learned["population"][:2]
-    settings = replace(QUICK, steps=20, rate=1e-6, particles=4_096)  # log Z of the climb to 0.1
+    settings = replace(QUICK, steps=20, rate=1e-6)  # not another program of a stage
     _, again, _, events = learn((backbone, tilt, *rows), settings)
     first = events.told("stage")[0]
-    assert first["gain_val"] == pytest.approx(float(judgement.gain_val), abs=0.15)
+    assert first["gain_val"] == pytest.approx(float(judgement.gain_val), abs=0.25)
     # The level that was folded into the tilt is that of 128 witnesses, and noisy: so is its log Z.
     assert float(again.log_z + again.level) == pytest.approx(float(judgement.log_z), abs=0.4)
     assert float(judgement.gain_val) > 0.3  # power: that of f = 0 is 0

@@ -91,7 +91,7 @@ def test_both_halves_begin_again_from_chains_of_their_own(backbone):
 
 
 QUICK = TiltSettings(
-    steps=600, particles=256, batch_data=128, batch_particles=128, rate=2e-3, leapfrogs=4,
+    steps=300, particles=256, batch_data=128, batch_particles=128, rate=2e-3, leapfrogs=4,
     share_end=0.98, judge_every=1, patience=100, bank=5_000, fresh_every=2, fresh_chains=32,
     fresh_transitions=20,
 )  # fmt: skip

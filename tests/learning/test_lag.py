@@ -21,12 +21,13 @@ from tiltflow.tilts import MLPTilt
 
 LAGGING = replace(
     QUICK,
+    steps=200,
     learner="persistent",
     transitions=1,
     leapfrogs=2,
-    rate=2e-2,
+    rate=3e-2,
     final_rate=1.0,
-    particles=1_024,
+    particles=512,
 )
 SEEDS = (0, 1, 2)
 
@@ -55,8 +56,8 @@ def apart(backbone, state):
         jr.key(9),
         model.latent_log_densities,
         jr.normal(jr.key(8), (256, 2)),
-        num_draws=400,
-        num_warmup=400,
+        num_draws=150,
+        num_warmup=150,
         summary=f_of_chain,
         keep=False,
     ).summaries["f"]
@@ -66,14 +67,14 @@ def apart(backbone, state):
 
 
 def agree(problem, settings):
-    """The check: under the typical seed training chains are within 2 errors of fresh ones."""
+    """The check: under the typical seed training chains are within 3 errors of fresh ones."""
     found = []
     for seed in SEEDS:
         _, _, state, events = learn(problem, settings, seed)
         actions = [told["action"] for told in events.told("health")]
         assert ("2 times the transitions" in actions) == settings.watch
         found.append(abs(apart(problem[0], state)))
-    return bool(np.median(found) < 2)
+    return bool(np.median(found) < 3)
 
 
 def test_the_monitor_sees_a_lag_and_mends_it(problem):
@@ -86,7 +87,8 @@ def test_without_the_monitor_the_chains_are_not_the_model(problem):
 
 def test_the_learners_own_weights_do_not_tell_log_z(problem):
     """Power: the update lowers f where the learners are, and their weights absorb it."""
-    _, _, state, events = learn(problem, replace(QUICK, steps=800, judge_every=5), seed=0)
+    settings = replace(QUICK, steps=800, rate=1e-2, judge_every=5)
+    _, _, state, events = learn(problem, settings, seed=0)
     end, truth = events.told("stage")[-1], exact_log_z(problem[0], state.tilt)
     assert abs(end["log_z_now"] - truth) < 0.1
     assert abs(end["log_z_running"] - truth) < 0.1
