@@ -117,7 +117,7 @@ def rows():
 
 
 def x_of(rows: Rows) -> np.ndarray:
-    return np.asarray(rows.values, np.float64)
+    return np.asarray(rows.array(), np.float64)
 
 
 @pytest.mark.parametrize("name", [*CASES, "prior"])
@@ -142,7 +142,7 @@ def test_the_gain_of_the_bound_is_the_encoders_mean_of_f(rows, name):
     truth = case("z" if name == "prior" else name)
     model = latent("z") if name == "prior" else joint(name)
     gain = likelihood(score(model, rows, jr.key(51), draws=500), CERTAIN).gain.mean
-    mean, log_scale = jax.vmap(generator().encoder)(rows.values)
+    mean, log_scale = jax.vmap(generator().encoder)(rows.array())
     c = np.concatenate([np.asarray(mean, np.float64), x_of(rows)], axis=1)
     f = c @ truth.a - 0.5 * np.einsum("ni,ij,nj->n", c, truth.b, c)
     variance = np.exp(2 * np.asarray(log_scale[0], np.float64))

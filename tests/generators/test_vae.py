@@ -42,7 +42,7 @@ def rows():
 
 
 def truth(rows: Rows) -> float:
-    return -float(case("x").log_q(np.asarray(rows.values, np.float64)).mean())
+    return -float(case("x").log_q(np.asarray(rows.array(), np.float64)).mean())
 
 
 def test_the_bound_comes_near_the_likelihood_and_stays_below(rows):
