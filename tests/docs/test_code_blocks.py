@@ -15,17 +15,11 @@ import tiltflow
 import tiltflow.model.log_normalizer as log_normalizer
 from tiltflow import learning
 from tiltflow.cli.main import app
-from tiltflow.evaluation.chains import SamplingSettings
-from tiltflow.fitting.settings import ModelSettings
-from tiltflow.learning import BackboneSettings, TiltSettings
+from tiltflow.fitting.config import layered, read_config
 from tiltflow.normalizer.annealed import LadderSettings
 
-TINY = tiltflow.Settings(
-    model=ModelSettings(blocks=1, flow_width=8, tilt_width=16, tilt_depth=1),
-    backbone=BackboneSettings(steps=250),
-    tilt=TiltSettings(steps=20, particles=128, bank=2_000),
-    sampling=SamplingSettings(chains=32, draws=20, warmup=30, exact_draws=10_000),
-)
+# As the small run of tests/cli, so that its compiled programs serve here, too.
+TINY = layered(tiltflow.Settings(), read_config(ROOT / "tests" / "cli" / "small.toml").settings)
 WITH_PYTHON = [page for page in pages() if python(page.read_text())]
 WITH_COMMANDS = [page for page in pages() if commands(page.read_text(), "tiltflow")]
 
