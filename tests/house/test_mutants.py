@@ -10,7 +10,7 @@ from mutants import faults as listed
 from mutants import run
 from mutants.faults import Fault, mistakes, read
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FEWEST, FEWEST_EACH = 60, 2
 
 

@@ -24,7 +24,7 @@ assert (Shared(Path(sys.argv[1])).folder("a", make) / "made").exists()
 
 def test_it_is_made_once_by_several_processes(tmp_path):
     """The twin: two names are made twice."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]  # where `shared.py` is
     asking = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=here)
         for code in (ASK, ASK, ASK.replace('"a"', '"b"'))
