@@ -66,13 +66,13 @@ class Events(list):
         return [fields for name, fields in self if name == event]
 
 
-def learn(problem, settings, seed=2):
+def learn(problem, settings, seed=2, compiled=optimised):
     """Learn; the tilt, the judgement, the last state and the events.
 
     The paper's learner moves its particles at every step, and is worth to be compiled well.
     """
     events = Events()
-    with optimised() if settings.learner == "persistent" else nullcontext():
+    with compiled() if settings.learner == "persistent" else nullcontext():
         return *fit_tilt(*problem, settings, key=jr.key(seed), listen=events), events
 
 
