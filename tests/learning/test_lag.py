@@ -68,7 +68,10 @@ def apart(backbone, state):
 
 
 def agree(problem, settings):
-    """The check: under the typical seed training chains are within 3 errors of fresh ones."""
+    """The check: under the typical seed training chains are within 3 errors of fresh ones.
+
+    Compiled with few optimisations: the margin is small, and with all of them it was missed.
+    """
     found = []
     for seed in SEEDS:
         _, _, state, events = learn(problem, settings, seed, nullcontext)
