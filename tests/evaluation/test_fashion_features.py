@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from shared_data import shared
 
 from tiltflow.errors import InputError
-from tiltflow.evaluation.quality import classifier, fashion_mnist, quality, suited
+from tiltflow.evaluation.quality import classifier, fashion_mnist, quality, suited, train_classifier
 from tiltflow.evaluation.quality.train_classifier import TrainSettings, accuracy, main, train
 from tiltflow.runs import reading
 
@@ -114,10 +114,19 @@ def test_training_learns_and_writes_what_load_reads(tmp_path, monkeypatch, capsy
     settings = TrainSettings(epochs=4, batch=20, average=0.5)
     found = train(x, labels, settings, key=jr.key(0))
     assert accuracy(found, x, labels) > 0.95
+
+    def trained(images, labels, settings, *, key, listen):
+        """What was learned above, in the place of another training."""
+        listen(settings.epochs, 0.5)
+        return found
+
+    monkeypatch.setattr(train_classifier, "train", trained)
     data, out = tmp_path / "data.npz", tmp_path / "weights.safetensors"
     np.savez(data, x_train=x, y_train=labels, x_test=x, y_test=labels)
     main(data=data, out=out, seed=1, epochs=1)
-    assert "of the test images" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "epoch 1  loss 0.5000" in told
+    assert "of the test images" in told
     assert classifier.about(out)["seed"] == "1"
     assert classifier.load(out).head.bias.shape == (10,)
     np.savez(data, x_train=x)
