@@ -1,18 +1,29 @@
-"""Jumps to a proposal that leave the proposal's density out of the acceptance."""
+"""Jumps to a proposal that leave the proposal's density out of the acceptance.
 
-from tiltflow.mcmc import ISIR, Independence
-from tiltflow.mcmc.point import tilt_of
+The kernels are the real ones. How much of the density counts is a number of their proposal, so
+that sound jumps and broken ones are one program.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from tiltflow.mcmc.independence import Proposal
+
+SOUND, FORGETS = 1.0, 0.0
 
 
-class Forgets(Independence):
-    """One draw at a time."""
+class Counted(eqx.Module):
+    """A proposal whose log-density counts `share` times."""
 
-    def _over_proposal(self, point):
-        return tilt_of(point)
+    proposal: Proposal
+    share: jnp.ndarray
+
+    def __call__(self, u):
+        return self.share * self.proposal(u)
+
+    def renew(self, key, u):
+        return self.proposal.renew(key, u)
 
 
-class ManyForget(ISIR):
-    """Several draws at a time."""
-
-    def _over_proposal(self, point):
-        return tilt_of(point)
+def counted(proposal, share):
+    return Counted(proposal, jnp.asarray(share, jnp.float32))
