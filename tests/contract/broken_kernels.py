@@ -106,14 +106,16 @@ class AdaptsWhileSampling(Kernel):
         return kept._replace(log_scale=scale), told(decision, kept)
 
 
-class ShrinkingDrift(GaussianHMC):
-    """Gaussian-exact HMC whose drift loses volume."""
+class Drifting(GaussianHMC):
+    """Gaussian-exact HMC whose drift keeps this share of the volume; 1 is the sound one."""
+
+    kept: jax.Array = 1.0
 
     @property
     def splitting(self):
         def drift(position, momentum, angle):
             position, momentum = rotate(position, momentum, angle)
-            return 0.95 * position, momentum
+            return self.kept * position, momentum
 
         return super().splitting._replace(drift=drift)
 
@@ -135,9 +137,15 @@ class ChoosesByPosition(Kernel):
         return kept, Info(*(getattr(info, name) for name in Info._fields))
 
 
-class ExchangesAlways(ReplicaExchange):
-    """Replica exchange that exchanges without a test."""
+class Exchanging(ReplicaExchange):
+    """Replica exchange that tests its exchanges if `tests` is 1, and takes all if it is 0."""
+
+    tests: jax.Array
+
+    def __init__(self, betas, tests, **settings):
+        super().__init__(betas, **settings)
+        self.tests = tests
 
     def _exchange(self, key, replicas, turn):
-        careless = eqx.tree_at(lambda kernel: kernel.betas, self, 0 * self.betas)
-        return ReplicaExchange._exchange(careless, key, replicas, turn)
+        tested = eqx.tree_at(lambda kernel: kernel.betas, self, self.tests * self.betas)
+        return ReplicaExchange._exchange(tested, key, replicas, turn)

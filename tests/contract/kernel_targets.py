@@ -119,8 +119,8 @@ def truth(name):
     if name == "tilted flow":
         u1 = (y[:, 1] - 0.5 * y[:, 0] ** 2) * np.exp(-0.5 * y[:, 0])
         log_q = -0.5 * (y[:, 0] ** 2 + u1**2) - 0.5 * y[:, 0]
-        log_p = np.asarray(tilt(jnp.asarray(y)), np.float64) + log_q
+        log_p = np.asarray(jax.jit(tilt)(jnp.asarray(y)), np.float64) + log_q
     else:
-        log_p = np.asarray(DENSITIES[name](jnp.asarray(y)), np.float64)
+        log_p = np.asarray(jax.jit(DENSITIES[name])(jnp.asarray(y)), np.float64)
     p = np.exp(np.where(np.isnan(log_p), -np.inf, log_p))
-    return p @ np.asarray(statistics(jnp.asarray(y)), np.float64) / p.sum()
+    return p @ np.asarray(jax.jit(statistics)(jnp.asarray(y)), np.float64) / p.sum()
