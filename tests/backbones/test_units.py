@@ -175,10 +175,10 @@ def test_a_constant_column_of_integers_is_fine(kind):
 def test_units_do_not_depend_on_the_unit_of_the_data(kind):
     """Picofarads are as good as farads: coordinates are the same, and so are the densities."""
     x = np.random.default_rng(8).lognormal(size=(2_000, 2)).astype(np.float32)
-    y, log_det = jax.vmap(fit_units(kind, x, integers=False).encode_and_log_det)(x)
+    y, log_det = jax.jit(jax.vmap(fit_units(kind, x, integers=False).encode_and_log_det))(x)
     for scale in (1e-12, 1e9):
         units = fit_units(kind, scale * x, integers=False)
-        scaled, again = jax.vmap(units.encode_and_log_det)(jnp.asarray(scale * x))
+        scaled, again = jax.jit(jax.vmap(units.encode_and_log_det))(scale * x)
         np.testing.assert_allclose(scaled, y, atol=2e-3)
         np.testing.assert_allclose(again + 2 * np.log(scale), log_det, atol=1e-2)
 
@@ -220,8 +220,8 @@ def test_integers_with_a_constant_column_have_coordinates_of_unit_size(kind):
     rng = np.random.default_rng(0)
     x = np.c_[rng.integers(0, 17, (400, 3)), np.zeros((400, 1))].astype(np.float32)
     units = fit_units(kind, x, integers=True)
-    y = jax.vmap(units.encode)(dequantise(jr.key(0), jnp.asarray(x)))
-    assert float(jnp.abs(y).max()) < 12
+    y = encoded(units, dequantise(jr.key(0), jnp.asarray(x)))
+    assert np.abs(y).max() < 12
     if kind in ("standardise", "whiten"):
         np.testing.assert_allclose(y.mean(0), 0.0, atol=0.15)
         np.testing.assert_allclose(y.std(0), 1.0, atol=0.1)
@@ -230,5 +230,5 @@ def test_integers_with_a_constant_column_have_coordinates_of_unit_size(kind):
 def test_logit_takes_integers_that_training_has_not_seen():
     x = np.arange(5, dtype=np.float32).repeat(20)[:, None]
     units = fit_units("logit", x, integers=True, limits=(-1.0, 6.0))
-    y, log_det = jax.vmap(units.encode_and_log_det)(jnp.asarray([[-0.5], [6.9]]))
+    y, log_det = jax.jit(jax.vmap(units.encode_and_log_det))(np.float32([[-0.5], [6.9]]))
     assert bool(jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(log_det)))
