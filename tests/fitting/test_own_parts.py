@@ -30,7 +30,7 @@ SETTINGS = Settings(
     model=ModelSettings(units="standardise"),
     backbone=BackboneSettings(steps=250, batch=32, val_draws=1),
     tilt=TiltSettings(steps=30, particles=128, bank=500, rate=1e-2, judge_every=1),
-    sampling=SamplingSettings(chains=8, draws=30, warmup=20, exact_draws=2_000),
+    sampling=SamplingSettings(chains=16, draws=100, warmup=20, exact_draws=2_000),
 )
 
 
