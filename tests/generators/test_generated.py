@@ -10,6 +10,7 @@ from linear_gaussian import Z, case, generator
 
 from tiltflow.backbones import Prior
 from tiltflow.errors import InputError
+from tiltflow.evaluation import generated
 from tiltflow.evaluation.chains import FAR, SamplingSettings, fresh_chains
 from tiltflow.evaluation.generated import agreement, classes_of, grouped, has_noise, look_at
 from tiltflow.evaluation.quality.features import Features
@@ -17,10 +18,18 @@ from tiltflow.mcmc import sample
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
+from tiltflow.normalizer.annealed import LadderSettings
 
 CASE = case("z")
 F_TEST = 1.5
 ROWS = 2_000
+
+
+@pytest.fixture(autouse=True)
+def small_ladder(monkeypatch):
+    """One round with few particles is enough where f is this small."""
+    settings = LadderSettings(particles=1_024, least_rounds=1, most_rounds=1)
+    monkeypatch.setattr(generated, "LADDER", settings)
 
 
 def silent(phase, event, **fields):
