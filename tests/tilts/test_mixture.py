@@ -198,7 +198,7 @@ def test_log_z_is_told_from_the_mixture(mixture):
         jnp.asarray(factors(FACTORS)),
     )
     model = model_of(Sum(Frozen(mixture), Slope(jnp.asarray(0.0))))
-    draws = drawn(moved, jr.key(3), 4_000).reshape(16, 250, 2)
+    draws = moved.draw(jr.key(3), 4_000).reshape(16, 250, 2)
     found = from_exact(model, np.asarray(draws), 20_000, jr.key(4))
     truth = np.log(np.exp(log_odds).sum())
     assert found.holds
