@@ -34,6 +34,10 @@ def coordinates(backbone, u):
     return backbone.coordinates(u)
 
 
+def decode(backbone, y):
+    return backbone.units.decode(y)
+
+
 def log_prob(backbone, x):
     return backbone.log_prob(x)
 
@@ -78,7 +82,7 @@ def check_push_decodes(backbone: Flow) -> None:
     """A tilt reads coordinates: push must be nothing but their decoding."""
     u = noise(backbone)
     y = mapped(coordinates, backbone, u)
-    decoded = mapped(lambda b, y: b.units.decode(y), backbone, y)
+    decoded = mapped(decode, backbone, y)
     np.testing.assert_allclose(mapped(push, backbone, u), decoded, rtol=1e-5, atol=1e-5)
 
 
@@ -120,14 +124,13 @@ def axis_nodes(backbone: Flow, number: int = 400) -> np.ndarray:
 
     The density of a dequantised histogram jumps at the edges of bins: nodes lie on both sides.
     """
-    reach = jnp.asarray([-0.2, 1.2])[:, None]
+    reach = np.asarray([[-0.2], [1.2]])
     if isinstance(backbone.units, Affine):
-        x = mapped(push, backbone, noise(backbone, 10_000))
-        ends = jnp.min(x, axis=0) + reach * jnp.ptp(x, axis=0)
-        return np.linspace(*np.asarray(ends, np.float64), number)
-    y = mapped(coordinates, backbone, noise(backbone, 10_000))
-    ends = jnp.min(y, axis=0) + reach * jnp.ptp(y, axis=0)
-    nodes = np.asarray(jax.vmap(backbone.units.decode)(jnp.linspace(*ends, number)), np.float64)
+        x = np.asarray(mapped(push, backbone, noise(backbone, 10_000)), np.float64)
+        return np.linspace(*(x.min(axis=0) + reach * np.ptp(x, axis=0)), number)
+    y = np.asarray(mapped(coordinates, backbone, noise(backbone, 10_000)))
+    y = np.linspace(*(y.min(axis=0) + reach * np.ptp(y, axis=0)), number, dtype=np.float32)
+    nodes = np.asarray(mapped(decode, backbone, jnp.asarray(y)), np.float64)
     if isinstance(backbone.units, Logit):
         return nodes
     edges = np.arange(LEVELS + 1.0)[:, None] + np.zeros(2)
