@@ -3,18 +3,22 @@
 The other tests do without (`conftest.py`): their programs run once or twice.
 """
 
+import os
 from contextlib import contextmanager
 
-import jax
+VARIABLE = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 @contextmanager
 def optimised():
-    """What is compiled in here is compiled well."""
-    name = "jax_disable_most_optimizations"
-    before = jax.config.values[name]
-    jax.config.update(name, False)
+    """What is compiled in here is compiled well, here and in processes that are started."""
+    import jax
+
+    before, outside = jax.config.values[VARIABLE.lower()], os.environ[VARIABLE]
+    jax.config.update(VARIABLE.lower(), False)
+    os.environ[VARIABLE] = "0"
     try:
         yield
     finally:
-        jax.config.update(name, before)
+        jax.config.update(VARIABLE.lower(), before)
+        os.environ[VARIABLE] = outside

@@ -17,6 +17,8 @@ import pytest
 
 from tiltflow.cli.main import run
 
+OPTIMISED = True
+
 SMALL = ("--config", str(Path(__file__).parent / "learns.toml"))
 SMALL += ("--checkpoint-every", "1steps", "--json")
 

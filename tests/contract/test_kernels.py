@@ -30,6 +30,8 @@ from tiltflow.mcmc import (
 )
 from tiltflow.mcmc.batch import all_finite
 
+OPTIMISED = True
+
 STANDARD_ERRORS = 4.5  # of the largest of nine statistics
 CHAINS = 512
 

@@ -20,7 +20,8 @@ def free_port():
 
 def started(*words, devices=1, flags=()):
     """A Python process of `words` with so many devices, and other flags of the compiler."""
-    flags = " ".join([f"--xla_force_host_platform_device_count={devices}", *flags])
+    own = os.environ.get("XLA_FLAGS", "")
+    flags = " ".join([own, f"--xla_force_host_platform_device_count={devices}", *flags])
     env = os.environ | {
         "XLA_FLAGS": flags,
         "JAX_PLATFORMS": "cpu",
