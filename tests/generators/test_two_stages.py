@@ -16,12 +16,13 @@ from linear_gaussian import X, Z, case, generator
 import tiltflow
 from tiltflow.backbones import Prior
 from tiltflow.backbones.vae import VAESizes
-from tiltflow.data import load
+from tiltflow.data import Dataset, load
 from tiltflow.errors import InputError
-from tiltflow.evaluation import by_stage
+from tiltflow.evaluation import by_stage, generated
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.chains import SamplingSettings
 from tiltflow.evaluation.likelihood import score
+from tiltflow.fitting import experiment
 from tiltflow.fitting.settings import ModelSettings, Settings, suited_vae
 from tiltflow.learning import Rows, TiltSettings
 from tiltflow.learning.fit_vae import VAESettings
@@ -129,7 +130,8 @@ def test_the_mixture_is_found_inside_the_tilt_of_z():
 def by_bridge(monkeypatch):
     """The ladder has tests of its own: bounds as far apart as those of a bridge will do here."""
     one = partial(log_normalizer, settings=LadderSettings(tolerance=10.0))
-    monkeypatch.setattr(by_stage, "log_normalizer", one)
+    for module in (by_stage, experiment):
+        monkeypatch.setattr(module, "log_normalizer", one)
 
 
 @pytest.mark.usefixtures("by_bridge")
@@ -159,6 +161,13 @@ def test_each_tilt_gets_the_gain_that_it_has():
     assert unsure["latent"] == told["latent"]
 
 
+def clouds() -> Dataset:
+    """Two clouds in the plane."""
+    chance = np.random.default_rng(0)
+    x = chance.choice([-2.0, 2.0], size=(600, 1)) + chance.normal(size=(600, 2))
+    return Dataset("clouds", x.astype(np.float32), integers=False)
+
+
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     quick = {"particles": 64, "batch_data": 64, "batch_particles": 64, "bank": 500}
@@ -166,20 +175,37 @@ def settings() -> Settings:
     return replace(
         Settings(),
         model=ModelSettings(
-            backbone="vae", vae=VAESizes(z_dim=3, width=16, channels=2, network="conv"),
+            backbone="vae", vae=VAESizes(z_dim=3, width=16, channels=2, network="mlp"),
             components=4, tilt_width=8, tilt_dropout=0.0, data_width=8,
         ),
         vae=VAESettings(steps=250),
         tilt=tilt,
         data_tilt=replace(tilt, rate=3e-3, judge_rows=200),
-        sampling=SamplingSettings(chains=8, draws=20, warmup=20, leapfrogs=3, exact_draws=2_000),
+        sampling=SamplingSettings(chains=16, draws=100, warmup=20, leapfrogs=3, exact_draws=4_000),
     )  # fmt: skip
 
 
-def test_a_fit_in_two_stages_tells_both_gains_and_the_noise(settings, tmp_path):
+@pytest.mark.usefixtures("by_bridge")
+@pytest.mark.parametrize(
+    ("data", "network"),
+    [("table", "mlp"), ("digits", "conv")],
+)
+@pytest.mark.slow
+def test_a_fit_in_two_stages_tells_both_gains_and_the_noise(
+    settings, data, network, tmp_path, monkeypatch
+):
+    """With a smaller ladder beside its bridge, at which `test_generated.py` looks.
+
+    The first tier has its parts: how the second tilt starts, and the gain of each.
+    """
+    data = clouds() if data == "table" else load(data)
+    monkeypatch.setattr(generated, "LADDER", replace(generated.LADDER, most_rounds=1))
+    monkeypatch.setattr(generated, "FEWER", 128)
+    vae = replace(settings.model.vae, network=network)
+    settings = replace(settings, model=replace(settings.model, vae=vae))
     told = []
     result = tiltflow.fit(
-        load("digits"), settings, listen=lambda phase, event, **fields: told.append((phase, event))
+        data, settings, listen=lambda phase, event, **fields: told.append((phase, event))
     )
     metrics = result.metrics
     stages = metrics["stages"]
@@ -190,7 +216,7 @@ def test_a_fit_in_two_stages_tells_both_gains_and_the_noise(settings, tmp_path):
     assert {"backbone", "tilt", "data_tilt", "sampling", "total"} == set(metrics["seconds"])
     assert ("data_tilt", "stage") in told
     result.model.save(tmp_path)
-    x = load("digits").values[:5]
+    x = data.values[:5]
     again = tiltflow.load_model(tmp_path).log_prob(x, draws=2)
     np.testing.assert_array_equal(again, result.model.log_prob(x, draws=2))
     assert json.loads((tmp_path / "config.json").read_text())["model"]["data_width"] == 8

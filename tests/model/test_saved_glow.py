@@ -93,7 +93,10 @@ def test_what_is_saved_is_what_is_loaded(saved, images):
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"kind": "diffusion"}, "the model is of kind 'diffusion'; expected 'vae', 'glow', or"),
+        (
+            {"kind": "diffusion"},
+            "the model is of kind 'diffusion'; expected 'vae', 'glow', 'parts'",
+        ),
         ({"steps": 0}, "steps is 0; expected a whole number >= 1"),
         ({"steps": 10_000}, "steps is 10000; expected at most 256"),
         ({"width": 10**6}, "parameters; expected at most"),

@@ -167,7 +167,7 @@ def main():
 
         join(f"127.0.0.1:{given.port}", 2, given.process)
     if given.broken:
-        from tiltflow import devices
+        from tiltflow.parallel import devices
 
         devices.spread = lambda tree, axis=0: tree
     json.dump(numbers(*given.names) | {"devices": jax.device_count()}, sys.stdout)

@@ -21,6 +21,7 @@ blocks = 1
 flow_width = 8
 [backbone]
 batch = 64
+patience = 1000
 """
 CHUNKS = 4  # of the backbone's steps, that are compared
 
