@@ -13,8 +13,8 @@ class Events(list):
         self.append((event, fields))
 
 
-def run(scores, *, patience=2, patient_until=0.0):
-    """Descend along `scores`, one a chunk: what was kept, its score, and the events.
+def run(scores, *, start=9.0, patience=2, patient_until=0.0):
+    """Descend from `start` along `scores`, one a chunk: what was kept, its score, and the events.
 
     Weights are minus the number of the chunk, their average is that number.
     """
@@ -27,7 +27,7 @@ def run(scores, *, patience=2, patient_until=0.0):
     kept, score = descend(
         jnp.zeros(()),
         chunk,
-        lambda average: scores[int(average) - 1],
+        lambda average: [start, *scores][int(average)],
         steps=CHUNK * len(scores),
         patience=patience,
         patient_until=patient_until,
@@ -66,6 +66,20 @@ def test_it_does_not_stop_before_it_may():
     assert run(scores, patience=1, patient_until=CHUNK)[1] == 1.0
 
 
-def test_a_score_that_is_never_a_number_is_an_input_error():
+def test_the_start_is_kept_if_nothing_beats_it():
+    kept, score, events = run([3.0, 2.0, 2.5], start=1.0)
+    assert (kept, score) == (0.0, 1.0)
+    assert events[0] == ("began", {"nll_val": 1.0})
+    assert events[-1] == ("kept", {"step": 0, "nll_val": 1.0})
+    assert run([3.0, 0.5], start=1.0)[:2] == (2.0, 0.5)  # power
+
+
+@pytest.mark.parametrize("start", [1.0, float("nan")])
+def test_a_score_that_is_never_a_number_is_an_input_error(start):
+    """Even where that of the start is one: then it was not learned from."""
     with pytest.raises(InputError, match=r"the likelihood was never finite at rate 0\.1"):
-        run([float("nan")] * 3)
+        run([float("nan")] * 3, start=start)
+
+
+def test_a_start_that_is_no_number_is_left():
+    assert run([3.0, 2.0], start=float("nan"))[:2] == (2.0, 2.0)

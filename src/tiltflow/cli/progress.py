@@ -19,6 +19,7 @@ TITLES = {
     "reference": "Reference",
     "ladder": "log Z",
     "quality": "Quality",
+    "simple": "Simple",
     "copies": "Copies",
     "interpolation": "Between",
     "report": "Report",
@@ -127,6 +128,7 @@ def _pilot(fields: dict[str, Any]) -> str:
 
 
 _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
+    ("backbone", "began"): _backbone,
     ("backbone", "progress"): _backbone,
     ("tilt", "stage"): _tilt,
     ("data_tilt", "stage"): _tilt,
@@ -139,6 +141,7 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("ladder", "round"): lambda fields: f"between {fields['lower']:.2f} and {fields['upper']:.2f}",
     ("mixture", "started"): lambda fields: f"{fields['components']} components",
     ("quality", "started"): lambda fields: f"comparing {fields['rows']:,} rows",
+    ("simple", "started"): lambda fields: "one Gaussian, a mixture, a histogram of each column",
     ("copies", "started"): lambda fields: f"looking among {fields['training']:,} training images",
     ("interpolation", "started"): lambda fields: "images between images",
     ("report", "started"): lambda fields: "drawing figures",

@@ -38,6 +38,10 @@ def show_metrics(metrics: Mapping[str, Any], run: Path, *, json: bool) -> None:
         table.add_row(escape(key), escape(shown(value)))
     console.print(table)
     show_verdict(metrics.get("verdict") or {}, console)
+    for block in (metrics.get("simple_models") or {}).values():
+        words = "ahead of" if block["ahead"] >= 0 else "behind"
+        told = f"  {words} {block['name']} by {abs(block['ahead']):.2f} nats a row"
+        console.print(told, highlight=False, markup=False)
     console.print(f"\nLook at {run / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from tiltflow.backbones import Flow
 from tiltflow.data import Dataset, Splits, load, split
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.errors import InputError
@@ -28,10 +29,12 @@ from tiltflow.evaluation.likelihood import Likelihood, Scores, likelihood, score
 from tiltflow.evaluation.mixing import Mixing, mixing
 from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.evaluation.report_arrays import gather_evidence
+from tiltflow.evaluation.simple_models import ahead_of, block_of, not_behind, simple_models
 from tiltflow.fitting.metrics import (
     add_bits,
     are_bytes_of_images,
     checks_of,
+    is_backbone,
     of_data,
     of_likelihood,
     seconds_of,
@@ -167,11 +170,16 @@ def fit(
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration
     checks = checks_of(judged.log_z, judgement, judged.found.gain, calibration)
+    simple: dict[str, Any] = {}
     if judged.scores.bad:
         checks.append(finite(judged.scores))
+    else:
+        simple, check = _beside_simple_models(judged, rows, seed, hear)
+        checks.append(check)
     metrics = {
         "data": of_data(data, parts),
         **of_likelihood(judged.found, judged.log_z),
+        **simple,
         "learning": {
             "log_z_witnesses": float(judgement.log_z),
             "log_z_running": float(judgement.running),
@@ -180,7 +188,7 @@ def fit(
         "mixing": judged.mixed.to_dict(),
         **seen.metrics,
         **({} if calibration is None else {"calibration": calibration.to_dict()}),
-        "verdict": judged.mixed.verdict([*checks, *seen.checks]),
+        "verdict": _verdict(judged, [*checks, *seen.checks]),
         "seed": seed,
         "seconds": seconds_of(learned.ended, sampling_ended, keeper.clock()),
     }
@@ -233,6 +241,24 @@ def _judge(
     scores = score(model, rows["test"], keys["score"])
     found = Likelihood.unknown() if scores.bad else likelihood(scores, log_z)
     return _Judged(model, calibration, draws, mixed, f_backbone, log_z, scores, found)
+
+
+def _beside_simple_models(
+    judged: _Judged, rows: dict[str, Rows], seed: int, hear: Callable[..., Any]
+) -> tuple[dict[str, Any], Check]:
+    """Their block of the metrics, and the check that none of them is ahead of the model."""
+    hear("simple", "started")
+    simple = simple_models(rows, seed=seed)
+    ahead = ahead_of(judged.scores.of_rows()[1], judged.log_z, simple)
+    is_bound = not isinstance(judged.model.backbone, Flow)
+    return {"simple_models": block_of(simple, ahead)}, not_behind(ahead, is_bound=is_bound)
+
+
+def _verdict(judged: _Judged, checks: Sequence[Check]) -> dict[str, Any]:
+    verdict = judged.mixed.verdict(checks)
+    if is_backbone(judged.found.gain):
+        verdict["text"] += " The tilt gains nothing: the model is its backbone."
+    return verdict
 
 
 class _Seen(NamedTuple):

@@ -78,12 +78,21 @@ def checks_of(
 
     `judgement` is of the tilt before its `calibration`, if there was one. What it told wrong was
     then mended, so that a large difference is a reason for caution only.
+
+    Of a model that is its backbone there is nothing to tell.
     """
+    if is_backbone(gained):
+        return [known(log_z)]
     if calibration is None or not calibration.matters:
         return [known(log_z), _honest(log_z, judgement), _certain(gained)]
     before = replace(log_z, mean=log_z.mean - calibration.log_ratio)
     honest = replace(_honest(before, judgement), severity="caution")
     return [known(log_z), honest, _calibrated(calibration), _certain(gained)]
+
+
+def is_backbone(gained: Interval) -> bool:
+    """Whether the tilt is nothing: the same at all test rows, and log Z that."""
+    return max(abs(gained.low), abs(gained.high)) <= ROUNDING
 
 
 def _honest(log_z: LogZ, judgement: Judgement) -> Check:

@@ -9,9 +9,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import Backbone, Flow, Prior, fit_units
+from tiltflow.backbones import Backbone, CouplingFlow, Flow, Prior, fit_units
 from tiltflow.backbones.glow import Glow, initialised
 from tiltflow.backbones.units.bijections import Units
+from tiltflow.backbones.units.normal import LARGEST
 from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
 from tiltflow.fitting.settings import ModelSettings, Settings
 from tiltflow.learning import Rows, fit_backbone
@@ -19,9 +20,11 @@ from tiltflow.learning.early_stopping import Listener
 from tiltflow.learning.fit_backbone import nll_of
 from tiltflow.learning.fit_mixture import exact_start
 from tiltflow.learning.fit_vae import fit_vae, negative_bound
+from tiltflow.learning.gaussian_start import at_normal
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.start import Start
 from tiltflow.model.specs import VAESpec, WholeSpec, specify, specify_glow, specify_vae
+from tiltflow.parallel.devices import over_devices_once
 from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
@@ -65,14 +68,15 @@ def _specification(model: ModelSettings, units: Units) -> WholeSpec:
         return specify_vae(units, model.vae, data_channels=channels, **tilt)
     if model.backbone == "glow":
         return specify_glow(units, model.glow, model.conv)
-    return specify(units, **{name: getattr(model, name) for name in _OF_FLOWS})
+    base = int(np.prod(units.data_shape)) <= LARGEST
+    return specify(units, base=base, **{name: getattr(model, name) for name in _OF_FLOWS})
 
 
 def begin_backbone(spec: WholeSpec, units: Units, *, key: PRNGKeyArray) -> Backbone:
     """The backbone before it is learned."""
     if isinstance(spec, VAESpec):
-        return Prior(spec.generator(units, key=key))
-    return spec.flow(units, key=key)
+        return Prior(over_devices_once(spec.generator)(units, key=key))
+    return over_devices_once(spec.flow)(units, key=key)
 
 
 def begin_tilt(
@@ -83,9 +87,9 @@ def begin_tilt(
     A `mixture` is the first part of the tilt, and its exact draws are the start.
     """
     if mixture is None or not isinstance(spec, VAESpec):
-        return spec.tilt(key=key), None
+        return over_devices_once(spec.tilt)(key=key), None
     start = exact_start(mixture, particles, key=jr.fold_in(key, 1))
-    return spec.tilt(mixture, key=key), start
+    return over_devices_once(spec.tilt)(mixture, key=key), start
 
 
 def learn_backbone(
@@ -118,4 +122,6 @@ def learn_backbone(
     if isinstance(backbone, Glow):
         first, _ = train.batch(jr.fold_in(key, 1), _FIRST_ROWS)
         backbone = initialised(backbone, first)
+    if isinstance(backbone, CouplingFlow) and backbone.base is not None:
+        backbone = at_normal(backbone, train, val, key=jr.fold_in(key, 2))
     return fit_backbone(backbone, train, val, settings.backbone, **how)

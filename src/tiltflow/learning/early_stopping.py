@@ -1,5 +1,7 @@
 """Chunks of optimiser steps until the validation score has not improved for a while.
 
+The start is scored, too, and kept if nothing beats it.
+
 What is judged, and kept, is the moving average of the weights. Flows and generators are learned by
 this one loop; each brings its own compiled chunk and its own score.
 """
@@ -86,15 +88,18 @@ def descend(
     """
     keeper = keeper or KeepsNothing()
     state = begin(parameters)
-    best, best_nll, best_step, done = parameters, math.inf, 0, 0
+    best, best_step, done, nll = parameters, 0, 0, math.nan
     if found := keeper.last(STAGE, (state, best, key)):
         (state, best, key), plain = found
         best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
+    else:
+        best_nll = float(score(parameters))
+        listen("backbone", "began", nll_val=best_nll)
     for step in range(done + CHUNK, steps + CHUNK, CHUNK):
         key, chunk_key = jr.split(key)
         state, nll_train = chunk(state, chunk_key)
         nll = float(score(state.average))
-        if nll < best_nll:
+        if nll < best_nll or not math.isfinite(best_nll):
             best, best_nll, best_step = state.average, nll, step
         told = {"nll_train": float(nll_train), "nll_val": nll}
         listen("backbone", "progress", step=step, steps=steps, **told)
@@ -102,7 +107,7 @@ def descend(
             break
         kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
         keeper.offer(STAGE, step, (state, best, key), kept)
-    if best_step == 0:
+    if not math.isfinite(best_nll) or (best_step == 0 and not math.isfinite(nll)):
         raise InputError(
             f"the {what} was never finite at rate {rate}: lower the rate, or look for extreme "
             f"values in the data"

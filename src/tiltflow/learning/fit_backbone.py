@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Flow
+from tiltflow.backbones.units.bijections import Units
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, silent, stepped
 from tiltflow.learning.filled import Filled
@@ -78,8 +79,7 @@ def fit_backbone(
     validation_key, key = jr.split(key)
     train = replace(train, units=flow.units, flips=settings.flips)
     held_out = _held_out(flow, val, settings, validation_key)
-    units_stay = eqx.tree_at(lambda f: f.units, jax.tree.map(eqx.is_inexact_array, flow), False)
-    parameters, frozen = eqx.partition(flow, units_stay)
+    parameters, frozen = eqx.partition(flow, _learned(flow))
     traced = {n: jnp.asarray(getattr(settings, n)) for n in ("steps", "rate", "decay", "memory")}
     best, nll = descend(
         parameters,
@@ -95,6 +95,15 @@ def fit_backbone(
         keeper=keeper,
     )
     return eqx.combine(best, frozen), nll
+
+
+def _learned(flow: Flow) -> Any:
+    """Which leaves are learned: all numbers but those of units, at either end."""
+    return jax.tree.map(
+        lambda node: eqx.is_inexact_array(node) and not isinstance(node, Units),
+        flow,
+        is_leaf=lambda node: isinstance(node, Units),
+    )
 
 
 def nll_of(flow: Flow, val: Rows, settings: BackboneSettings, *, key: PRNGKeyArray) -> float:

@@ -17,7 +17,7 @@ from tiltflow.backbones.units.scale import identity
 from tiltflow.data.checks import checked
 from tiltflow.errors import InputError
 from tiltflow.learning.filled import Filled, with_room
-from tiltflow.parallel.devices import over_devices, spread
+from tiltflow.parallel.devices import over_devices_once, spread
 
 Made = TypeVar("Made")
 
@@ -167,7 +167,7 @@ class Rows(eqx.Module):
         return self.backbone.embed(x, key)
 
 
-@over_devices
+@over_devices_once
 def _embedded(rows: Rows, keys: PRNGKeyArray) -> Filled:
     """What `Rows.embedded` returns; a draw of all rows for each of the keys."""
     c, log_weight = jax.lax.map(lambda key: rows.each(lambda *row: row, key), keys)

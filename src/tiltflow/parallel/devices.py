@@ -26,6 +26,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from tiltflow.errors import InputError
 
 AXIS = "devices"
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 Tree = TypeVar("Tree")
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
@@ -73,6 +74,15 @@ def map_in_parts(function: Callable[[Any], Made], rows: Any, size: int) -> Made:
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), done, rest)
 
 
+def over_devices_once(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """`over_devices` of a program that runs once or twice: compiled quickly, not well.
+
+    Such as one that draws the first weights: compiling random numbers with all optimisations takes
+    seconds for each shape, and drawing them takes milliseconds.
+    """
+    return _over_devices(function, compiler_options=QUICKLY)
+
+
 def over_devices(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """`equinox.filter_jit` of a function in which arrays are spread.
 
@@ -82,11 +92,17 @@ def over_devices(function: Callable[Given, Made]) -> Callable[Given, Made]:
     Raises:
         InputError: (the program) the device's memory is too small for it.
     """
+    return _over_devices(function)
 
-    @eqx.filter_jit
+
+def _over_devices(function: Callable[Given, Made], **how: Any) -> Callable[Given, Made]:
+    """`over_devices`; `how` are arguments of `jax.jit`."""
+
     @wraps(function)
-    def program(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+    def whole(*args: Given.args, **kwargs: Given.kwargs) -> Made:
         return together(function(*args, **kwargs))
+
+    program = eqx.filter_jit(whole, **how)
 
     @wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:

@@ -130,10 +130,23 @@ def _headline(run: Run) -> Markup:
     note = "Negative log-likelihood in nats: lower is better. Gain: higher is better."
     if run.is_bound:
         note = f"{note} Those of a variational autoencoder are bounds: it is at most as large."
+    note += _beside_simple(run)
     of_data = run.metric("data", "note")
     if isinstance(of_data, str):
         note = f"{note} Data: {of_data}."
     return join(numbers, element("p", note, class_="note"))
+
+
+def _beside_simple(run: Run) -> str:
+    """By how much the model is ahead of simple ones, in words, or nothing."""
+    simple = run.metric("simple_models")
+    blocks = simple.values() if isinstance(simple, Mapping) else []
+    each = [
+        f"{readable(block.get('name'))} ({signed_nats(block.get('ahead'))})"
+        for block in blocks
+        if isinstance(block, Mapping)
+    ]
+    return f" Ahead of {', '.join(each)} on the same rows." if each else ""
 
 
 def _bits(run: Run, block: str) -> str:

@@ -6,12 +6,15 @@ from jaxtyping import Array
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
-from tiltflow.backbones.units.histogram import best_bins, log_density, split_to
+from tiltflow.backbones.units.histogram import best_bins, normal_scores, split_to
+from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.data.checks import checked
 from tiltflow.errors import InputError
 
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
 FAR_FROM_NORMAL = 0.02  # nats a column
+JUDGED = 10_000  # rows that a normal density is fitted to, and as many that judge it
+MOST_LEVELS = 1024  # of integers that are made normal
 FEWEST_BINS = 32  # of a histogram
 PSEUDO_COUNTS = 2.0  # of the pooled histogram, and again of the uniform one, added to a column's
 
@@ -25,10 +28,10 @@ def fit_units(
 ) -> Units:
     """Fit the units called `kind` to training data `x` (`[rows, *data_shape]`).
 
-    `"auto"` is `"gaussianise"` for integers, and for continuous data `"histogram"` if their
-    columns are far from normal, `"standardise"` otherwise. `limits` are the smallest and the
-    largest integer there are, for `"logit"`; by default those of `x`. Whether these are `integers`
-    is judged by their type and values, as `tiltflow.load_data` does, unless it is said.
+    `"auto"` is `"gaussianise"` for integers, or `"histogram"` for continuous data, if their
+    columns, together, are far from normal, `"standardise"` otherwise. `limits` are the smallest and
+    the largest integer there are, for `"logit"`; by default those of `x`. Whether these are
+    `integers` is judged by their type and values, as `tiltflow.load_data` does, unless it is said.
 
     Raises:
         InputError: an unknown kind, or one for integers when the data are continuous.
@@ -62,20 +65,40 @@ def fit_units(
 def _suited(x: np.ndarray, integers: bool) -> str:
     """The kind that `"auto"` is for `x`.
 
-    Histograms of every other row are compared with normals of the same moments, on the rows
-    left out, as models of independent columns.
+    Columns of every other row are made normal, or standardised, and a normal density of all of
+    them together is fitted in either; the rows left out say which is better. Column by column a
+    histogram may be ahead where all together it is far behind: it bends linear dependence.
     """
-    if integers:
-        return "gaussianise" if np.ptp(x) < 1024 else "standardise"
-    fitted, left_out = _flat(x[::2]), _flat(x[1::2])
-    mean, scale = _moments(fitted, integers)
-    normal = norm.logpdf(left_out, mean, scale).sum(axis=1)
-    histogram = np.sum(
-        [log_density(new, *best_bins(old)) for old, new in zip(fitted.T, left_out.T, strict=True)],
-        axis=0,
+    bending = "gaussianise" if integers else "histogram"
+    if integers and np.ptp(x) >= MOST_LEVELS:
+        return "standardise"
+    if integers and x.ndim > 2:
+        return bending
+    noise = np.random.default_rng(0).uniform(size=x.shape) if integers else 0.0
+    fitted, left_out = _flat(x[::2])[:JUDGED], _flat((x + noise)[1::2])[:JUDGED]
+    dequantised = _flat((x + noise)[::2])[:JUDGED]
+    mean, scale = _moments(x[::2][:JUDGED], integers)
+    plain = _as_normal(
+        (dequantised - mean) / scale, (left_out - mean) / scale, -np.sum(np.log(scale))
     )
-    gain = np.mean(histogram) - np.mean(normal)
-    return "histogram" if gain > FAR_FROM_NORMAL * left_out.shape[1] else "standardise"
+    bins = integer_bins(fitted) if integers else [best_bins(column) for column in fitted.T]
+    (old, _), (new, slopes) = (
+        np.stack([normal_scores(c, *b) for c, b in zip(rows.T, bins, strict=True)], axis=-1)
+        for rows in (dequantised, left_out)
+    )
+    gain = _as_normal(old, new, float(np.mean(np.sum(slopes, axis=1)))) - plain
+    return bending if gain > FAR_FROM_NORMAL * left_out.shape[1] else "standardise"
+
+
+def _as_normal(fitted: np.ndarray, left_out: np.ndarray, log_det: float) -> float:
+    """The mean log-density of rows left out; beyond `LARGEST` columns as if they were independent.
+
+    `log_det` is the mean of that of the coordinates that they are.
+    """
+    if fitted.shape[1] > LARGEST:
+        mean, scale = fitted.mean(axis=0), np.maximum(fitted.std(axis=0), 1e-6)
+        return float(np.mean(np.sum(norm.logpdf(left_out, mean, scale), axis=1))) + log_det
+    return best_normal(fitted, left_out)[1] + log_det
 
 
 def fit_standardise(x: np.ndarray, integers: bool) -> Affine:
@@ -132,18 +155,30 @@ def fit_gaussianise(x: np.ndarray) -> Gaussianise:
     Raises:
         InputError: more than 1,024 levels between the smallest and the largest value.
     """
-    flat = _flat(x).astype(np.int64)
+    bins = integer_bins(_flat(x))
+    tables = _tables(np.stack([shares for _, shares in bins]))
+    low = jnp.asarray(bins[0][0][0], jnp.float32)
+    return Gaussianise(low=low, **tables, data_shape=x.shape[1:])
+
+
+def integer_bins(flat: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Edges and shares of the integers in each column of `flat`, the same edges in all.
+
+    Raises:
+        InputError: more than 1,024 levels between the smallest and the largest value.
+    """
+    flat = flat.astype(np.int64)
     low, levels = int(flat.min()), int(np.ptp(flat)) + 1
-    if levels > 1024:
+    if levels > MOST_LEVELS:
         raise InputError(
             f"integers from {low} to {low + levels - 1} have {levels} levels; expected at most "
-            f"1,024 to Gaussianise: use --units standardise"
+            f"{MOST_LEVELS:,} to Gaussianise: use --units standardise"
         )
     counts = np.stack([np.bincount(column - low, minlength=levels) for column in flat.T])
     pooled = counts.sum(axis=0) / counts.sum()
     counts = counts + PSEUDO_COUNTS * (pooled + 1 / levels)
-    tables = _tables(counts / counts.sum(axis=1, keepdims=True))
-    return Gaussianise(low=jnp.asarray(low, jnp.float32), **tables, data_shape=x.shape[1:])
+    edges = np.arange(low, low + levels + 1, dtype=float)
+    return [(edges, column / column.sum()) for column in counts]
 
 
 def fit_histogram(x: np.ndarray) -> Histogram:

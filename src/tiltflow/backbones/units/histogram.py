@@ -41,20 +41,28 @@ def best_bins(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return edges, shares / shares.sum()
 
 
-def log_density(column: np.ndarray, edges: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Of each number of `column`, under the histogram with the linear tails of `units.Histogram`.
+def normal_scores(
+    column: np.ndarray, edges: np.ndarray, shares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """y and log dy/dx of each number of `column`, as `units.Histogram` of these bins has them.
 
     In one look, without a compiled program, which would be another one for each number of rows.
     """
     mass, width = (1 - 2 * TAIL) * shares, np.diff(edges)
+    below = TAIL + np.cumsum(mass) - mass
     inside = np.clip(column, edges[0], edges[-1])
     k = np.searchsorted(edges[1:-1], inside, side="right")
-    log_mass = np.log(mass[k] / width[k])
+    lower = below[k] + (inside - edges[k]) / width[k] * mass[k]
+    y = norm.ppf(np.clip(lower, TAIL, 1 - TAIL))
+    log_slope = np.log(mass[k] / width[k]) - norm.logpdf(y)
     # Beyond the edges y goes on with the slope that it has there.
-    y_edge = np.sign(column - inside) * -norm.ppf(TAIL)
-    slope = np.exp(log_mass - norm.logpdf(y_edge))
-    y = y_edge + (column - inside) * slope
-    return np.where(column == inside, log_mass, norm.logpdf(y) + np.log(slope))
+    return y + (column - inside) * np.exp(log_slope), log_slope
+
+
+def log_density(column: np.ndarray, edges: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Of each number of `column`, under the histogram with the linear tails of its units."""
+    y, log_slope = normal_scores(column, edges, shares)
+    return norm.logpdf(y) + log_slope
 
 
 def split_to(edges: np.ndarray, shares: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,16 @@ from tiltflow.backbones import CouplingFlow
 from tiltflow.backbones.coupling import check_splits, splits_of
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.fitting import KINDS
+from tiltflow.backbones.units.normal import standard
 from tiltflow.errors import InputError
 from tiltflow.model.specs.of_units import units_kind
-from tiltflow.model.specs.plain import PlainSpec, check_layers, check_numbers, check_size
+from tiltflow.model.specs.plain import (
+    PlainSpec,
+    check_flags,
+    check_layers,
+    check_numbers,
+    check_size,
+)
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt
 
@@ -27,6 +34,7 @@ class ModelSpec(PlainSpec):
         flow_dropout: share of them dropped in training.
         splits: blocks from one permutation to the next; 1, as in models of former versions, unless
             `specify` chooses.
+        base: whether the flow starts from a normal density with a full covariance.
         tilt_width, tilt_depth, tilt_dropout: of the tilt's network.
     """
 
@@ -34,6 +42,7 @@ class ModelSpec(PlainSpec):
     flow_width: int = 256
     flow_dropout: float = 0.2
     splits: int = 1
+    base: bool = False
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
@@ -47,6 +56,7 @@ class ModelSpec(PlainSpec):
             width=self.flow_width,
             dropout=self.flow_dropout,
             splits=self.splits,
+            base=standard(self.dim) if self.base else None,
             key=key,
         )
 
@@ -76,6 +86,7 @@ class ModelSpec(PlainSpec):
             "tilt_depth": 1,
         }
         check_numbers(self, counts, ("flow_dropout", "tilt_dropout"))
+        check_flags(self, "base")
         check_layers(self, "blocks", "tilt_depth")
         check_splits(self.splits, self.dim)
         if self.units in ("gaussianise", "histogram") and not self.levels:
@@ -83,6 +94,7 @@ class ModelSpec(PlainSpec):
         wide = max(self.tilt_width, self.dim)
         size = (
             self.parameters_of_units
+            + (2 * self.dim**2 if self.base else 0)
             + 3 * self.blocks * self.dim * self.flow_width
             + self.tilt_depth * self.tilt_width * wide
         )

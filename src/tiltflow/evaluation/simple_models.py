@@ -1,0 +1,131 @@
+"""Simple models beside every fit: one Gaussian, a small mixture, a histogram of each column.
+
+They take a second. A model that is behind one of them has not learned what there was to learn,
+whatever its chains say. Each is fitted to the training rows, helped by the validation rows, and
+scored on the same test rows, in the same units; integers with the same noise added.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from tiltflow.backbones.units.fitting import integer_bins
+from tiltflow.backbones.units.histogram import best_bins, log_density
+from tiltflow.backbones.units.normal import LARGEST, best_normal
+from tiltflow.diagnostics.verdict import Check
+from tiltflow.learning import Rows
+from tiltflow.learning.gaussian_mixture import best_mixture
+from tiltflow.normalizer import Interval, LogZ, gain
+
+MOST_ROWS = 8_000  # that are fitted to
+TRAINED, SCORED = 4, 5  # draws of the noise of each row, of few rows
+FEW = 2_000  # rows
+ROUNDING = 0.01  # nats: a model behind by less is not behind
+PRIOR, SIZES = (0.3, 0.3), (16, 4)  # of the mixture
+NAMES = {
+    "gaussian": "one Gaussian",
+    "mixture": "a mixture of Gaussians",
+    "columns": "a histogram of each column",
+}
+
+
+class SimpleModel(NamedTuple):
+    """A simple model, by its scores.
+
+    Attributes:
+        name: one of `NAMES`.
+        log_prob: `[rows]`, nats per test row, data units.
+    """
+
+    name: str
+    log_prob: Float[np.ndarray, " rows"]
+
+
+def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
+    """Those that the size of the data allows: no covariance of more than 512 numbers.
+
+    Args:
+        rows: `train`, `val` and `test`, in any units.
+        seed: of the noise of integers.
+    """
+    rng = np.random.default_rng(seed)
+    train, val = (
+        _flat(few := rows[name].first(MOST_ROWS), rng, TRAINED if len(few) < FEW else 1)
+        for name in ("train", "val")
+    )
+    test = _flat(rows["test"], rng, SCORED)
+    each = [_columns(rows["train"], test)]
+    dim = test.shape[-1]
+    if dim <= LARGEST:
+        train, val = train.reshape(-1, dim), val.reshape(-1, dim)
+        normal, _ = best_normal(train, val)
+        mixture, _ = best_mixture(train, val, priors=[PRIOR], sizes=SIZES)
+        flat = test.reshape(-1, dim)
+        scored = {"mixture": mixture.log_prob(flat), "gaussian": normal.log_prob(flat)}
+        each += [SimpleModel(n, x.reshape(test.shape[:2]).mean(1)) for n, x in scored.items()]
+    return each[::-1]
+
+
+def ahead_of(
+    log_p: Float[np.ndarray, " rows"], log_z: LogZ, simple: list[SimpleModel]
+) -> dict[str, Interval]:
+    """By how many nats a test row a model is ahead of each, with a paired interval.
+
+    `log_p` is the model's log-density of the rows, plus log Z.
+    """
+    return {model.name: gain(log_p - model.log_prob, log_z) for model in simple}
+
+
+def block_of(simple: list[SimpleModel], ahead: dict[str, Interval]) -> dict[str, Any]:
+    """The block `simple_models` of the metrics."""
+    return {
+        model.name: {
+            "name": NAMES[model.name],
+            "nll_test": -float(model.log_prob.mean()),
+            "ahead": ahead[model.name].mean,
+            "ahead_low": ahead[model.name].low,
+            "ahead_high": ahead[model.name].high,
+        }
+        for model in simple
+    }
+
+
+def not_behind(ahead: dict[str, Interval], *, is_bound: bool) -> Check:
+    """Whether the model is behind none of them by more than its error.
+
+    `is_bound`: what is known of the model is a bound of its likelihood, which may be behind where
+    the model is not.
+    """
+    name = min(ahead, key=lambda name: ahead[name].high)
+    worst = ahead[name]
+    return Check(
+        name=f"ahead of {NAMES[name]}, upper end",
+        value=worst.high,
+        limit=-ROUNDING,
+        ok=not worst.high < -ROUNDING,
+        severity="caution" if is_bound else "failed",
+        means=f"{NAMES[name].capitalize()} is ahead of this model by {-worst.mean:.2f} nats a row"
+        + (": by what is known of it, which is a bound." if is_bound else "."),
+        try_="Use the simple model; or let the backbone learn for longer, with other units "
+        "(`--units`), a lower rate, or more rows.",
+    )
+
+
+def _flat(rows: Rows, rng: np.random.Generator, draws: int) -> Float[np.ndarray, "rows draws dim"]:
+    """Rows in data units, integers with the noise of so many draws."""
+    x = rows.array().reshape(len(rows), 1, -1).astype(np.float64)
+    return x + rng.uniform(size=(len(rows), draws, x.shape[-1])) if rows.integers else x
+
+
+def _columns(train: Rows, test: Float[np.ndarray, "rows draws dim"]) -> SimpleModel:
+    """Independent columns, each a histogram."""
+    flat = train.array().reshape(len(train), -1).astype(np.float64)
+    if train.integers and np.ptp(flat) < 1024:
+        bins = integer_bins(flat)
+    else:
+        bins = [best_bins(column) for column in flat.T]
+    found = np.zeros(test.shape[:2])
+    for j, (edges, shares) in enumerate(bins):
+        found += log_density(test[..., j], edges, shares)
+    return SimpleModel("columns", found.mean(axis=1))

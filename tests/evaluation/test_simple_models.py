@@ -1,0 +1,73 @@
+"""Simple models beside a fit: their scores, and what is said where one of them is ahead."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tiltflow.evaluation.simple_models import ahead_of, block_of, not_behind, simple_models
+from tiltflow.learning import Rows
+from tiltflow.normalizer.gain import CERTAIN
+
+
+def correlated(rows, seed):
+    rng = np.random.default_rng(seed)
+    return rng.multivariate_normal([3.0, -1.0, 0.0], COVARIANCE, rows).astype(np.float32)
+
+
+COVARIANCE = np.array([[4.0, 3.8, 0.0], [3.8, 4.0, 0.0], [0.0, 0.0, 0.25]])
+
+
+def rows_of(make, integers=False):
+    sizes = {"train": 1_000, "val": 300, "test": 500}
+    return {n: Rows(make(k, i), integers=integers) for i, (n, k) in enumerate(sizes.items())}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return rows_of(correlated)
+
+
+@pytest.fixture(scope="module")
+def simple(rows):
+    return simple_models(rows, seed=0)
+
+
+def truth(rows):
+    return stats.multivariate_normal([3.0, -1.0, 0.0], COVARIANCE).logpdf(rows["test"].array())
+
+
+def test_one_gaussian_is_the_truth_here_and_columns_alone_are_far_behind(rows, simple):
+    scores = {model.name: model.log_prob.mean() for model in simple}
+    assert list(scores) == ["gaussian", "mixture", "columns"]
+    assert abs(scores["gaussian"] - truth(rows).mean()) < 0.03
+    assert scores["mixture"] >= scores["gaussian"] - 0.05
+    assert scores["columns"] < scores["gaussian"] - 1
+
+
+def test_a_model_behind_one_gaussian_fails(rows, simple):
+    """By 0.5 nats a row, give or take; the truth itself is not behind."""
+    behind = ahead_of(truth(rows) - 0.5, CERTAIN, simple)
+    check = not_behind(behind, is_bound=False)
+    assert not check.ok
+    assert check.severity == "failed"
+    assert "is ahead of this model by 0." in check.means
+    assert not_behind(behind, is_bound=True).severity == "caution"
+    assert not_behind(ahead_of(truth(rows), CERTAIN, simple), is_bound=False).ok
+    block = block_of(simple, behind)
+    assert block["gaussian"]["nll_test"] == -simple[0].log_prob.mean()
+    assert block["gaussian"]["ahead_low"] < block["gaussian"]["ahead"] < 0
+
+
+def test_integers_are_scored_by_the_mass_of_their_bins():
+    def dice(rows, seed):
+        return np.random.default_rng(seed).integers(1, 7, size=(rows, 2))
+
+    columns = simple_models(rows_of(dice, integers=True), seed=0)[-1]
+    assert columns.log_prob.mean() == pytest.approx(-2 * np.log(6), abs=0.02)
+
+
+def test_of_images_of_many_pixels_there_are_columns_alone():
+    def images(rows, seed):
+        return np.random.default_rng(seed).integers(0, 4, size=(rows // 5, 24, 24))
+
+    assert [m.name for m in simple_models(rows_of(images, True), seed=0)] == ["columns"]
