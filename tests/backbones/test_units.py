@@ -232,3 +232,14 @@ def test_logit_takes_integers_that_training_has_not_seen():
     units = fit_units("logit", x, integers=True, limits=(-1.0, 6.0))
     y, log_det = jax.jit(jax.vmap(units.encode_and_log_det))(np.float32([[-0.5], [6.9]]))
     assert bool(jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(log_det)))
+
+
+def test_units_are_chosen_for_all_columns_together():
+    """Two skewed columns whose ratio is nearly constant: each bent alone, they lose nats."""
+    rng = np.random.default_rng(0)
+    t = rng.gamma(6.0, size=3_000)
+    x = np.stack([t + 0.01 * rng.normal(size=t.size), 2 * t], axis=1)
+    x[:, 1] += 0.01 * rng.normal(size=t.size)
+    assert type(fit_units("auto", x, integers=False)).__name__ == "Affine"
+    independent = np.stack([rng.permutation(column) for column in x.T], axis=1)
+    assert type(fit_units("auto", independent, integers=False)).__name__ == "Histogram"  # power

@@ -14,7 +14,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from tiltflow.backbones import CouplingFlow, fit_units
+from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
 from tiltflow.mcmc import hmc
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import CoordinateTilt, MLPTilt
@@ -100,6 +100,20 @@ def test_the_latent_density_is_the_models_pulled_back(backbone):
     for broken in BROKEN:
         with pytest.raises(AssertionError):
             check_pulled_back(broken(backbone, CoordinateTilt(tilt)))
+
+
+def test_the_latent_density_of_an_ensemble_is_that_of_its_members(backbone):
+    """Pulled back by the transport, whose latent space is not normal any more."""
+    ensemble = Ensemble(backbone, (MixtureDensity.standard(2, 2),), jnp.log(jnp.array([0.4, 0.6])))
+    check_pulled_back(TiltedModel(ensemble, CoordinateTilt(tilt)))
+
+    class WithoutExcess(Ensemble):
+        def excess(self, u, c):
+            return jnp.zeros(())
+
+    broken = WithoutExcess(ensemble.transport, ensemble.members, ensemble.log_weights)
+    with pytest.raises(AssertionError):
+        check_pulled_back(TiltedModel(broken, CoordinateTilt(tilt)))
 
 
 STATISTICS = ("x0", "x1", "x0^2", "x1^2", "x0 x1")

@@ -1,7 +1,10 @@
 """Backbones: noise in, data out. `base.py` has the contract."""
 
+from tiltflow.backbones.autoregressive import AutoregressiveFlow
 from tiltflow.backbones.base import Backbone, Flow
 from tiltflow.backbones.coupling import CouplingFlow
+from tiltflow.backbones.density import Density, MixtureDensity
+from tiltflow.backbones.ensemble import Ensemble
 from tiltflow.backbones.flowjax import FlowjaxFlow
 from tiltflow.backbones.generator import Generator
 from tiltflow.backbones.glow import Glow, GlowSizes
@@ -12,14 +15,18 @@ from tiltflow.backbones.units.bijections import dequantise
 from tiltflow.backbones.units.fitting import fit_units
 
 __all__ = [
+    "AutoregressiveFlow",
     "Backbone",
     "CouplingFlow",
+    "Density",
+    "Ensemble",
     "Flow",
     "FlowjaxFlow",
     "Generator",
     "Glow",
     "GlowSizes",
     "Kept",
+    "MixtureDensity",
     "Prior",
     "Pushforward",
     "dequantise",

@@ -11,7 +11,10 @@ Of a flow, coordinates are data in other units: `embed` is the units' encoding a
 their log-determinant. A generator's coordinates hold its latent variable too (`generator.py`):
 then `embed` draws one, and exp(log q(c) + log-weight) is an unbiased estimate of q(x).
 
-All methods take one example; `jax.vmap` goes outside.
+The latent density of exact draws of q is N(0, I), unless a backbone says by what it exceeds that
+(`ensemble.py`).
+
+All methods but `draws` take one example; `jax.vmap` goes outside.
 """
 
 import abc
@@ -51,6 +54,22 @@ class Backbone(eqx.Module):
     @abc.abstractmethod
     def log_prob_coordinates(self, y: Float[Array, " dim"], /) -> Float[Array, ""]:
         """The log-density of coordinates y, in nats."""
+
+    def excess(self, u: Float[Array, "..."], c: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density of exact draws of q at u over that of N(0, I); `c` is `coordinates(u)`.
+
+        0 where u is standard normal noise.
+        """
+        return jnp.zeros(())
+
+    def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number ..."]:
+        """So many exact draws of q, as latent points."""
+        return jr.normal(key, (number, *self.latent_shape))
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether exact draws of q are standard normal in the latent space: there is no excess."""
+        return type(self).excess is Backbone.excess
 
     @property
     def dim(self) -> int:

@@ -63,9 +63,10 @@ def fit(
         ),
     ] = None,
     backbone: Annotated[
-        Literal["coupling", "glow", "vae"] | None,
+        Literal["coupling", "ensemble", "glow", "vae"] | None,
         Parameter(
-            help="What is tilted: a coupling flow, which is the default; glow, for images; or vae, "
+            help="What is tilted: a coupling flow, which is the default; ensemble, for tables, "
+            "with Gaussian mixtures and autoregressive flows beside it; glow, for images; or vae, "
             "a variational autoencoder, in its latent."
         ),
     ] = None,

@@ -14,7 +14,7 @@ from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.run import sample
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
-from tiltflow.model.latent_chains import chain_summary
+from tiltflow.model.latent_chains import summary_of
 from tiltflow.model.tilted import TiltedModel
 
 LEAST = 4  # chains, and draws of each
@@ -96,7 +96,7 @@ def fresh_chains(
         kernel: how chains move; None: as the settings say.
     """
     start_key, key = jr.split(key)
-    start = jr.normal(start_key, (settings.chains, *model.backbone.latent_shape))
+    start = model.backbone.draws(start_key, settings.chains)
     if settings.far:
         start = start.at[settings.chains // 2 :].multiply(FAR)
     kernel = kernel or kernel_of(model, settings.kernel, settings.leapfrogs)
@@ -108,6 +108,6 @@ def fresh_chains(
         num_warmup=settings.warmup,
         kernel=kernel,
         step_size=step_size,
-        summary=chain_summary,
+        summary=summary_of(model),
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),
     )

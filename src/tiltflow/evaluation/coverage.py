@@ -94,7 +94,7 @@ def against_data_space(
     if not isinstance(model.backbone, Flow):
         return Found({}, None, "There is no data-space reference: the backbone is not a flow.")
     start_key, key = jr.split(key)
-    start = jr.normal(start_key, (len(positions), *model.backbone.latent_shape))
+    start = model.backbone.draws(start_key, len(positions))
     reference = sample(
         key,
         data_space_log_density(model),

@@ -1,6 +1,5 @@
 """What the report draws: samples, travelling chains, traces, energies; arrays with names."""
 
-import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -47,7 +46,7 @@ def gather_evidence(
     latent = positions.reshape(chains, number, -1)
     worst = int(np.nanargmin(mixed.ess_bulk[: latent.shape[-1]]))
     lags = min(LAGS, number - 1)
-    u = jr.normal(key, (shown, *latent_shape))
+    u = fitted.model.backbone.draws(key, shown)
     dim = latent.shape[-1]
     return {
         "data": test.values[:shown],

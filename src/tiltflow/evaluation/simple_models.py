@@ -60,7 +60,7 @@ def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
     if dim <= LARGEST:
         train, val = train.reshape(-1, dim), val.reshape(-1, dim)
         normal, _ = best_normal(train, val)
-        mixture, _ = best_mixture(train, val, priors=[PRIOR], sizes=SIZES)
+        mixture = best_mixture(train, val, priors=[PRIOR], sizes=SIZES).mixture
         flat = test.reshape(-1, dim)
         scored = {"mixture": mixture.log_prob(flat), "gaussian": normal.log_prob(flat)}
         each += [SimpleModel(n, x.reshape(test.shape[:2]).mean(1)) for n, x in scored.items()]

@@ -7,7 +7,6 @@ density is infinite on a surface, and every likelihood is a number without meani
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
@@ -22,7 +21,7 @@ OFF = 1e-2  # of the typical coordinate of a dimension, after a round trip
 
 def soundness(model: TiltedModel, key: PRNGKeyArray) -> list[Check]:
     """Checks on exact draws of the backbone; all of them must hold."""
-    u = jr.normal(key, (DRAWS, *model.backbone.latent_shape))
+    u = model.backbone.draws(key, DRAWS)
     y, y_again, u_again, f = (np.asarray(values) for values in _there_and_back(model, u))
     spread = y.std(axis=0)
     narrowest = float(spread.min() / np.median(spread)) if np.isfinite(y).all() else 0.0

@@ -97,10 +97,10 @@ def fit(
     Args:
         data: from `tiltflow.load_data`, or what it takes: an array `[rows, *event_shape]`, ...
         settings: those that suit the size of the data, if None (`settings.suited`).
-        backbone: `"coupling"`, `"glow"` or `"vae"`; or an object: a flow or a distribution of
-            flowjax, which are learned; one of them in `backbones.Kept`, or a generator, which are
-            taken as they are; or a function of (units, key=key), such as a class of flows, that
-            makes a flow over units fitted to the data.
+        backbone: `"coupling"`, `"ensemble"`, `"glow"` or `"vae"`; or an object: a flow or a
+            distribution of flowjax, which are learned; one of them in `backbones.Kept`, or a
+            generator, which are taken as they are; or a function of (units, key=key), such as a
+            class of flows, that makes a flow over units fitted to the data.
         tilt: `"mlp"` or `"conv"`; or an object: a `tilts.Tilt`, such as a network in
             `tilts.NetworkTilt`, which reads coordinates; or a function or module of one example x
             in data units. What has arrays of floats in it is learned, from f = 0; what has none is
@@ -335,6 +335,7 @@ def _log_z(
         found = from_values(f_backbone, draws.summaries["f"])
     else:
         found = from_exact(model, positions, exact_draws, bank_key)
-    if found.holds:
+    # Exact draws of an ensemble are as near as its ladder begins, which is dear to climb.
+    if found.holds or not model.backbone.is_normal:
         return found
     return log_normalizer(model, key=ladder_key, draws=positions, exact_draws=exact_draws)

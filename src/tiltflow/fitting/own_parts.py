@@ -27,7 +27,7 @@ from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import ReadsCoordinates, Tilt
 from tiltflow.tilts.data import as_learned
 
-USUAL = {"coupling": "mlp", "glow": "conv", "vae": "mlp"}
+USUAL = {"coupling": "mlp", "ensemble": "mlp", "glow": "conv", "vae": "mlp"}
 """The tilt of each backbone, by their names."""
 
 

@@ -9,11 +9,12 @@ from tiltflow.backbones.vae import VAESizes
 from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import DEAR, SamplingSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
+from tiltflow.learning.fit_members import MemberSettings
 from tiltflow.learning.fit_vae import VAESettings
 from tiltflow.mcmc.catalogue import REPLICAS
 from tiltflow.tilts import ConvSizes
 
-BACKBONES = ("coupling", "glow", "vae")
+BACKBONES = ("coupling", "ensemble", "glow", "vae")
 MANY_ROWS = 5_000
 # A high rate makes f walk at random in hundreds of dimensions, and the gain comes as it falls.
 DATA_TILT = TiltSettings(
@@ -38,8 +39,9 @@ class ModelSettings:
     """The backbone, the sizes of the networks, and the units; as in `specs.ModelSpec`.
 
     Attributes:
-        backbone: `"coupling"`; `"glow"` for images, whose networks are in `glow`, and those of
-            its convolutional tilt in `conv`; or `"vae"`, whose networks are in `vae`.
+        backbone: `"coupling"`; `"ensemble"`, that and its `members`; `"glow"` for images, whose
+            networks are in `glow`, and those of its convolutional tilt in `conv`; or `"vae"`, whose
+            networks are in `vae`.
         components: of the mixture that a VAE's tilt begins with; 0: none.
         data_width: of the hidden layers of a second tilt of a VAE, which reads x, for images a
             convolutional one with the channels of `conv`; 0: there is none.
@@ -69,6 +71,7 @@ class Settings:
 
     model: ModelSettings = field(default_factory=ModelSettings)
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    members: MemberSettings = field(default_factory=MemberSettings)
     vae: VAESettings = field(default_factory=VAESettings)
     tilt: TiltSettings = field(default_factory=TiltSettings)
     data_tilt: TiltSettings = field(default_factory=lambda: DATA_TILT)
@@ -83,6 +86,7 @@ class Settings:
                 f"components is {self.model.components}; expected 0 for no mixture, or a number"
             )
         self.backbone.check()
+        self.members.check()
         self.tilt.check()
         self._check_second()
         self.vae.check()
@@ -146,8 +150,48 @@ def suited(rows: int, dim: int) -> Settings:
     )
 
 
+def suited_ensemble(rows: int) -> Settings:
+    """The default settings with an ensemble, whose exact draws are near the model.
+
+    So there are many particles and few moves, and chains are short: each transition is a fresh
+    draw.
+    """
+    settings, many = Settings(), rows >= MANY_ROWS
+    return replace(
+        settings,
+        model=replace(
+            settings.model,
+            backbone="ensemble",
+            tilt_width=128,
+            tilt_dropout=0.1 if many else 0.3,
+        ),
+        backbone=replace(settings.backbone, decay=0.1 if many else settings.backbone.decay),
+        members=MemberSettings(
+            width=128 if many else 64,
+            dropout=0.05 if many else 0.1,
+            batch=256 if many else 128,
+            rate=3e-3 if many else 2e-3,
+        ),
+        tilt=replace(
+            settings.tilt,
+            steps=3_000,
+            particles=8_192,
+            batch_particles=1_024,
+            share_end=0.3,
+            check_every=20,
+            least_transitions=4,
+            judge_every=1,
+            patience=3,
+            bank=10_000,
+        ),
+        sampling=replace(settings.sampling, draws=600, warmup=100, exact_draws=50_000),
+    )
+
+
 def suited_to(backbone: str | None, rows: int, shape: tuple[int, ...]) -> Settings:
     """The settings that suit `rows` training rows of `shape`; None is the coupling flow."""
+    if backbone == "ensemble":
+        return suited_ensemble(rows)
     if backbone == "glow":
         return suited_glow(rows, shape)
     if backbone == "vae":

@@ -6,25 +6,33 @@ z and the generator's noise as latent variables, and starts in equilibrium from 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.random as jr
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import Prior
+from tiltflow.backbones import Ensemble, Prior
 from tiltflow.backbones.own import as_backbone
 from tiltflow.evaluation.generated import classes_of
 from tiltflow.evaluation.quality.features import Features
 from tiltflow.fitting.own_parts import OwnParts
-from tiltflow.fitting.recipes import begin_backbone, begin_tilt, learn_backbone, specification
+from tiltflow.fitting.recipes import (
+    begin_backbone,
+    begin_tilt,
+    learn_backbone,
+    specification,
+)
 from tiltflow.fitting.settings import Settings
 from tiltflow.learning import Rows, fit_tilt
+from tiltflow.learning.fit_members import begin_flow, fit_flow, fit_mixtures, weighed
+from tiltflow.learning.fit_members import together as as_one
 from tiltflow.learning.fit_mixture import fit_mixture
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.second_tilt import second_start
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.model.specs import Spec, VAESpec
+from tiltflow.model.specs import ModelSpec, Spec, VAESpec
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.tilts import MixtureTilt
@@ -118,6 +126,10 @@ def train(
             begun, train, val, settings, key=keys["backbone"], kept=not own.learns_backbone, **how
         ),
     )
+    if isinstance(spec, ModelSpec) and settings.model.backbone == "ensemble":
+        backbone, spec, nll_val = _with_members(
+            stages, backbone, spec, train, val, settings, key=jr.fold_in(keys["backbone"], 1), **how
+        )
     mixture = None
     if isinstance(vae := spec, VAESpec) and vae.components:
         listen("mixture", "started", components=vae.components)
@@ -171,3 +183,45 @@ def train(
     if spec is None or own.makes_tilt:
         spec = own.specification(model, spec, network)
     return Learned(spec, model, first, nll_val, judgement, stages.ended)
+
+
+def _with_members(
+    stages: Stages,
+    transport: Any,
+    spec: ModelSpec,
+    train: Rows,
+    val: Rows,
+    settings: Settings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listen,
+    keeper: Keeper,
+) -> tuple[Ensemble, ModelSpec, float]:
+    """The flow as the latent space of an ensemble; what that is made of, and its score."""
+    how, many = {"listen": listen, "keeper": keeper}, settings.members
+    mixtures_key, weights_key, key = jr.split(key, 3)
+    train, val = (replace(rows, units=transport.units) for rows in (train, val))
+    listen("members", "started", mixtures=many.mixtures)
+    mixtures = fit_mixtures(train, val, many, key=mixtures_key)
+    flows = []
+    for number, base in enumerate(mixtures[: many.flows]):
+        flow_key, learn_key = jr.split(jr.fold_in(key, number))
+
+        def learn(base: Any = base, key: Any = learn_key, stage: str = f"member {number}") -> Any:
+            return fit_flow(base, train, val, many, key=key, stage=stage, **how), None
+
+        begun = begin_flow(base, many, key=flow_key)
+        flows.append(stages.run(f"member {number}", begun, learn)[0])
+    backbone, nll = weighed(transport, (as_one(mixtures), *flows), val, key=weights_key)
+    weights = [round(float(w), 4) for w in np.exp(np.asarray(backbone.log_weights))]
+    listen("members", "kept", nll_val=nll, weights=weights)
+    bases = tuple(len(base.means) for base in mixtures[: many.flows])
+    spec = replace(
+        spec,
+        components=sum(len(mixture.means) for mixture in mixtures),
+        bases=bases,
+        member_width=many.width,
+        member_depth=many.depth,
+        member_dropout=many.dropout,
+    )
+    return backbone, spec, nll

@@ -66,6 +66,7 @@ def descend(
     key: PRNGKeyArray,
     listen: Listener,
     keeper: Keeper | None,
+    stage: str = STAGE,
 ) -> tuple[Any, float]:
     """The average of the weights with the best score, and that, in nats a row.
 
@@ -80,7 +81,8 @@ def descend(
         rate: named in the message.
         key: random key.
         listen: told after every chunk.
-        keeper: offered the state after every chunk, as the stage `"backbone"`.
+        keeper: offered the state after every chunk, as the stage.
+        stage: its name, also to the listener.
 
     Raises:
         InputError: the score was never finite.
@@ -89,12 +91,12 @@ def descend(
     keeper = keeper or KeepsNothing()
     state = begin(parameters)
     best, best_step, done, nll = parameters, 0, 0, math.nan
-    if found := keeper.last(STAGE, (state, best, key)):
+    if found := keeper.last(stage, (state, best, key)):
         (state, best, key), plain = found
         best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
     else:
         best_nll = float(score(parameters))
-        listen("backbone", "began", nll_val=best_nll)
+        listen(stage, "began", nll_val=best_nll)
     for step in range(done + CHUNK, steps + CHUNK, CHUNK):
         key, chunk_key = jr.split(key)
         state, nll_train = chunk(state, chunk_key)
@@ -102,15 +104,15 @@ def descend(
         if nll < best_nll or not math.isfinite(best_nll):
             best, best_nll, best_step = state.average, nll, step
         told = {"nll_train": float(nll_train), "nll_val": nll}
-        listen("backbone", "progress", step=step, steps=steps, **told)
+        listen(stage, "progress", step=step, steps=steps, **told)
         if step > patient_until and step - best_step >= CHUNK * patience:
             break
         kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
-        keeper.offer(STAGE, step, (state, best, key), kept)
+        keeper.offer(stage, step, (state, best, key), kept)
     if not math.isfinite(best_nll) or (best_step == 0 and not math.isfinite(nll)):
         raise InputError(
             f"the {what} was never finite at rate {rate}: lower the rate, or look for extreme "
             f"values in the data"
         )
-    listen("backbone", "kept", step=best_step, nll_val=best_nll)
+    listen(stage, "kept", step=best_step, nll_val=best_nll)
     return best, best_nll

@@ -9,10 +9,18 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
-from tiltflow.backbones import Flow
+from tiltflow.backbones import Density, Flow
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, silent, stepped
+from tiltflow.learning.early_stopping import (
+    CHUNK,
+    STAGE,
+    Descent,
+    Listener,
+    descend,
+    silent,
+    stepped,
+)
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
@@ -76,9 +84,41 @@ def fit_backbone(
         InputError: the likelihood was never finite, or rows that are no images are to be flipped.
         Interrupted: the keeper was asked to stop.
     """
-    validation_key, key = jr.split(key)
     train = replace(train, units=flow.units, flips=settings.flips)
-    held_out = _held_out(flow, val, settings, validation_key)
+    val = replace(val, units=flow.units)
+    return _fitted(flow, train, val, settings, key=key, listen=listen, keeper=keeper, stage=STAGE)
+
+
+def fit_density(
+    density: Density,
+    train: Rows,
+    val: Rows,
+    settings: BackboneSettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener = silent,
+    keeper: Keeper | None = None,
+    stage: str,
+) -> tuple[Density, float]:
+    """`fit_backbone` of a density of the rows' own coordinates; `stage` names it."""
+    return _fitted(
+        density, train, val, settings, key=key, listen=listen, keeper=keeper, stage=stage
+    )
+
+
+def _fitted(
+    flow: Any,
+    train: Rows,
+    val: Rows,
+    settings: BackboneSettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+    keeper: Keeper | None,
+    stage: str,
+) -> tuple[Any, float]:
+    validation_key, key = jr.split(key)
+    held_out = _held_out(val, settings, validation_key)
     parameters, frozen = eqx.partition(flow, _learned(flow))
     traced = {n: jnp.asarray(getattr(settings, n)) for n in ("steps", "rate", "decay", "memory")}
     best, nll = descend(
@@ -93,11 +133,12 @@ def fit_backbone(
         key=key,
         listen=listen,
         keeper=keeper,
+        stage=stage,
     )
     return eqx.combine(best, frozen), nll
 
 
-def _learned(flow: Flow) -> Any:
+def _learned(flow: Any) -> Any:
     """Which leaves are learned: all numbers but those of units, at either end."""
     return jax.tree.map(
         lambda node: eqx.is_inexact_array(node) and not isinstance(node, Units),
@@ -108,19 +149,18 @@ def _learned(flow: Flow) -> Any:
 
 def nll_of(flow: Flow, val: Rows, settings: BackboneSettings, *, key: PRNGKeyArray) -> float:
     """The score of a flow as it is, as `fit_backbone` has it."""
-    return float(_nll(flow, _held_out(flow, val, settings, key)))
+    return float(_nll(flow, _held_out(replace(val, units=flow.units), settings, key)))
 
 
-def _held_out(flow: Flow, val: Rows, settings: BackboneSettings, key: PRNGKeyArray) -> Filled:
+def _held_out(val: Rows, settings: BackboneSettings, key: PRNGKeyArray) -> Filled:
     """Coordinates of the rows that are scored, all their draws in a row, and log-determinants."""
-    val = replace(val.first(settings.val_rows), units=flow.units)
-    return val.embedded(key, settings.val_draws)
+    return val.first(settings.val_rows).embedded(key, settings.val_draws)
 
 
 @over_devices
 def _chunk(
     state: Descent,
-    frozen: Flow,
+    frozen: Any,
     train: Rows,
     key: PRNGKeyArray,
     batch: int,
@@ -143,5 +183,6 @@ def _chunk(
 
 
 @over_devices
-def _nll(flow: Flow, held_out: Filled) -> Array:
-    return -held_out.mean(lambda y, log_det: flow.log_prob_coordinates(y) + log_det)
+def _nll(flow: Flow | Density, held_out: Filled) -> Array:
+    log_prob = flow.log_prob if isinstance(flow, Density) else flow.log_prob_coordinates
+    return -held_out.mean(lambda y, log_det: log_prob(y) + log_det)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import population
-from tiltflow.learning.particles import Particles, adapt, tilt_of
+from tiltflow.learning.particles import Particles, adapt, f_of
 from tiltflow.learning.state import LearnerState, TiltSettings, banked
 from tiltflow.learning.witnesses import Judge
 from tiltflow.mcmc import hmc
@@ -127,7 +127,7 @@ def look(
         leapfrogs: in a transition.
     """
     start_key, key = jr.split(key)
-    u = jr.normal(start_key, (chains, *backbone.latent_shape))
+    u = backbone.draws(start_key, chains)
     u, f, series, step_size = _run(
         TiltedModel(backbone, tilt),
         key,
@@ -171,7 +171,7 @@ def _run(
         state, step_size = carry
         state, info = hmc.step(key, state, latent, step_size, num_leapfrogs=leapfrogs, jitter=0.2)
         step_size = adapt(step_size, jnp.mean(together(info.acceptance_rate)), 0.8)
-        return (spread(state), step_size), tilt_of(state)
+        return (spread(state), step_size), f_of(model, state)
 
     start = (hmc.init(spread(u), latent), step_size)
     (state, step_size), series = jax.lax.scan(transition, start, jr.split(key, transitions))

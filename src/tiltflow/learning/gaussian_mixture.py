@@ -23,7 +23,7 @@ SIZES = (16, 4, 32, 64)  # components, in the order in which they are tried
 ROWS_A_COMPONENT = 12  # at least
 MEAN_PRIOR = 0.5  # rows at 0, in each mean
 ROUNDS, LOOK = 40, 4  # of expectation maximisation; rounds between two looks at held-out rows
-GROWTH = 0.01  # nats between two looks, below which it ends
+GROWTH = 0.03  # nats between two looks, below which it ends
 MOST_ROWS = 8_000  # that a mixture is fitted to
 WORK = 3e10  # multiplications of a round, at most: fewer components where there are more
 
@@ -62,6 +62,20 @@ class GaussianMixture(NamedTuple):
         return GaussianMixture(self.log_weights, means, normal.factor @ self.factors)
 
 
+class Found(NamedTuple):
+    """What `best_mixture` returns.
+
+    Attributes:
+        mixture: the best one.
+        score: its mean log-density of the held-out rows, in nats.
+        prior: that it was fitted with.
+    """
+
+    mixture: GaussianMixture
+    score: float
+    prior: tuple[float, float]
+
+
 def best_mixture(
     c: Float[np.ndarray, "rows dim"],
     held_out: Float[np.ndarray, "others dim"],
@@ -69,7 +83,7 @@ def best_mixture(
     priors: Sequence[tuple[float, float]] = PRIORS,
     sizes: Sequence[int] = SIZES,
     seed: int = 0,
-) -> tuple[GaussianMixture, float]:
+) -> Found:
     """The mixture of `c`, of one component or more, with the best mean log-density `held_out`.
 
     Args:
@@ -78,8 +92,6 @@ def best_mixture(
         priors: nu over the number of coordinates, and tau; compared at the first size.
         sizes: numbers of components; as many of them as rows and time allow.
         seed: of where it starts.
-
-    Returns it and that, in nats.
     """
     normal, _ = best_normal(c, held_out)
     rng = np.random.default_rng(seed)
@@ -88,17 +100,36 @@ def best_mixture(
     with threadpool_limits(1):  # small products: threads cost more than they bring
         white, held = (_whitened(rows, normal) for rows in (some, few))
         best = GaussianMixture(np.zeros(1), np.zeros((1, c.shape[1])), np.eye(c.shape[1])[None])
-        score = float(np.mean(best.log_prob(held)))
+        score, chosen = float(np.mean(best.log_prob(held))), priors[0]
         prior, most = priors[0], most_components(*white.shape)
         for number, size in enumerate(min(size, most) for size in sizes if most > 1):
             found = {p: fit_map(white, held, size, p, rng) for p in (priors, [prior])[number > 0]}
             prior = max(found, key=lambda p: found[p][1])
             if found[prior][1] > score:
-                best, score = found[prior]
+                (best, score), chosen = found[prior], prior
+            elif size > len(best.means):
+                break  # still more would be still worse
             if size == most:
                 break
     log_det = np.sum(np.log(np.diagonal(normal.factor)))
-    return best.through(normal), score - log_det
+    return Found(best.through(normal), score - log_det, chosen)
+
+
+def another(
+    like: Found,
+    c: Float[np.ndarray, "rows dim"],
+    held_out: Float[np.ndarray, "others dim"],
+    *,
+    seed: int,
+) -> GaussianMixture:
+    """A mixture of the same size and prior from another start."""
+    normal, _ = best_normal(c, held_out)
+    rng = np.random.default_rng(seed)
+    some = c if len(c) <= MOST_ROWS else rng.choice(c, MOST_ROWS, replace=False)
+    with threadpool_limits(1):
+        white, held = (_whitened(rows, normal) for rows in (some, held_out[:MOST_ROWS]))
+        found, _ = fit_map(white, held, len(like.mixture.means), like.prior, rng)
+    return found.through(normal)
 
 
 def most_components(rows: int, dim: int) -> int:

@@ -23,7 +23,7 @@ from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper, KeepsNothing
-from tiltflow.learning.particles import push_in_parts
+from tiltflow.learning.particles import exact_draws, push_in_parts
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
 from tiltflow.parallel.devices import over_devices, spread
@@ -86,7 +86,7 @@ def fit_nce(
     row_key, draw_key, key = jr.split(key, 3)
     held_out = val.first(HELD_OUT).embedded(row_key, 1)
     y_val = held_out.rows[0]
-    u = jr.normal(draw_key, (len(y_val), *backbone.latent_shape))
+    u = exact_draws(backbone, draw_key, len(y_val))
     looked_at = [Filled(y, held_out.count) for y in (y_val, push_in_parts(backbone, u))]
     trained, frozen = freeze(tilt)
     parameters = (trained, jnp.zeros(()))
@@ -153,9 +153,7 @@ def _chunk(
     def step(state: _State, key: PRNGKeyArray) -> tuple[_State, None]:
         data_key, draw_key, dropout_key = jr.split(key, 3)
         y_data, _ = train.batch(data_key, size)
-        y_drawn = jax.vmap(backbone.coordinates)(
-            spread(jr.normal(draw_key, (size, *backbone.latent_shape)))
-        )
+        y_drawn = jax.vmap(backbone.coordinates)(spread(backbone.draws(draw_key, size)))
         keys = jr.split(dropout_key, 2 * size)
         gradient = jax.grad(_loss)(state.parameters, frozen, y_data, y_drawn, keys)
         rate = optimiser.cosine(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.mcmc import hmc
+from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.resampling import systematic
 from tiltflow.parallel.devices import map_in_parts, over_devices
 
@@ -54,6 +55,12 @@ def push_in_parts(backbone: Backbone, u: Array, part: int = 1024) -> Float[Array
     return map_in_parts(backbone.coordinates, u, part)
 
 
+@over_devices
+def exact_draws(backbone: Backbone, key: PRNGKeyArray, number: int) -> Float[Array, "number ..."]:
+    """So many exact draws of the backbone, as latent points, in a program of its own."""
+    return backbone.draws(key, number)
+
+
 def effective_share(log_weights: Float[Array, " n"]) -> Float[Array, ""]:
     """(sum w)^2 / (n sum w^2): the effective sample size as a share of n."""
     log_weights = log_weights - jnp.max(log_weights)
@@ -78,9 +85,16 @@ def resample(key: PRNGKeyArray, particles: Particles, log_weights: Float[Array, 
 
 
 def tilt_of(state: hmc.HMCState) -> Float[Array, " N"]:
-    """f at the particles, from the latent log-density: f = log pi + |u|^2 / 2."""
+    """f at the particles, and the backbone's excess: log pi + |u|^2 / 2."""
     squares = state.position.reshape(len(state.log_density), -1) ** 2
     return state.log_density + 0.5 * jnp.sum(squares, axis=1)
+
+
+def f_of(model: TiltedModel, state: hmc.HMCState) -> Float[Array, " N"]:
+    """f at the particles; from the latent log-density, if that is f and N(0, I) alone."""
+    if model.backbone.is_normal:
+        return tilt_of(state)
+    return jax.vmap(lambda u: model.tilt(model.backbone.coordinates(u)))(state.position)
 
 
 def agreement(f: Float[Array, " N"], half: int) -> Float[Array, ""]:

@@ -21,9 +21,9 @@ from tiltflow.learning.particles import (
     adapt,
     agreement,
     effective_share,
+    f_of,
     lag,
     log_mean_exp,
-    tilt_of,
 )
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import (
@@ -151,7 +151,7 @@ def _move(
     )
     state, step_size, accepted, divergences = jax.lax.fori_loop(0, transitions, transition, start)
     y = jax.vmap(model.backbone.coordinates)(state.position)
-    moved = Particles(state.position, y, tilt_of(state), step_size)
+    moved = Particles(state.position, y, f_of(model, state), step_size)
     return moved, (accepted / transitions, divergences)
 
 

@@ -23,6 +23,7 @@ from tiltflow.learning.particles import (
     adapt,
     agreement,
     effective_share,
+    f_of,
     log_mean_exp,
     push_in_parts,
     resample,
@@ -203,6 +204,8 @@ def _move(
     Jumps to a mixture go on in turn with the others: they are accepted however large its part
     of f is, and without them resampling leaves the descendants of a few.
     """
+    if not model.backbone.is_normal:
+        return _jumped(model, u, step_size, settings, effort, key)
     half = len(u) // 2
     at_once = settings.moved_at_once or len(u)
     latent = hmc.value_and_gradient_in_parts(model.latent_log_density, at_once)
@@ -235,7 +238,7 @@ def _move(
     state, step_size, _, transitions, divergences, acceptance, apart = jax.lax.while_loop(
         goes_on, transition, start
     )
-    f = together(tilt_of(state))
+    f = together(f_of(model, state))
     y = push_in_parts(model.backbone, state.position)
     info = StageInfo(
         share=jnp.ones(()),
@@ -247,3 +250,56 @@ def _move(
         f_learners=jnp.mean(f[:half]) - jnp.mean(f[half:]),
     )
     return Particles(state.position, y, f, step_size), f, info
+
+
+def _jumped(
+    model: TiltedModel,
+    u: Array,
+    step_size: Array,
+    settings: TiltSettings,
+    effort: Array,
+    key: PRNGKeyArray,
+) -> tuple[Particles, Array, StageInfo]:
+    """`_move` over a backbone that draws near the model: a transition is one fresh draw for each.
+
+    It is accepted on what f adds, so that it needs neither a gradient nor the backbone's density.
+    """
+    half = len(u) // 2
+    at_once = settings.moved_at_once or len(u)
+
+    def located(u: Array) -> tuple[Array, Array, Array]:
+        y = push_in_parts(model.backbone, u)
+        return u, y, together(map_in_parts(model.tilt, y, at_once))
+
+    def goes_on(carry: tuple) -> Array:
+        _, _, transitions, _, apart = carry
+        few = transitions < settings.least_transitions * effort
+        lags = ~(jnp.abs(apart) < settings.agree_within)
+        return few | (lags & (transitions < settings.most_transitions * effort))
+
+    def transition(carry: tuple) -> tuple:
+        there, key, transitions, _, _ = carry
+        key, draw_key, accept_key = jr.split(key, 3)
+        new = located(model.backbone.draws(draw_key, len(u)))
+        rise = new[2] - there[2]
+        rate = jnp.where(jnp.isfinite(rise), jnp.exp(jnp.minimum(rise, 0.0)), 0.0)
+        accepted = jr.uniform(accept_key, rate.shape) < rate
+        there = tuple(
+            jnp.where(accepted.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+            for a, b in zip(new, there, strict=True)
+        )
+        return there, key, transitions + 1, jnp.mean(rate), agreement(there[2], half)
+
+    zero = jnp.asarray(0)
+    start = (located(u), key, zero, jnp.zeros(()), jnp.zeros(()))
+    (u, y, f), _, transitions, acceptance, apart = jax.lax.while_loop(goes_on, transition, start)
+    info = StageInfo(
+        share=jnp.ones(()),
+        transitions=transitions,
+        acceptance=acceptance,
+        agreement=apart,
+        lag=jnp.zeros(()),
+        divergences=zero,
+        f_learners=jnp.mean(f[:half]) - jnp.mean(f[half:]),
+    )
+    return Particles(u, y, f, step_size), f, info

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
-from tiltflow.learning.particles import Particles, push_in_parts
+from tiltflow.learning.particles import Particles, exact_draws, push_in_parts
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import smc
 from tiltflow.tilts import Tilt
@@ -44,11 +44,11 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
         InputError: f is too large, or not finite, for a ladder of 128 rungs.
     """
     plan_key, start_key, key, planners_key = jr.split(key, 4)
-    u = jr.normal(start_key, (number, *backbone.latent_shape))
+    u = exact_draws(backbone, start_key, number)
     if is_zero(tilt, backbone):
         return Start(u, jnp.zeros(()), jnp.asarray(0.5, u.dtype))
     log_density = TiltedModel(backbone, tilt).latent_log_densities
-    planners = jr.normal(planners_key, u.shape)
+    planners = exact_draws(backbone, planners_key, number)
     ladder = smc.plan(log_density, plan_key, planners, jnp.asarray(SHARE), at_once=None)
     if float(ladder.reached) != 1.0:
         raise InputError(

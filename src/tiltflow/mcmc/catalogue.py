@@ -18,8 +18,10 @@ from tiltflow.mcmc.tempering import ReplicaExchange, rising
 
 AUTO = "auto"
 JUMPS = "hmc+jumps"
+DRAWS = "isir"
 EXCHANGE = "replica-exchange"
 PROPOSALS = 16  # of i-SIR
+FEW_PROPOSALS = 4  # of i-SIR whose proposal is near the model
 JUMPS_TO = 8  # draws of a proposal that compete in a jump
 REPLICAS = 5  # of replica exchange
 
@@ -36,7 +38,7 @@ KERNELS: dict[str, Callable[[int], Kernel]] = {
     "mala": lambda leapfrogs: MALA(),
     "nuts": lambda leapfrogs: BlackJAX(),
     "independence": lambda leapfrogs: Independence(),
-    "isir": lambda leapfrogs: ISIR(proposals=PROPOSALS),
+    DRAWS: lambda leapfrogs: ISIR(proposals=PROPOSALS),
     "mixture": lambda leapfrogs: Mixture(
         (HMC(num_leapfrogs=leapfrogs), ISIR(proposals=PROPOSALS)), weights=(0.5, 0.5)
     ),
@@ -56,7 +58,9 @@ def jumps_to(proposal: Proposal | None) -> Kernel:
 
 
 def with_proposal(name: str, leapfrogs: int, proposal: Proposal | None) -> Kernel:
-    """The kernel of that name; those of `JUMPS` jump to draws of the proposal, if there is one."""
+    """The kernel of that name; those that jump do so to draws of the proposal, if there is one."""
+    if name == DRAWS and proposal is not None:
+        return ISIR(proposals=FEW_PROPOSALS, proposal=proposal)
     if name == JUMPS and proposal is not None:
         return Mixture((HMC(num_leapfrogs=leapfrogs), jumps_to(proposal)), cycle=(0, 1))
     return named(name, leapfrogs)

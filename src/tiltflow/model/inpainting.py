@@ -22,7 +22,7 @@ from tiltflow.mcmc import sample
 from tiltflow.mcmc.draws import Draws
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.kernels import kernel_of
-from tiltflow.model.latent_chains import chain_summary
+from tiltflow.model.latent_chains import summary_of
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts.observed import ObservedTilt
 
@@ -71,7 +71,7 @@ def inpaint(
     y, mask = _observation(fitted, x, seen)
     start_key, key = jr.split(jr.key(seed))
     latent, step_size = None, fitted.step_size
-    at = jr.normal(start_key, (chains, *fitted.model.backbone.latent_shape))
+    at = fitted.model.backbone.draws(start_key, chains)
     for stage in range(halvings, -1, -1):
         model = observed(fitted.model, y, mask, sigma * 2**stage)
         latent = sample(
@@ -82,7 +82,7 @@ def inpaint(
             num_warmup=warmup,
             kernel=kernel_of(model, "hmc", fitted.leapfrogs),
             step_size=step_size,
-            summary=chain_summary,
+            summary=summary_of(model),
         )
         if stage:
             at, step_size = latent.final.position, latent.step_size

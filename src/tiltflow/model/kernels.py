@@ -3,7 +3,7 @@
 from tiltflow.backbones.glow import Glow
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.kernel import Kernel
-from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.tilted import ExactDraws, TiltedModel
 
 MOST_LEAPFROGS = 10_000  # of one transition
 
@@ -11,9 +11,12 @@ MOST_LEAPFROGS = 10_000  # of one transition
 def suited_kernel(model: TiltedModel) -> str:
     """The name of the kernel that chains move by if none is asked for.
 
-    HMC; and in turn jumps to draws of the mixture, where the tilt has one. On images, whose tilt
+    Exact draws of a backbone whose noise is not normal, which is near the model. Otherwise HMC; and
+    in turn jumps to draws of the mixture, where the tilt has one. On images, whose tilt
     empties the space between kinds of them, replica exchange.
     """
+    if isinstance(model.mixture, ExactDraws):
+        return catalogue.DRAWS
     if model.mixture is not None:
         return catalogue.JUMPS
     return catalogue.EXCHANGE if isinstance(model.backbone, Glow) else "hmc"

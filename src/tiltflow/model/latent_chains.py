@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -17,6 +18,7 @@ from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice, choose
+from tiltflow.mcmc.program import Summary
 from tiltflow.mcmc.run import sample
 from tiltflow.model.kernels import kernel_of, suited_kernel
 from tiltflow.model.tilted import TiltedModel
@@ -81,7 +83,7 @@ def run(
         num_warmup=warmup,
         kernel=kernel,
         step_size=step_size,
-        summary=chain_summary,
+        summary=summary_of(model),
         sink=sink,
         diagnose=worst if looked_at else None,
         **settings,
@@ -115,7 +117,7 @@ def pilot(
         candidates,
         diagnose=worst,
         step_size=step_size,
-        summary=chain_summary,
+        summary=summary_of(model),
         on_candidate=on_candidate,
     )
 
@@ -126,7 +128,24 @@ def chain_summary(position: jax.Array, log_density: jax.Array) -> dict[str, jax.
     return {"f": log_density + 0.5 * squares, "norm": squares}
 
 
+class _WithExcess(eqx.Module):
+    """`chain_summary` where the log-density has more in it than f and N(0, I)."""
+
+    model: TiltedModel
+
+    def __call__(self, position: jax.Array, log_density: jax.Array) -> dict[str, jax.Array]:
+        """f, computed anew, and |u|^2."""
+        found = chain_summary(position, log_density)
+        push = self.model.backbone.coordinates
+        return found | {"f": jax.vmap(lambda u: self.model.tilt(push(u)))(position)}
+
+
+def summary_of(model: TiltedModel) -> Summary:
+    """What is recorded of chains of `model`: f and |u|^2."""
+    return chain_summary if model.backbone.is_normal else _WithExcess(model)
+
+
 def _start(model: TiltedModel, chains: int, seed: int) -> tuple[jax.Array, jax.Array]:
     """The key of the chains, and exact draws of the backbone's noise."""
     start_key, key = jr.split(jr.key(seed))
-    return key, jr.normal(start_key, (chains, *model.backbone.latent_shape))
+    return key, model.backbone.draws(start_key, chains)

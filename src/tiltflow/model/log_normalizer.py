@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.mcmc import run
 from tiltflow.model.kernels import kernel_of
-from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.tilted import ExactDraws, TiltedModel
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
 from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.from_values import from_values
@@ -24,7 +24,7 @@ from tiltflow.normalizer.smc import in_parts, that_fit, tilt
 from tiltflow.parallel.devices import map_in_parts, over_devices, spread
 from tiltflow.tilts import MixtureTilt, WithNoise
 
-Mixture = MixtureTilt | WithNoise
+Mixture = MixtureTilt | WithNoise | ExactDraws
 EXACT_DRAWS = 200_000
 PART = 2_048  # of them at a time, at most
 CHAINS, DRAWS, WARMUP, LEAPFROGS = 32, 1_000, 300, 8
@@ -61,7 +61,7 @@ def log_normalizer(
     settings = settings or LadderSettings()
     exact_key, start_key, chain_key, key = jr.split(key, 4)
     if draws is None:
-        start = jr.normal(start_key, (CHAINS, *model.backbone.latent_shape))
+        start = model.backbone.draws(start_key, CHAINS)
         sampled = run.sample(
             chain_key,
             model.latent_log_densities,
@@ -106,7 +106,9 @@ def from_exact(
 
 
 def _adds(model: TiltedModel, mixture: Mixture, u: Float[Array, " dim"]) -> Float[Array, ""]:
-    """What the tilt adds to the log-density of its mixture over that of the backbone."""
+    """What the model adds to the log-density of its mixture over N(0, I)."""
+    if isinstance(mixture, ExactDraws):
+        return model.tilt(model.backbone.coordinates(u))
     return model.tilt(model.backbone.coordinates(u)) - mixture(u) - mixture.level
 
 
@@ -125,6 +127,10 @@ def _added_to_exact(
 ) -> Float[Array, " number"]:
     """That at exact draws of the mixture, which are never all in memory."""
 
+    if isinstance(mixture, ExactDraws):
+        u = mixture.draw(key, number)
+        return map_in_parts(lambda u: _adds(model, mixture, u), u, _at_once(model))
+
     def one(key: PRNGKeyArray) -> Array:
         return _adds(model, mixture, mixture.draw(key, 1)[0])
 
@@ -134,6 +140,8 @@ def _added_to_exact(
 @over_devices
 def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
     """f at `number` exact draws of the backbone; memory does not grow with their size."""
+    if model.mixture is not None and isinstance(model.mixture, ExactDraws):
+        return _added_to_exact(model, model.mixture, number, key)
     shape = model.backbone.latent_shape
 
     def one(key: PRNGKeyArray) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone, Generator, Prior
 from tiltflow.tilts import (
@@ -56,20 +56,25 @@ class TiltedModel(eqx.Module):
         """Log pi(u) up to log Z: f(g(u)) - |u|^2 / 2, eq. (2) of the design.
 
         There is no log-determinant: that of q(g(u)) and that of the change of variables cancel.
+        Where exact draws of q are not N(0, I), their excess over it is added.
         """
-        return self.tilt(self.backbone.coordinates(u)) - 0.5 * jnp.sum(u**2)
+        c = self.backbone.coordinates(u)
+        return self.tilt(c) + self.backbone.excess(u, c) - 0.5 * jnp.sum(u**2)
 
     def latent_log_densities(self, u: Float[Array, "chains ..."]) -> Float[Array, " chains"]:
         """`latent_log_density` of a batch: what samplers take."""
         return jax.vmap(self.latent_log_density)(u)
 
     @property
-    def mixture(self) -> MixtureTilt | WithNoise | None:
-        """The mixture that is a kept part of the tilt, as a density of latent points.
+    def mixture(self) -> "MixtureTilt | WithNoise | ExactDraws | None":
+        """What is known of the model beside N(0, I), as a density of latent points.
 
-        It is the proposal of jumps that are accepted on what the rest of the tilt adds. None:
+        That of exact draws of a backbone whose noise is not normal, or a mixture that is a kept
+        part of the tilt. It is the proposal of jumps that are accepted on what the rest adds. None:
         there is none, or it is not one over u, or over the z of u = (z, eps).
         """
+        if not self.backbone.is_normal:
+            return ExactDraws(self.backbone)
         if isinstance(self.backbone, Prior):
             return _kept(self.tilt, MixtureTilt)
         if isinstance(self.backbone, Generator) and (first := _kept(self.tilt, OfLatent)):
@@ -94,6 +99,34 @@ class TiltedModel(eqx.Module):
         """
         c, log_weight = self.backbone.embed(x)
         return self.tilt(c) + self.backbone.log_prob_coordinates(c) + log_weight - log_z
+
+
+class ExactDraws(eqx.Module):
+    """Exact draws of a backbone, as a proposal (`mcmc.independence.Proposal`); log Z is 0."""
+
+    backbone: Backbone
+
+    @property
+    def level(self) -> Float[Array, ""]:
+        """There is none."""
+        return jnp.zeros(())
+
+    def __call__(self, u: Float[Array, "..."]) -> Float[Array, ""]:
+        """Log of their density over that of N(0, I)."""
+        return self.backbone.excess(u, self.backbone.coordinates(u))
+
+    def latent_log_densities(self, u: Float[Array, "chains ..."]) -> Float[Array, " chains"]:
+        """Their log-density up to that of N(0, I) at 0, of a batch."""
+        squares = jnp.sum(u.reshape(len(u), -1) ** 2, axis=1)
+        return jax.vmap(self)(u) - 0.5 * squares
+
+    def draw(self, key: PRNGKeyArray, number: int) -> Float[Array, "number ..."]:
+        """So many of them."""
+        return self.backbone.draws(key, number)
+
+    def renew(self, key: PRNGKeyArray, u: Float[Array, "chains ..."]) -> Float[Array, "chains ..."]:
+        """A fresh draw for each chain, wherever it is."""
+        return self.draw(key, len(u))
 
 
 def _kept(tilt: Any, kind: type[K]) -> K | None:

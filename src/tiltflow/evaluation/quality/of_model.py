@@ -120,7 +120,7 @@ def quality_of(
     # Not the first: rows may lie in the order of their classes.
     reference, others = (fitted.check_rows(x)[evenly(rows, len(x))] for x in (reference, others))
     known = quality(others, reference, features, seed=seed)
-    u = jr.normal(jr.fold_in(jr.key(seed), BACKBONE), (rows, *fitted.model.backbone.latent_shape))
+    u = fitted.model.backbone.draws(jr.fold_in(jr.key(seed), BACKBONE), rows)
     backbone = fitted.push(np.asarray(u), noise=False)
     _, latent = fitted.sample(
         settings.chains,

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import CouplingFlow
+from tiltflow.backbones import AutoregressiveFlow, CouplingFlow, Density, Ensemble, MixtureDensity
+from tiltflow.backbones.autoregressive import OUTPUTS
 from tiltflow.backbones.coupling import check_splits, splits_of
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.fitting import KINDS
@@ -14,6 +17,7 @@ from tiltflow.backbones.units.normal import standard
 from tiltflow.errors import InputError
 from tiltflow.model.specs.of_units import units_kind
 from tiltflow.model.specs.plain import (
+    MOST_LAYERS,
     PlainSpec,
     check_flags,
     check_layers,
@@ -35,6 +39,9 @@ class ModelSpec(PlainSpec):
         splits: blocks from one permutation to the next; 1, as in models of former versions, unless
             `specify` chooses.
         base: whether the flow starts from a normal density with a full covariance.
+        components: of the Gaussian mixture beside the flow; 0: the flow is alone.
+        bases: components of the mixture that each autoregressive flow starts at, in turn.
+        member_width, member_depth, member_dropout: of their networks.
         tilt_width, tilt_depth, tilt_dropout: of the tilt's network.
     """
 
@@ -43,6 +50,11 @@ class ModelSpec(PlainSpec):
     flow_dropout: float = 0.2
     splits: int = 1
     base: bool = False
+    components: int = 0
+    bases: tuple[int, ...] = ()
+    member_width: int = 64
+    member_depth: int = 2
+    member_dropout: float = 0.0
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
@@ -60,6 +72,23 @@ class ModelSpec(PlainSpec):
             key=key,
         )
 
+    def members(self, *, key: PRNGKeyArray) -> tuple[Density, ...]:
+        """What stands beside the flow, of the right shapes."""
+        if not self.components:
+            return ()
+        flows = [
+            AutoregressiveFlow(
+                MixtureDensity.standard(components, self.dim),
+                self.dim,
+                width=self.member_width,
+                depth=self.member_depth,
+                dropout=self.member_dropout,
+                key=jr.fold_in(key, number),
+            )
+            for number, components in enumerate(self.bases)
+        ]
+        return (MixtureDensity.standard(self.components, self.dim), *flows)
+
     def tilt(self, *, key: PRNGKeyArray) -> MLPTilt:
         """The tilt before it is learned: f = 0."""
         return MLPTilt(
@@ -72,7 +101,20 @@ class ModelSpec(PlainSpec):
 
     def build(self, units: Units, *, key: PRNGKeyArray) -> TiltedModel:
         """The whole model before anything is learned."""
-        return TiltedModel(self.flow(units, key=key), self.tilt(key=key))
+        flow, members = self.flow(units, key=key), self.members(key=key)
+        if not members:
+            return TiltedModel(flow, self.tilt(key=key))
+        even = jnp.zeros(1 + len(members))
+        return TiltedModel(Ensemble(flow, members, even), self.tilt(key=key))
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "ModelSpec":
+        """As `PlainSpec.from_dict`; InputError too for bases that are no list."""
+        if isinstance(values, dict) and "bases" in values:
+            if not isinstance(values["bases"], list):
+                raise InputError(f"bases is {values['bases']!r:.100}; expected a list of sizes")
+            values = {**values, "bases": tuple(values["bases"])}
+        return super().from_dict(values)
 
     def check(self) -> None:
         """Raises InputError for the first value that no model can have."""
@@ -85,9 +127,15 @@ class ModelSpec(PlainSpec):
             "tilt_width": 1,
             "tilt_depth": 1,
         }
-        check_numbers(self, counts, ("flow_dropout", "tilt_dropout"))
+        counts |= {"components": 0, "member_width": 1, "member_depth": 1}
+        check_numbers(self, counts, ("flow_dropout", "tilt_dropout", "member_dropout"))
+        if len(self.bases) > MOST_LAYERS or any(type(n) is not int or n < 1 for n in self.bases):
+            raise InputError(
+                f"bases is {self.bases!r:.100}; expected at most {MOST_LAYERS} numbers of "
+                f"components, of at least 1"
+            )
         check_flags(self, "base")
-        check_layers(self, "blocks", "tilt_depth")
+        check_layers(self, "blocks", "tilt_depth", "member_depth")
         check_splits(self.splits, self.dim)
         if self.units in ("gaussianise", "histogram") and not self.levels:
             raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")
@@ -95,6 +143,10 @@ class ModelSpec(PlainSpec):
         size = (
             self.parameters_of_units
             + (2 * self.dim**2 if self.base else 0)
+            + (self.components + sum(self.bases)) * self.dim * (self.dim + 1)
+            + len(self.bases)
+            * self.member_width
+            * (self.dim * (1 + OUTPUTS) + self.member_depth * self.member_width)
             + 3 * self.blocks * self.dim * self.flow_width
             + self.tilt_depth * self.tilt_width * wide
         )
@@ -105,4 +157,5 @@ def specify(units: Units, **sizes: Any) -> ModelSpec:
     """The specification of a model over fitted `units`, with `sizes` as in `ModelSpec`."""
     kind, levels = units_kind(units)
     splits = splits_of(int(np.prod(units.data_shape)))
-    return ModelSpec(kind, units.data_shape, levels, **({"splits": splits} | sizes))
+    given: dict[str, Any] = {"splits": splits} | sizes
+    return ModelSpec(kind, units.data_shape, levels, **given)

@@ -1,0 +1,208 @@
+"""A masked autoregressive flow on a Gaussian mixture: one pass to score, `dim` passes to draw.
+
+Each coordinate goes through an affine map and a rational-quadratic spline, whose parameters a
+network makes of the coordinates before it (Papamakarios et al. 2017, arXiv 1705.07057; Germain et
+al. 2015, arXiv 1502.03509, for the masks; Durkan et al. 2019, arXiv 1906.04032, eq. 4 to 8, for the
+splines). The last layer starts at zero, where the flow is the identity: it starts *at* its base.
+
+Inputs of the network are bounded, and so are log-scales; splines end in straight lines. So the
+tails are those of the base.
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tiltflow.backbones.density import Density
+
+BINS = 8
+BOUND = 4.0  # beyond it the spline is the identity
+LEAST = 1e-3  # width and height of a bin, as shares, and slope at a knot
+INPUT_BOUND = SCALE_BOUND = 3.0
+OUTPUTS = 2 + 3 * BINS - 1
+
+
+class MaskedNetwork(eqx.Module):
+    """Coordinates to the parameters of each, which depend on those before it alone.
+
+    Attributes:
+        layers: the linear maps, before their masks.
+        dropout: share of hidden units dropped where a training key is given.
+    """
+
+    layers: tuple[eqx.nn.Linear, ...]
+    dropout: float = eqx.field(static=True)
+
+    def __init__(
+        self, dim: int, width: int, depth: int, dropout: float, *, key: PRNGKeyArray
+    ) -> None:
+        """`depth` hidden layers of `width` units; the outputs start at zero."""
+        sizes = [dim, *[width] * depth, dim * OUTPUTS]
+        keys = jr.split(key, depth + 1)
+        layers = [
+            eqx.nn.Linear(inputs, outputs, key=k)
+            for inputs, outputs, k in zip(sizes[:-1], sizes[1:], keys, strict=True)
+        ]
+        last = jax.tree.map(jnp.zeros_like, layers[-1])
+        self.layers, self.dropout = (*layers[:-1], last), dropout
+
+    def __call__(
+        self, y: Float[Array, " dim"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "dim outputs"]:
+        """The parameters of each coordinate."""
+        hidden, degrees = self._hidden(y, key)
+        last, dim = self.layers[-1], len(y)
+        mask = np.repeat(np.arange(dim)[:, None] > degrees[None, :], OUTPUTS, axis=0)
+        return ((last.weight * mask) @ hidden + _bias(last)).reshape(dim, OUTPUTS)
+
+    def at(self, y: Float[Array, " dim"], place: Int[Array, ""]) -> Float[Array, " outputs"]:
+        """The parameters of one coordinate alone, at a fraction of the price of all."""
+        hidden, degrees = self._hidden(y, None)
+        last, dim = self.layers[-1], len(y)
+        weight = last.weight.reshape(dim, OUTPUTS, -1)[place]
+        return (weight * (place > degrees)) @ hidden + _bias(last).reshape(dim, OUTPUTS)[place]
+
+    def _hidden(self, y: Array, key: PRNGKeyArray | None) -> tuple[Array, np.ndarray]:
+        """The last hidden layer, and up to which coordinate each of its units looks."""
+        dim = len(y)
+        hidden, degrees = INPUT_BOUND * jnp.tanh(y / INPUT_BOUND), np.arange(dim)
+        for number, layer in enumerate(self.layers[:-1]):
+            units = np.arange(layer.out_features) % max(1, dim - 1)
+            mask = units[:, None] >= degrees[None, :]
+            hidden = jax.nn.silu((layer.weight * mask) @ hidden + _bias(layer))
+            if key is not None and self.dropout:
+                kept = jr.bernoulli(jr.fold_in(key, number), 1 - self.dropout, hidden.shape)
+                hidden = jnp.where(kept, hidden / (1 - self.dropout), 0)
+            degrees = units
+        return hidden, degrees
+
+
+class AutoregressiveFlow(Density):
+    """A base, and a masked network that leads from there to coordinates.
+
+    Attributes:
+        base: a density with draws; learned with the rest.
+        network: see there.
+        order: of the coordinates as the network takes them.
+    """
+
+    base: Density
+    network: MaskedNetwork
+    order: Int[Array, " dim"]
+
+    def __init__(
+        self,
+        base: Density,
+        dim: int,
+        *,
+        width: int,
+        depth: int = 2,
+        dropout: float = 0.0,
+        key: PRNGKeyArray,
+    ) -> None:
+        """A flow that is its base, which knows nothing of the order."""
+        order_key, key = jr.split(key)
+        self.base = base
+        self.network = MaskedNetwork(dim, width, depth, dropout, key=key)
+        self.order = jr.permutation(order_key, dim)
+
+    def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density, in nats, at the price of one pass."""
+        return self._log_prob(y, None)
+
+    def training_log_probs(
+        self, y: Float[Array, "rows dim"], key: PRNGKeyArray
+    ) -> Float[Array, " rows"]:
+        """The log-densities of a batch, with dropout."""
+        return jax.vmap(self._log_prob)(y, jr.split(key, len(y)))
+
+    def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
+        """So many independent draws, coordinate by coordinate."""
+        z = self.base.draws(key, number)[:, self.order]
+
+        def one_more(y: Array, place: Array) -> tuple[Array, None]:
+            parameters = jax.vmap(lambda y: self.network.at(y, place))(y)
+            return y.at[:, place].set(jax.vmap(_forward)(z[:, place], parameters)), None
+
+        ordered, _ = jax.lax.scan(one_more, jnp.zeros_like(z), jnp.arange(z.shape[1]))
+        return ordered[:, jnp.argsort(self.order)]
+
+    def _log_prob(self, y: Array, key: PRNGKeyArray | None) -> Array:
+        ordered = y[self.order]
+        z, log_slopes = jax.vmap(_backward)(ordered, self.network(ordered, key))
+        return self.base.log_prob(z[jnp.argsort(self.order)]) + jnp.sum(log_slopes)
+
+
+def _bias(layer: eqx.nn.Linear) -> Array:
+    assert layer.bias is not None
+    return layer.bias
+
+
+class _Knots(eqx.Module):
+    """Where a spline goes through: `[BINS + 1]` places on either axis, and slopes there."""
+
+    data: Array
+    base: Array
+    slopes: Array
+
+
+def _parameters(raw: Float[Array, " outputs"]) -> tuple[Array, Array, _Knots]:
+    """Log-scale, shift and spline of one coordinate."""
+    log_scale, shift = SCALE_BOUND * jnp.tanh(raw[0] / SCALE_BOUND), raw[1]
+    widths, heights, slopes = jnp.split(raw[2:], [BINS, 2 * BINS])
+    data, base = (
+        jnp.concatenate([jnp.array([-BOUND]), -BOUND + 2 * BOUND * jnp.cumsum(shares)])
+        for shares in (
+            LEAST + (1 - LEAST * BINS) * jax.nn.softmax(raw) for raw in (widths, heights)
+        )
+    )
+    # At zero a softplus of this is 1: the identity.
+    inner = LEAST + jax.nn.softplus(slopes + math.log(math.expm1(1 - LEAST)))
+    one = jnp.ones(1)
+    return log_scale, shift, _Knots(data, base, jnp.concatenate([one, inner, one]))
+
+
+def _backward(y: Array, raw: Float[Array, " outputs"]) -> tuple[Array, Array]:
+    """A coordinate to its base, and the log of the slope of that."""
+    log_scale, shift, knots = _parameters(raw)
+    x = (y - shift) * jnp.exp(-log_scale)
+    inside = jnp.clip(x, -BOUND, BOUND)
+    k = jnp.clip(jnp.sum(inside >= knots.data[1:-1]), 0, BINS - 1)
+    low, high, below, above, first, second = _bin(knots, k)
+    share = (inside - low) / (high - low)
+    chord = (above - below) / (high - low)
+    between = share * (1 - share)
+    bottom = chord + (first + second - 2 * chord) * between
+    value = below + (above - below) * (chord * share**2 + first * between) / bottom
+    top = second * share**2 + 2 * chord * between + first * (1 - share) ** 2
+    log_slope = 2 * jnp.log(chord) + jnp.log(top) - 2 * jnp.log(bottom)
+    is_inside = x == inside
+    z = jnp.where(is_inside, value, x)
+    return z, jnp.where(is_inside, log_slope, 0.0) - log_scale
+
+
+def _forward(z: Array, raw: Float[Array, " outputs"]) -> Array:
+    """The inverse of `_backward`: a root of a quadratic (Durkan et al. 2019, eq. 6 to 8)."""
+    log_scale, shift, knots = _parameters(raw)
+    inside = jnp.clip(z, -BOUND, BOUND)
+    k = jnp.clip(jnp.sum(inside >= knots.base[1:-1]), 0, BINS - 1)
+    low, high, below, above, first, second = _bin(knots, k)
+    chord, risen = (above - below) / (high - low), inside - below
+    bent = first + second - 2 * chord
+    a = (above - below) * (chord - first) + risen * bent
+    b = (above - below) * first - risen * bent
+    c = -chord * risen
+    root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 0.0))
+    x = low + (high - low) * 2 * c / (-b - root)
+    return jnp.where(z == inside, x, z) * jnp.exp(log_scale) + shift
+
+
+def _bin(knots: _Knots, k: Array) -> tuple[Array, ...]:
+    """Ends of bin `k` on either axis, and the slopes there."""
+    ends = (knots.data, knots.base, knots.slopes)
+    return tuple(values[i] for values in ends for i in (k, k + 1))

@@ -1,0 +1,76 @@
+"""A density of coordinates that is easy to score and to draw from; none of it need be a push.
+
+Members of an `Ensemble`, and bases of flows. All but `draws` take one example.
+"""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Density(eqx.Module):
+    """An exact density with exact draws."""
+
+    @abc.abstractmethod
+    def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density, in nats."""
+
+    @abc.abstractmethod
+    def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
+        """So many independent draws."""
+
+    def training_log_probs(
+        self, y: Float[Array, "rows dim"], key: PRNGKeyArray
+    ) -> Float[Array, " rows"]:
+        """The log-densities of a batch, with what is random in training, such as dropout."""
+        return jax.vmap(self.log_prob)(y)
+
+
+class MixtureDensity(Density):
+    """K normal components; all of it can be learned.
+
+    Attributes:
+        log_weights: `[K]`, of any sum.
+        means: `[K, dim]`.
+        whiteners: `[K, dim, dim]`, lower triangular, with the logarithm of the diagonal in place
+            of it: whiteners[k] (y - means[k]) is standard normal under component k.
+    """
+
+    log_weights: Float[Array, " K"]
+    means: Float[Array, "K dim"]
+    whiteners: Float[Array, "K dim dim"]
+
+    @classmethod
+    def standard(cls, components: int, dim: int) -> "MixtureDensity":
+        """`components` times N(0, I)."""
+        return cls(
+            jnp.zeros(components), jnp.zeros((components, dim)), jnp.zeros((components, dim, dim))
+        )
+
+    def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density, in nats."""
+        away = y - self.means
+        diagonal = jnp.diagonal(self.whiteners, axis1=1, axis2=2)
+        below = jnp.tril(self.whiteners, -1)
+        u = jnp.exp(diagonal) * away + jnp.einsum("kij,kj->ki", below, away)
+        each = jnp.sum(diagonal, axis=1) - 0.5 * jnp.sum(u**2, axis=1) - 0.5 * LOG_2PI * len(y)
+        return jax.nn.logsumexp(jax.nn.log_softmax(self.log_weights) + each)
+
+    def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
+        """So many independent draws."""
+        pick_key, noise_key = jr.split(key)
+        k = jr.categorical(pick_key, self.log_weights, shape=(number,))
+        noise = jr.normal(noise_key, (number, self.means.shape[1]))
+        diagonal = jnp.exp(jnp.diagonal(self.whiteners, axis1=1, axis2=2))
+        full = jnp.tril(self.whiteners, -1) + jax.vmap(jnp.diag)(diagonal)
+        inverse = jax.scipy.linalg.solve_triangular(
+            full, jnp.broadcast_to(jnp.eye(full.shape[-1]), full.shape), lower=True
+        )
+        return self.means[k] + jnp.einsum("nij,nj->ni", inverse[k], noise)

@@ -1,0 +1,183 @@
+"""Members of an ensemble: Gaussian mixtures, and autoregressive flows that start at them.
+
+Mixtures are fitted from several starts, in seconds, and averaged: the cheapest nats there are.
+Each flow has one of them as its base and learns it further. Weights are by expectation
+maximisation on validation rows, so that the whole cannot end far behind any of its members.
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.special import logsumexp
+
+from tiltflow.backbones import AutoregressiveFlow, Density, Ensemble, Flow, MixtureDensity
+from tiltflow.errors import InputError, at_least_one
+from tiltflow.learning.early_stopping import Listener
+from tiltflow.learning.filled import Filled
+from tiltflow.learning.fit_backbone import BackboneSettings, fit_density
+from tiltflow.learning.gaussian_mixture import GaussianMixture, another, best_mixture
+from tiltflow.learning.keeping import Keeper
+from tiltflow.learning.rows import Rows
+from tiltflow.parallel.devices import over_devices_once
+
+ROWS = 8_000  # that mixtures are fitted to; fewer have several draws of their noise
+COPIES = 4  # of each row, at most
+EM_ROUNDS = 200
+LEAST_WEIGHT = 1e-30  # so that its logarithm is finite
+
+
+@dataclass(frozen=True)
+class MemberSettings:
+    """The members beside the coupling flow, and how flows are learned.
+
+    Attributes:
+        mixtures: starts of Gaussian mixtures; 0: none, and no flows.
+        flows: autoregressive ones, each on one of the mixtures.
+        width, depth, dropout: of their networks.
+        steps, batch, rate, decay, patience: as in `BackboneSettings`.
+    """
+
+    mixtures: int = 4
+    flows: int = 1
+    width: int = 64
+    depth: int = 2
+    dropout: float = 0.1
+    steps: int = 3_000
+    batch: int = 128
+    rate: float = 2e-3
+    decay: float = 0.3
+    patience: int = 3
+
+    def check(self) -> None:
+        """Raises InputError for the first setting that cannot work."""
+        at_least_one(self, "width", "depth")
+        if not (0 <= self.flows <= self.mixtures) and self.mixtures:
+            raise InputError(
+                f"flows is {self.flows} and mixtures {self.mixtures}; expected no more flows than "
+                f"mixtures: each starts at one"
+            )
+        if self.mixtures < 0 or not 0 <= self.dropout < 1:
+            raise InputError(
+                f"mixtures is {self.mixtures} and dropout {self.dropout}; expected 0 or more, and "
+                f"a share in [0, 1)"
+            )
+        self.descent.check()
+
+    @property
+    def descent(self) -> BackboneSettings:
+        """How a flow is learned."""
+        return BackboneSettings(
+            steps=self.steps,
+            batch=self.batch,
+            rate=self.rate,
+            decay=self.decay,
+            patience=self.patience,
+        )
+
+
+def fit_mixtures(
+    train: Rows, val: Rows, settings: MemberSettings, *, key: PRNGKeyArray
+) -> list[MixtureDensity]:
+    """Mixtures of the rows' coordinates, from as many starts; one, if one component is best."""
+    keys = jr.split(key)
+    c, held_out = (_some(rows, key) for rows, key in zip((train, val), keys, strict=True))
+    first = best_mixture(c, held_out)
+    found = [first.mixture]
+    if len(first.mixture.means) > 1:
+        found += [another(first, c, held_out, seed=i) for i in range(1, settings.mixtures)]
+    return [as_density(mixture) for mixture in found]
+
+
+def fit_flow(
+    base: MixtureDensity,
+    train: Rows,
+    val: Rows,
+    settings: MemberSettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listener,
+    keeper: Keeper,
+    stage: str,
+) -> Density:
+    """An autoregressive flow from `base`; coordinates are those of the rows."""
+    flow_key, key = jr.split(key)
+    flow = begin_flow(base, settings, key=flow_key)
+    how = {"key": key, "listen": listen, "keeper": keeper, "stage": stage}
+    return fit_density(flow, train, val, settings.descent, **how)[0]
+
+
+def begin_flow(
+    base: MixtureDensity, settings: MemberSettings, *, key: PRNGKeyArray
+) -> AutoregressiveFlow:
+    """The flow before it is learned."""
+
+    def make(base: MixtureDensity, key: PRNGKeyArray) -> AutoregressiveFlow:
+        return AutoregressiveFlow(
+            base,
+            base.means.shape[1],
+            width=settings.width,
+            depth=settings.depth,
+            dropout=settings.dropout,
+            key=key,
+        )
+
+    return over_devices_once(make)(base, key)
+
+
+def weighed(
+    transport: Flow, members: tuple[Density, ...], val: Rows, *, key: PRNGKeyArray
+) -> tuple[Ensemble, float]:
+    """The ensemble with the weights that suit the validation rows, and its score, in nats a row.
+
+    `val` are rows in the coordinates of the transport.
+    """
+    number = 1 + len(members)
+    even = Ensemble(transport, members, jnp.full(number, -np.log(number)))
+    held_out = val.embedded(key, 10)
+    each, log_det = (
+        np.asarray(x, np.float64)[: int(held_out.count)] for x in _each(even, held_out)
+    )
+    log_weights = np.full(number, -np.log(number))
+    for _ in range(EM_ROUNDS):
+        joint = each + log_weights
+        shares = np.exp(joint - logsumexp(joint, axis=1, keepdims=True)).mean(axis=0)
+        log_weights = np.log(np.maximum(shares, LEAST_WEIGHT))
+    nll = -float(np.mean(logsumexp(each + log_weights, axis=1) + log_det))
+    return eqx.tree_at(lambda e: e.log_weights, even, jnp.asarray(log_weights, jnp.float32)), nll
+
+
+def as_density(mixture: GaussianMixture) -> MixtureDensity:
+    """The same components, to be learned further."""
+    whiteners = np.linalg.inv(mixture.factors)
+    log_diagonal = np.log(np.diagonal(whiteners, axis1=1, axis2=2))
+    dim = whiteners.shape[-1]
+    whiteners = np.tril(whiteners, -1) + log_diagonal[:, :, None] * np.eye(dim)
+    return MixtureDensity(
+        *(jnp.asarray(x, jnp.float32) for x in (mixture.log_weights, mixture.means, whiteners))
+    )
+
+
+def together(mixtures: list[MixtureDensity]) -> MixtureDensity:
+    """Their average, as one mixture."""
+    log_weights = [jax.nn.log_softmax(m.log_weights) for m in mixtures]
+    return MixtureDensity(
+        jnp.concatenate(log_weights) - np.log(len(mixtures)),
+        jnp.concatenate([m.means for m in mixtures]),
+        jnp.concatenate([m.whiteners for m in mixtures]),
+    )
+
+
+@over_devices_once
+def _each(ensemble: Ensemble, held_out: Filled) -> tuple[Array, Array]:
+    return held_out.map(lambda y, log_det: (ensemble.each(y), log_det))
+
+
+def _some(rows: Rows, key: PRNGKeyArray) -> Float[np.ndarray, "rows dim"]:
+    few = rows.first(ROWS)
+    c = few.every(key, max(1, min(COPIES, ROWS // max(len(few), 1))))[0]
+    return np.asarray(c.reshape(-1, c.shape[-1]), np.float64)

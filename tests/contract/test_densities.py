@@ -1,0 +1,209 @@
+"""The contract of a density: it integrates to one, and its draws are its own.
+
+An ensemble is a backbone besides: its excess over N(0, I) has the mean that makes exact draws
+exact. Each check is a function that asserts, and its twin runs it on a broken density.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from tiltflow.backbones import (
+    AutoregressiveFlow,
+    CouplingFlow,
+    Ensemble,
+    MixtureDensity,
+    fit_units,
+)
+from tiltflow.backbones.autoregressive import _backward, _forward
+
+DRAWS = 20_000
+CELLS = np.linspace(-9, 9, 241)
+
+
+def shaken(tree, key, by=0.4):
+    """The same with noise on every number: nothing stays at zero or the identity."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jr.split(key, len(leaves))
+    return jax.tree.unflatten(
+        structure,
+        [
+            x + by * jr.normal(k, x.shape) if eqx.is_inexact_array(x) else x
+            for x, k in zip(leaves, keys, strict=True)
+        ],
+    )
+
+
+def mixture():
+    means = jnp.array([[-2.0, 0.0], [2.0, 1.0], [0.0, -2.0]])
+    whiteners = jnp.array([[[0.3, 0], [0.8, 0.1]], [[0.0, 0], [-0.5, 0.5]], [[0.5, 0], [0, 0.2]]])
+    return MixtureDensity(jnp.array([0.0, 0.5, -0.5]), means, whiteners)
+
+
+def autoregressive():
+    flow = AutoregressiveFlow(mixture(), 2, width=16, key=jr.key(0))
+    return eqx.tree_at(lambda f: f.network, flow, shaken(flow.network, jr.key(1), by=0.15))
+
+
+@eqx.filter_jit
+def log_probs(density, y):
+    return jax.lax.map(density.log_prob, y, batch_size=4_096)
+
+
+def grid():
+    return jnp.asarray(np.stack(np.meshgrid(CELLS, CELLS, indexing="ij"), axis=-1).reshape(-1, 2))
+
+
+def check_integrates(density):
+    total = np.exp(np.asarray(log_probs(density, grid()), np.float64)).sum()
+    assert total * (CELLS[1] - CELLS[0]) ** 2 == pytest.approx(1, abs=5e-3)
+
+
+def check_draws(density):
+    """Shares of draws in the cells of a coarse grid, against the density's own."""
+    y = np.asarray(eqx.filter_jit(lambda d, k: d.draws(k, DRAWS))(density, jr.key(2)))
+    edges = np.linspace(-9, 9, 16)
+    found = np.histogramdd(y, [edges, edges])[0].ravel() / DRAWS
+    p = np.exp(np.asarray(log_probs(density, grid()), np.float64))
+    points = np.asarray(grid())
+    expected = np.histogramdd(points, [edges, edges], weights=p)[0].ravel() / p.sum()
+    error = np.sqrt(expected / DRAWS) + 2e-3
+    assert np.max(np.abs(found - expected) / error) < 4.5
+
+
+DENSITIES = {"mixture": mixture, "autoregressive": autoregressive}
+every_density = pytest.mark.parametrize("name", DENSITIES)
+
+
+@every_density
+def test_it_integrates_to_one_and_draws_are_its_own(name):
+    check_integrates(DENSITIES[name]())
+    check_draws(DENSITIES[name]())
+
+
+class WithoutSlopes(AutoregressiveFlow):
+    """The log-determinant is forgotten."""
+
+    def _log_prob(self, y, key):
+        ordered = y[self.order]
+        z, _ = jax.vmap(_backward)(ordered, self.network(ordered, key))
+        return self.base.log_prob(z[jnp.argsort(self.order)])
+
+
+class DrawsOfBase(AutoregressiveFlow):
+    """What is drawn has not gone through the network."""
+
+    def draws(self, key, number):
+        return self.base.draws(key, number)
+
+
+class EqualWeights(MixtureDensity):
+    """Draws take components as if all had the same weight."""
+
+    def draws(self, key, number):
+        even = eqx.tree_at(lambda m: m.log_weights, self, jnp.zeros(len(self.means)))
+        return MixtureDensity.draws(even, key, number)
+
+
+def test_the_checks_have_power():
+    flow = autoregressive()
+    for broken, check in ((WithoutSlopes, check_integrates), (DrawsOfBase, check_draws)):
+        wrong = broken(mixture(), 2, width=16, key=jr.key(0))
+        wrong = eqx.tree_at(lambda f: f.network, wrong, flow.network)
+        with pytest.raises(AssertionError):
+            check(wrong)
+    with pytest.raises(AssertionError):
+        check_draws(EqualWeights(jnp.array([0.0, 2.0, -2.0]), mixture().means, mixture().whiteners))
+
+
+def test_it_starts_at_its_base():
+    y = jr.normal(jr.key(3), (200, 2)) * 3
+    flow = AutoregressiveFlow(mixture(), 2, width=8, key=jr.key(0))
+    np.testing.assert_allclose(log_probs(flow, y), log_probs(mixture(), y), atol=1e-4)
+
+
+def test_a_coordinate_depends_on_those_before_it_alone():
+    flow = AutoregressiveFlow(MixtureDensity.standard(1, 5), 5, width=32, depth=2, key=jr.key(0))
+    network = shaken(flow.network, jr.key(1))
+    jacobian = np.asarray(
+        jax.jit(jax.jacobian(lambda y: jnp.sum(network(y) ** 2, axis=1)))(jnp.ones(5))
+    )
+    assert np.all(np.triu(jacobian) == 0)
+    assert np.all(np.tril(jacobian, -1)[np.tril_indices(5, -1)] != 0)  # power: the others do
+    whole = eqx.filter_jit(network)(jnp.ones(5))
+    at = eqx.filter_jit(network.at)(jnp.ones(5), jnp.asarray(3))
+    np.testing.assert_allclose(at, whole[3], rtol=1e-5)
+
+
+def test_splines_and_their_inverses():
+    """Inside and outside of the knots; their slopes are those that autodiff finds."""
+    raw = jr.normal(jr.key(4), (300, 25))
+    y = jr.normal(jr.key(5), (300,)) * 5
+    z, log_slopes = jax.jit(jax.vmap(_backward))(y, raw)
+    np.testing.assert_allclose(jax.jit(jax.vmap(_forward))(z, raw), y, atol=2e-3)
+    slopes = jax.jit(jax.vmap(jax.grad(lambda y, raw: _backward(y, raw)[0])))(y, raw)
+    np.testing.assert_allclose(np.log(slopes), log_slopes, atol=1e-3)
+
+
+def ensemble(weights=(0.2, 0.5, 0.3)):
+    x = np.asarray(mixture().draws(jr.key(6), 2_000))
+    units = fit_units("standardise", x, integers=False)
+    flow = CouplingFlow(units, num_blocks=2, width=8, key=jr.key(7))
+    members = (mixture(), autoregressive())
+    return Ensemble(shaken_flow(flow), members, jnp.log(jnp.asarray(weights)))
+
+
+def shaken_flow(flow):
+    return eqx.tree_at(lambda f: f.blocks, flow, shaken(flow.blocks, jr.key(8), by=0.2))
+
+
+def check_excess(backbone):
+    """E exp(-excess) over exact draws is 1; it is bounded, since the transport has a weight."""
+
+    def excess(u):
+        return jax.vmap(lambda u: backbone.excess(u, backbone.coordinates(u)))(u)
+
+    u = eqx.filter_jit(lambda b: b.draws(jr.key(10), DRAWS))(backbone)
+    values = np.exp(-np.asarray(jax.jit(excess)(u), np.float64))
+    error = values.std() / np.sqrt(DRAWS)
+    assert error < 0.03
+    assert abs(values.mean() - 1) < 4.5 * error
+
+
+def test_the_excess_is_that_of_exact_draws():
+    check_excess(ensemble())
+
+
+class DrawsOfTransport(Ensemble):
+    """Only the transport is drawn from."""
+
+    def draws(self, key, number):
+        return jr.normal(key, (number, *self.latent_shape))
+
+
+class TwiceTheExcess(Ensemble):
+    """The excess counts twice."""
+
+    def excess(self, u, c):
+        return 2 * Ensemble.excess(self, u, c)
+
+
+@pytest.mark.parametrize("broken", [DrawsOfTransport, TwiceTheExcess])
+def test_the_check_of_the_excess_has_power(broken):
+    sound = ensemble()
+    with pytest.raises(AssertionError):
+        check_excess(broken(sound.transport, sound.members, sound.log_weights))
+
+
+def test_an_ensemble_is_the_mixture_of_its_members():
+    backbone = ensemble()
+    y = jr.normal(jr.key(11), (50, 2))
+    each = np.asarray(jax.jit(jax.vmap(backbone.each))(y), np.float64)
+    expected = np.log(np.exp(each) @ np.array([0.2, 0.5, 0.3]))
+    found = jax.jit(jax.vmap(backbone.log_prob_coordinates))(y)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert not backbone.is_normal
+    assert backbone.transport.is_normal
