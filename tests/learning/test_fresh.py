@@ -119,13 +119,17 @@ def test_learning_says_when_its_particles_lag_and_begins_again(backbone, monkeyp
     assert not begun
     assert all(abs(f["gain_fresh"] - f["gain_val"]) < 0.5 for f in looks if f["holds"])
 
+    @eqx.filter_jit
+    def cornered(state):
+        u = -1.5 + 0.3 * jr.normal(jr.key(8), state.particles.u.shape)
+        y = jax.vmap(backbone.coordinates)(u)
+        there = Particles(u, y, jax.vmap(state.tilt)(y), state.particles.step_size)
+        return eqx.tree_at(lambda s: s.particles, state, there)
+
     def stuck(state, *rest):
         """A stage that learns, and leaves its particles in a corner."""
         new, info = population.stage(state, *rest)
-        u = -1.5 + 0.3 * jr.normal(jr.key(8), new.particles.u.shape)
-        y = jax.vmap(backbone.coordinates)(u)
-        there = Particles(u, y, jax.vmap(new.tilt)(y), new.particles.step_size)
-        return eqx.tree_at(lambda s: s.particles, new, there), info
+        return cornered(new), info
 
     monkeypatch.setitem(STAGES, "population", stuck)
     looks, begun = learned(backbone)
