@@ -1,7 +1,7 @@
 """What the tests of one run share: compiled programs, what was fitted, and a bound on memory maps.
 
 Programs here are many and small: compiling them is most of what takes time. They are compiled with
-few optimisations (`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has them all), each in one piece and
+few optimisations (`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has more), each in one piece and
 without the newer emitters of fused operations, which halves the time; and once: JAX keeps them
 in a folder of this run, for its workers and for the processes that tests start. Bits are the same
 compiled or read from there. A folder that outlived the run would be read by another machine.
