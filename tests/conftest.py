@@ -1,7 +1,7 @@
 """What the tests of one run share: compiled programs, what was fitted, and a bound on memory maps.
 
 Programs here are many and small: compiling them is most of what takes time. They are compiled with
-few optimisations (`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has them all), each in one piece and
+few optimisations (`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` has more), each in one piece and
 without the newer emitters of fused operations, which halves the time; and once: JAX keeps them
 in a folder of this run, for its workers and for the processes that tests start. Bits are the same
 compiled or read from there. A folder that outlived the run would be read by another machine.
@@ -9,6 +9,7 @@ compiled or read from there. A folder that outlived the run would be read by ano
 A module of tests whose programs run for longer than they compile says `OPTIMISED = True`.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -24,11 +25,15 @@ if version("jaxlib").startswith("0.10."):  # another one may end at a flag that 
         "--xla_cpu_parallel_codegen_split_count=1",
         "--xla_cpu_use_fusion_emitters=false",
         "--xla_cpu_multi_thread_eigen=false",  # each worker has a core
+        "--xla_backend_optimization_level=1",  # of what is optimised: another quarter of the time
     )
     given = os.environ.get("XLA_FLAGS", "").split()
     os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in QUICKLY if flag not in given), *given])
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # nobody reads lines in programs
 os.environ["TILTFLOW_CACHE"] = "off"  # commands keep nothing in the user's folder
+
+gc.set_threshold(50_000)  # traces are many small objects that live on
 
 MADE_HERE = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # workers find that of the first process
 if MADE_HERE:

@@ -10,13 +10,16 @@ VARIABLE = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 @contextmanager
-def optimised():
-    """What is compiled in here is compiled well, here and in processes that are started."""
+def optimised(well=True):
+    """What is compiled in here is compiled well, here and in processes that are started.
+
+    If not `well`, then it is not, amid others that are: a program that runs once.
+    """
     import jax
 
     before, outside = jax.config.values[VARIABLE.lower()], os.environ[VARIABLE]
-    jax.config.update(VARIABLE.lower(), False)
-    os.environ[VARIABLE] = "0"
+    jax.config.update(VARIABLE.lower(), not well)
+    os.environ[VARIABLE] = "0" if well else "1"
     try:
         yield
     finally:

@@ -35,6 +35,15 @@ def check_of(told, name):
     return next(check for check in told["verdict"]["checks"] if check["name"] == name)
 
 
+def test_a_biased_kernel_is_never_ok(small_run):
+    told, _ = told_by(small_run[0], *FEW, "--kernel", "langevin")
+    assert told["energy"] is None
+    check = check_of(told, "bias of the kernel")
+    assert not check["ok"]
+    assert "no Metropolis test" in check["means"]
+    assert told["verdict"]["status"] != "ok"
+
+
 @pytest.fixture(scope="module")
 def fresh(small_run):
     return told_by(small_run[0], *SOME)
@@ -101,15 +110,6 @@ def test_draws_on_disk_are_judged_as_the_chains_that_made_them(small_run, tmp_pa
     np.savez(file, u=stored.positions[..., ::-1], f=stored.arrays["f"])
     assert run(["diagnose", str(folder), "--draws", str(file)]) == 2
     assert "was not drawn from this model" in capsys.readouterr().err
-
-
-def test_a_biased_kernel_is_never_ok(small_run):
-    told, _ = told_by(small_run[0], *FEW, "--kernel", "langevin")
-    assert told["energy"] is None
-    check = check_of(told, "bias of the kernel")
-    assert not check["ok"]
-    assert "no Metropolis test" in check["means"]
-    assert told["verdict"]["status"] != "ok"
 
 
 def test_a_tilt_that_is_far_too_steep_fails(small_run, tmp_path):

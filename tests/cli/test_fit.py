@@ -43,6 +43,33 @@ def events_of(folder):
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory):
+    """The run of a table, learned by persistent chains, and what was said on standard error."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 400)
+    x = np.c_[np.cos(angle), np.sin(angle), rng.normal(size=400)] + 0.1 * rng.normal(size=(400, 3))
+    source = tmp_path_factory.mktemp("ring") / "ring.csv"
+    np.savetxt(source, x, delimiter=",", header="0,1,2", comments="")
+    folder = source.parent / "ring"
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        run(["fit", str(source), "--out", str(folder), *QUICK, "--learner", "persistent"])
+    return folder, told.getvalue()
+
+
+def test_a_table_of_continuous_columns(ring):
+    folder, told = ring
+    metrics = metrics_of(folder)
+    note = metrics["data"]["note"]
+    assert note.startswith("the first line counts the columns")
+    assert f"tiltflow: ring.csv: {note}\n" in told
+    assert note in (folder / "report.html").read_text()
+    assert metrics["data"]["shape"] == [3]
+    assert not metrics["data"]["integers"]
+    assert np.isfinite(metrics["tilted"]["nll_test"])
+    assert "could not be drawn" not in (folder / "report.html").read_text()
+
+
 def test_what_a_run_holds(small_run):
     folder, _ = small_run
     assert {entry.name for entry in folder.iterdir()} == {
@@ -117,10 +144,13 @@ def test_the_same_seed_gives_the_same_numbers_and_overwrite_leaves_nothing_else(
     assert first == second
 
 
-def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_path, capsys):
-    """The power twin of the test above."""
+def test_another_seed_gives_other_numbers_and_json_is_one_object(
+    small_run, tmp_path, capsys, monkeypatch
+):
+    """The power twin of the test above; without figures, which are looked at there."""
     folder, _ = small_run
     capsys.readouterr()
+    monkeypatch.setattr("tiltflow.report.page.write_report", lambda folder, *, name: folder)
     other = tmp_path / "other"
     run(["fit", "digits", "--out", str(other), *QUICK, "--seed", "1", "--json"])
     out = capsys.readouterr().out
@@ -130,37 +160,10 @@ def test_another_seed_gives_other_numbers_and_json_is_one_object(small_run, tmp_
     assert told["data"] == metrics_of(folder)["data"] | {"name": "digits"}
 
 
-@pytest.fixture(scope="module")
-def ring(tmp_path_factory):
-    """The run of a table, learned by persistent chains, and what was said on standard error."""
-    rng = np.random.default_rng(0)
-    angle = rng.uniform(0, 2 * np.pi, 400)
-    x = np.c_[np.cos(angle), np.sin(angle), rng.normal(size=400)] + 0.1 * rng.normal(size=(400, 3))
-    source = tmp_path_factory.mktemp("ring") / "ring.csv"
-    np.savetxt(source, x, delimiter=",", header="0,1,2", comments="")
-    folder = source.parent / "ring"
-    with contextlib.redirect_stderr(io.StringIO()) as told:
-        run(["fit", str(source), "--out", str(folder), *QUICK, "--learner", "persistent"])
-    return folder, told.getvalue()
-
-
 def test_persistent_chains_behind_the_same_interface(ring, small_run):
     for folder, learner in ((ring[0], "persistent"), (small_run[0], "population")):
         stages = [event for event in events_of(folder) if event["event"] == "stage"]
         assert {event["learner"] for event in stages} == {learner}
-
-
-def test_a_table_of_continuous_columns(ring):
-    folder, told = ring
-    metrics = metrics_of(folder)
-    note = metrics["data"]["note"]
-    assert note.startswith("the first line counts the columns")
-    assert f"tiltflow: ring.csv: {note}\n" in told
-    assert note in (folder / "report.html").read_text()
-    assert metrics["data"]["shape"] == [3]
-    assert not metrics["data"]["integers"]
-    assert np.isfinite(metrics["tilted"]["nll_test"])
-    assert "could not be drawn" not in (folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ import pytest
 
 from tiltflow.cli.main import run
 
-OPTIMISED = True
-
 SMALL = ("--config", str(Path(__file__).parent / "learns.toml"))
 SMALL += ("--checkpoint-every", "1steps", "--json")
 
@@ -69,6 +67,38 @@ def numbers(folder):
         for name in ("time", "seconds", "rate"):
             event.pop(name, None)
     return metrics, events
+
+
+def test_the_same_data_may_lie_elsewhere(data, tmp_path):
+    out = tmp_path / "run"
+    assert fit(data, out, "--time-limit", "0.01s") == 130
+    elsewhere = shutil.copy(data, tmp_path / "elsewhere.npy")
+    assert fit(elsewhere, out, "--resume", "--time-limit", "0.01s") == 130
+    assert f'source = "{elsewhere}"' in (out / "config.toml").read_text()
+
+
+def refusal(capsys, data, out, *more):
+    assert fit(data, out, *more) == 2
+    return capsys.readouterr().err
+
+
+def test_another_fit_is_not_gone_on_with(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert fit(data, out, "--time-limit", "0.01s") == 130
+    capsys.readouterr()
+    log = (out / "events.jsonl").read_bytes()
+    assert "seed is 1, but" in refusal(capsys, data, out, "--resume", "--seed", "1")
+    assert (out / "events.jsonl").read_bytes() == log  # the run says nothing of a refusal
+    other = tmp_path / "bent.npy"
+    np.save(other, np.load(data) + 1)
+    assert "data" in refusal(capsys, other, out, "--resume")
+    moved = np.load(data) + 1
+    kept = np.load(data)
+    np.save(data, moved)
+    try:
+        assert "the data have changed" in refusal(capsys, data, out, "--resume")
+    finally:
+        np.save(data, kept)
 
 
 class HeardAt:
@@ -122,38 +152,6 @@ def test_the_end_of_the_time_limit_is_an_interruption(data, whole, tmp_path, cap
     assert "holds an unfinished run" in refusal(capsys, data, out)
     assert fit(data, out, "--resume") in (0, 3)
     assert numbers(out) == numbers(whole)
-
-
-def test_the_same_data_may_lie_elsewhere(data, tmp_path):
-    out = tmp_path / "run"
-    assert fit(data, out, "--time-limit", "0.01s") == 130
-    elsewhere = shutil.copy(data, tmp_path / "elsewhere.npy")
-    assert fit(elsewhere, out, "--resume", "--time-limit", "0.01s") == 130
-    assert f'source = "{elsewhere}"' in (out / "config.toml").read_text()
-
-
-def refusal(capsys, data, out, *more):
-    assert fit(data, out, *more) == 2
-    return capsys.readouterr().err
-
-
-def test_another_fit_is_not_gone_on_with(data, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert fit(data, out, "--time-limit", "0.01s") == 130
-    capsys.readouterr()
-    log = (out / "events.jsonl").read_bytes()
-    assert "seed is 1, but" in refusal(capsys, data, out, "--resume", "--seed", "1")
-    assert (out / "events.jsonl").read_bytes() == log  # the run says nothing of a refusal
-    other = tmp_path / "bent.npy"
-    np.save(other, np.load(data) + 1)
-    assert "data" in refusal(capsys, other, out, "--resume")
-    moved = np.load(data) + 1
-    kept = np.load(data)
-    np.save(data, moved)
-    try:
-        assert "the data have changed" in refusal(capsys, data, out, "--resume")
-    finally:
-        np.save(data, kept)
 
 
 @pytest.mark.parametrize("text", ["0steps", "xsteps", "-1s", "often"])

@@ -90,8 +90,8 @@ def test_both_halves_begin_again_from_chains_of_their_own(backbone):
     assert not learners & witnesses
 
 
-QUICK = TiltSettings(
-    steps=300, particles=256, batch_data=128, batch_particles=128, rate=2e-3, leapfrogs=4,
+QUICK = TiltSettings(  # sizes as in test_renewal.py, whose programs serve here, too
+    steps=300, particles=128, batch_data=128, batch_particles=64, rate=2e-3, leapfrogs=4,
     share_end=0.98, judge_every=1, patience=100, bank=5_000, fresh_every=2, fresh_chains=32,
     fresh_transitions=20,
 )  # fmt: skip
@@ -99,10 +99,10 @@ QUICK = TiltSettings(
 
 def learned(backbone):
     """The events of a short fit that begins with a steep tilt."""
-    x = jnp.asarray(np.random.default_rng(1).normal(size=(500, DIM)), jnp.float32)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(2_000, DIM)), jnp.float32)
     rows = Rows(x, backbone.units, integers=False)
-    tilt = MLPTilt(DIM, width=8, key=jr.key(5))
-    tilt = eqx.tree_at(lambda t: t.layers[-1].weight, tilt, replace_fn=lambda w: w + 1.0)
+    tilt = MLPTilt(DIM, width=32, key=jr.key(5))
+    tilt = eqx.tree_at(lambda t: t.layers[-1].weight, tilt, replace_fn=lambda w: w + 0.25)
     told = []
     fit_tilt(
         backbone, tilt, rows, rows, QUICK, key=jr.key(6),
@@ -119,13 +119,17 @@ def test_learning_says_when_its_particles_lag_and_begins_again(backbone, monkeyp
     assert not begun
     assert all(abs(f["gain_fresh"] - f["gain_val"]) < 0.5 for f in looks if f["holds"])
 
+    @eqx.filter_jit
+    def cornered(state):
+        u = -1.5 + 0.3 * jr.normal(jr.key(8), state.particles.u.shape)
+        y = jax.vmap(backbone.coordinates)(u)
+        there = Particles(u, y, jax.vmap(state.tilt)(y), state.particles.step_size)
+        return eqx.tree_at(lambda s: s.particles, state, there)
+
     def stuck(state, *rest):
         """A stage that learns, and leaves its particles in a corner."""
         new, info = population.stage(state, *rest)
-        u = -1.5 + 0.3 * jr.normal(jr.key(8), new.particles.u.shape)
-        y = jax.vmap(backbone.coordinates)(u)
-        there = Particles(u, y, jax.vmap(new.tilt)(y), new.particles.step_size)
-        return eqx.tree_at(lambda s: s.particles, new, there), info
+        return cornered(new), info
 
     monkeypatch.setitem(STAGES, "population", stuck)
     looks, begun = learned(backbone)

@@ -126,12 +126,16 @@ def learned(backbone, settings, keeper=None):
 def test_learning_goes_on_from_what_replicas_have_found(backbone, monkeypatch):
     """Stages that leave all particles in one corner are put right at every look."""
 
+    @eqx.filter_jit
+    def cornered(state):
+        u = 1.5 + 0.3 * jr.normal(jr.key(8), state.particles.u.shape)
+        y = jax.vmap(backbone.coordinates)(u)
+        there = Particles(u, y, jax.vmap(state.tilt)(y), state.particles.step_size)
+        return eqx.tree_at(lambda s: s.particles, state, there)
+
     def stuck(state, *rest):
         new, info = population.stage(state, *rest)
-        u = 1.5 + 0.3 * jr.normal(jr.key(8), new.particles.u.shape)
-        y = jax.vmap(backbone.coordinates)(u)
-        there = Particles(u, y, jax.vmap(new.tilt)(y), new.particles.step_size)
-        return eqx.tree_at(lambda s: s.particles, new, there), info
+        return cornered(new), info
 
     monkeypatch.setitem(STAGES, "population", stuck)
     told, _, _ = learned(backbone, replace(QUICK, steps=160, fresh_every=1))

@@ -6,6 +6,7 @@ prints one JSON object. `--broken` makes `spread` do nothing; with `--process` t
 """
 
 import argparse
+import functools
 import json
 import sys
 from dataclasses import replace
@@ -32,10 +33,15 @@ class Problem:
         x = np.concatenate([np.cos(angle), np.sin(angle)], 1) + 0.1 * chance.normal(size=(1000, 2))
         units = fit_units("standardise", x.astype(np.float32), integers=False)
         self.rows = Rows(jnp.asarray(x, jnp.float32), units, integers=False)
-        self.flow = CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))
-        tilt = MLPTilt(2, width=WIDTH, key=jr.key(1))
-        last = 0.3 * jr.normal(jr.key(2), tilt.layers[-1].weight.shape)
-        self.tilt = eqx.tree_at(lambda t: t.layers[-1].weight, tilt, last)
+
+        @eqx.filter_jit  # one program, not one for each array
+        def parts():
+            tilt = MLPTilt(2, width=WIDTH, key=jr.key(1))
+            last = 0.3 * jr.normal(jr.key(2), tilt.layers[-1].weight.shape)
+            tilt = eqx.tree_at(lambda t: t.layers[-1].weight, tilt, last)
+            return CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0)), tilt
+
+        self.flow, self.tilt = parts()
         self.settings = TiltSettings(
             particles=PARTICLES, batch_data=DATA, batch_particles=BATCH, steps=20, rate=1e-3,
             leapfrogs=3, iterations=4, share_end=0.6,
@@ -43,17 +49,7 @@ class Problem:
 
     def state(self):
         """A learner at its start."""
-        from tiltflow.learning import optimiser
-        from tiltflow.learning.start import Start, as_particles
-        from tiltflow.learning.state import LearnerState
-        from tiltflow.tilts.base import freeze
-
-        zero, none = jnp.zeros(()), jnp.asarray(0)
-        start = Start(jr.normal(jr.key(3), (PARTICLES, 2)), zero, jnp.asarray(0.5))
-        return LearnerState(
-            self.tilt, self.tilt, optimiser.ADAM.init(freeze(self.tilt)[0]),
-            as_particles(start, self.flow, self.tilt), jnp.zeros(PARTICLES), zero, zero, none, none,
-        )  # fmt: skip
+        return eqx.filter_jit(start)(self.flow, self.tilt)
 
     def stage_arguments(self, **changes):
         """What a stage is called with."""
@@ -69,13 +65,34 @@ class Problem:
         return TiltedModel(self.flow, self.tilt)
 
 
+def start(flow, tilt):
+    """What learning begins with."""
+    from tiltflow.learning import optimiser
+    from tiltflow.learning.start import Start, as_particles
+    from tiltflow.learning.state import LearnerState
+    from tiltflow.tilts.base import freeze
+
+    zero, none = jnp.zeros(()), jnp.asarray(0)
+    particles = Start(jr.normal(jr.key(3), (PARTICLES, 2)), zero, jnp.asarray(0.5))
+    return LearnerState(
+        tilt, tilt, optimiser.ADAM.init(freeze(tilt)[0]),
+        as_particles(particles, flow, tilt), jnp.zeros(PARTICLES), zero, zero, none, none,
+    )  # fmt: skip
+
+
+@functools.cache
+def problem():
+    """The one that all programs have."""
+    return Problem()
+
+
 def backbone():
     """A chunk of steps."""
     from tiltflow.learning import BackboneSettings, fit_backbone
 
-    problem = Problem()
+    given = problem()
     return fit_backbone(
-        problem.flow, problem.rows, problem.rows, BackboneSettings(steps=250, batch=64),
+        given.flow, given.rows, given.rows, BackboneSettings(steps=250, batch=64),
         key=jr.key(5), listen=lambda *told, **fields: None,
     )  # fmt: skip
 
@@ -84,21 +101,21 @@ def population(**changes):
     """A stage, of many steps and few transitions."""
     from tiltflow.learning import population
 
-    return population.stage(*Problem().stage_arguments(**changes))
+    return population.stage(*problem().stage_arguments(**changes))
 
 
 def persistent(**changes):
     """A stage, of few steps and many transitions."""
     from tiltflow.learning import persistent
 
-    return persistent.stage(*Problem().stage_arguments(**changes))
+    return persistent.stage(*problem().stage_arguments(**changes))
 
 
 def chains():
     """Warm-up and draws."""
     from tiltflow.mcmc import sample
 
-    density, u = Problem().model.latent_log_densities, jr.normal(jr.key(6), (CHAINS, 2))
+    density, u = problem().model.latent_log_densities, jr.normal(jr.key(6), (CHAINS, 2))
     draws = sample(jr.key(7), density, u, num_draws=10, num_warmup=5, num_leapfrogs=3)
     return draws.acceptance, draws.positions, draws.energies
 
@@ -109,7 +126,7 @@ def passage():
 
     rungs = jnp.arange(smc.MOST_RUNGS + 1) / 4
     ladder = smc.Ladder(rungs, 0 * rungs + 0.4, jnp.asarray(4), jnp.ones(()))
-    density, u = Problem().model.latent_log_densities, jr.normal(jr.key(9), (4, 50, 2))
+    density, u = problem().model.latent_log_densities, jr.normal(jr.key(9), (4, 50, 2))
     return smc.travel(density, jr.key(8), ladder, u)
 
 
@@ -117,7 +134,7 @@ def exact():
     """More draws of the backbone than fit into one part."""
     from tiltflow.model.log_normalizer import exact_f
 
-    return exact_f(Problem().model, 5000, jr.key(10))
+    return exact_f(problem().model, 5000, jr.key(10))
 
 
 def nested():

@@ -1,5 +1,6 @@
 """Two devices, and two processes, make the numbers of one, each with half of the work."""
 
+import functools
 import json
 import re
 
@@ -55,10 +56,10 @@ def two_devices(tmp_path_factory):
     return made(child), folder
 
 
-@pytest.fixture(scope="module")
-def one():
-    """The numbers of one device: those of this process."""
-    return small_fit.numbers(*small_fit.PROGRAMS)
+@functools.cache
+def of_one(name):
+    """What a program makes on one device: in this process."""
+    return small_fit.numbers(name)[name]
 
 
 def close(found, expected):
@@ -67,15 +68,15 @@ def close(found, expected):
 
 
 @pytest.mark.parametrize("name", small_fit.PROGRAMS)
-def test_two_devices_make_the_numbers_of_one(name, one, two_devices):
+def test_two_devices_make_the_numbers_of_one(name, two_devices):
     assert two_devices[0]["devices"] == 2
-    assert close(two_devices[0][name], one[name])
+    assert close(two_devices[0][name], of_one(name))
 
 
-def test_one_percent_of_the_rate_would_be_seen(one):
+def test_one_percent_of_the_rate_would_be_seen():
     """Power: the comparison above tells apart what differs by little."""
     faster = small_fit.persistent(rate=1.01 * 1e-3)
-    assert not close(small_fit.told(faster), one["persistent"])
+    assert not close(small_fit.told(faster), of_one("persistent"))
 
 
 @pytest.mark.parametrize("program", sorted(WHOLE))
@@ -93,14 +94,15 @@ def test_without_spread_each_device_has_all_of_them(tmp_path):
     assert WHOLE["advance"] <= rows_of(tmp_path, "advance")
 
 
-def test_two_processes_make_the_numbers_of_one(one):
-    port, names = free_port(), ("persistent", "chains")  # the backbone is in test_processes.py
-    children = [started(SCRIPT, *names, "--process", number, "--port", port) for number in range(2)]
+@pytest.mark.parametrize("name", ["persistent", pytest.param("chains", marks=pytest.mark.slow)])
+def test_two_processes_make_the_numbers_of_one(name):
+    """A stage moves chains, too; the backbone is in test_processes.py."""
+    port = free_port()
+    children = [started(SCRIPT, name, "--process", number, "--port", port) for number in range(2)]
     for child in children:
         found = made(child)
         assert found["devices"] == 2
-        for name in names:
-            assert close(found[name], one[name])
+        assert close(found[name], of_one(name))
 
 
 def too_much():

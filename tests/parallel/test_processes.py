@@ -94,14 +94,25 @@ def validation(out):
     return {e["step"]: e["nll_val"] for e in events if e["event"] == "progress"}
 
 
-@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_one_is_killed_and_one_alone_goes_on(lost, data, tmp_path, monkeypatch, capsys):
-    """The other ends at once with a line, and what is there goes on to the same numbers."""
+@pytest.fixture
+def learning(data, tmp_path):
+    """Two processes of a fit of which there is a checkpoint, and where it is."""
     out = tmp_path / "run"
     children = pair(data, out)
-    while not list(out.glob("checkpoints/*250.safetensors")):
-        assert all(child.poll() is None for child in children)
-        time.sleep(0.05)
+    try:
+        while not list(out.glob("checkpoints/*250.safetensors")):
+            assert all(child.poll() is None for child in children)
+            time.sleep(0.05)
+        yield children, out
+    finally:
+        for child in children:
+            child.kill()
+
+
+@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_one_is_killed_and_one_alone_goes_on(lost, data, learning, tmp_path, monkeypatch, capsys):
+    """The other ends at once with a line, and what is there goes on to the same numbers."""
+    children, out = learning
     children[lost].send_signal(signal.SIGKILL)
     status, words, told = ended(children[1 - lost], seconds=60)
     ended(children[lost])
