@@ -94,7 +94,7 @@ def test_what_a_run_holds(small_run):
         json.loads(line)["phase"] for line in (folder / "events.jsonl").read_text().splitlines()
     ]
     learned = ["backbone", "tilt", "sampling"]
-    assert list(dict.fromkeys(phases)) == [*learned, "copies", "interpolation", "report"]
+    assert list(dict.fromkeys(phases)) == [*learned, "copies", "interpolation", "simple", "report"]
 
 
 def test_metrics_have_their_keys_and_are_consistent(small_run):

@@ -72,7 +72,10 @@ CASES = {
     "replica exchange": exchanging(1.0),
     "NUTS": Case(BlackJAX(), step_size=0.6, transitions=200),
 }
-every_kernel = pytest.mark.parametrize("name", CASES)
+SLOW = ("cycle",)  # a mixture like the other, whose program takes longest
+every_kernel = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CASES]
+)
 TUNED = [name for name, case in CASES.items() if case.kernel.target is not None]
 
 

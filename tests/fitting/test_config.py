@@ -68,7 +68,7 @@ def test_another_learner_leaves_what_the_backbone_has_chosen():
 
 MISTAKES = {
     "rat = 1": "unknown setting 'rat'",
-    "rate = 1": r"it belongs into \[backbone\], \[vae\], \[tilt\] or \[data_tilt\]",
+    "rate = 1": r"it belongs into \[backbone\], \[members\], \[vae\], \[tilt\] or \[data_tilt\]",
     "sed = 1": "did you mean seed",
     "[tild]": r"did you mean \[tilt\]",
     "zzz = 1": r"expected seed, command or a table, \[model\]",

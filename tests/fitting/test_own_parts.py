@@ -290,7 +290,10 @@ def over_a_pushforward():
         ({"tilt": "cnn"}, "tilt 'cnn'; expected one of mlp, conv, or an object"),
         ({"learner": "adam"}, "learner 'adam'; expected one of nce"),
         ({"learner": 3}, "the learner is a int; expected a name"),
-        ({"backbone": "resnet"}, "backbone 'resnet'; expected one of coupling, glow, vae"),
+        (
+            {"backbone": "resnet"},
+            "backbone 'resnet'; expected one of coupling, ensemble, glow, vae",
+        ),
         ({"backbone": 3}, "the backbone is a int; expected a name, a tiltflow.backbones.Backbone"),
         ({"backbone": over_a_pushforward()}, "a generator without noise has no density"),
         (

@@ -75,8 +75,14 @@ def _specification(model: ModelSettings, units: Units) -> WholeSpec:
 def begin_backbone(spec: WholeSpec, units: Units, *, key: PRNGKeyArray) -> Backbone:
     """The backbone before it is learned."""
     if isinstance(spec, VAESpec):
-        return Prior(over_devices_once(spec.generator)(units, key=key))
-    return over_devices_once(spec.flow)(units, key=key)
+        return Prior(_made(spec, "generator", units, key=key))
+    return _made(spec, "flow", units, key=key)
+
+
+@over_devices_once
+def _made(spec: WholeSpec, part: str, *given: Any, key: PRNGKeyArray) -> Any:
+    """That part of the specification, its first weights drawn in one program."""
+    return getattr(spec, part)(*given, key=key)
 
 
 def begin_tilt(
@@ -87,9 +93,9 @@ def begin_tilt(
     A `mixture` is the first part of the tilt, and its exact draws are the start.
     """
     if mixture is None or not isinstance(spec, VAESpec):
-        return over_devices_once(spec.tilt)(key=key), None
+        return _made(spec, "tilt", key=key), None
     start = exact_start(mixture, particles, key=jr.fold_in(key, 1))
-    return over_devices_once(spec.tilt)(mixture, key=key), start
+    return _made(spec, "tilt", mixture, key=key), start
 
 
 def learn_backbone(

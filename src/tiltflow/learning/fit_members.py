@@ -111,22 +111,19 @@ def fit_flow(
     return fit_density(flow, train, val, settings.descent, **how)[0]
 
 
+@over_devices_once
 def begin_flow(
     base: MixtureDensity, settings: MemberSettings, *, key: PRNGKeyArray
 ) -> AutoregressiveFlow:
     """The flow before it is learned."""
-
-    def make(base: MixtureDensity, key: PRNGKeyArray) -> AutoregressiveFlow:
-        return AutoregressiveFlow(
-            base,
-            base.means.shape[1],
-            width=settings.width,
-            depth=settings.depth,
-            dropout=settings.dropout,
-            key=key,
-        )
-
-    return over_devices_once(make)(base, key)
+    return AutoregressiveFlow(
+        base,
+        base.means.shape[1],
+        width=settings.width,
+        depth=settings.depth,
+        dropout=settings.dropout,
+        key=key,
+    )
 
 
 def weighed(

@@ -102,12 +102,13 @@ def _over_devices(function: Callable[Given, Made], **how: Any) -> Callable[Given
     def whole(*args: Given.args, **kwargs: Given.kwargs) -> Made:
         return together(function(*args, **kwargs))
 
-    program = eqx.filter_jit(whole, **how)
+    program, part = eqx.filter_jit(whole, **how), eqx.filter_jit(whole)
 
     @wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
         try:
-            return _on_one(program(*args, **kwargs))
+            # As a part of another program it is compiled as that is.
+            return _on_one((part if _is_traced((args, kwargs)) else program)(*args, **kwargs))
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if words := too_large(error):
                 raise InputError(words) from None
@@ -149,7 +150,11 @@ def _on_one(tree: Tree) -> Tree:
     """Arrays that are whole on each device as arrays on the first one alone."""
     if jax.device_count() == 1:
         return tree
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arrays)):
+    if _is_traced(tree):
         return tree  # a part of another program, which sees to it at its own end
+    arrays, rest = eqx.partition(tree, eqx.is_array)
     return eqx.combine(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), arrays), rest)
+
+
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))

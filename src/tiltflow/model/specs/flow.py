@@ -111,7 +111,7 @@ class ModelSpec(PlainSpec):
     def from_dict(cls, values: Any) -> "ModelSpec":
         """As `PlainSpec.from_dict`; InputError too for bases that are no list."""
         if isinstance(values, dict) and "bases" in values:
-            if not isinstance(values["bases"], list):
+            if not isinstance(values["bases"], list | tuple):
                 raise InputError(f"bases is {values['bases']!r:.100}; expected a list of sizes")
             values = {**values, "bases": tuple(values["bases"])}
         return super().from_dict(values)
