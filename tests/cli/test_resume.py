@@ -127,7 +127,7 @@ class HeardAt:
     [
         pytest.param(0, id="in the backbone"),
         pytest.param(3, id="after a stage of the tilt"),
-        pytest.param(5, id="after three stages"),
+        pytest.param(5, id="after three stages", marks=pytest.mark.slow),
         pytest.param(8, id="in the chains"),
     ],
 )
@@ -171,7 +171,8 @@ def own_programs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "ends"), [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "ends"),
+    [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
 )
 def test_struck_once_there_is_a_checkpoint_it_ends_in_the_same_numbers(
     number, ends, data, whole, tmp_path, own_programs

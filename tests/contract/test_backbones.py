@@ -39,12 +39,13 @@ from tiltflow.backbones.units.bijections import TAIL
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
 SHAPES = ((2,), (5,), (4, 4))
 
-FIRST = [("whiten", (5,)), ("gaussianise", (4, 4))]  # beside the planes; the others are slow
+FIRST = [("gaussianise", (2,)), ("whiten", (5,)), ("gaussianise", (4, 4))]  # the others are slow
 
 
 def coupling(kind, shape):
-    first = shape == (2,) or (kind, shape) in FIRST
-    return pytest.param(kind, shape, CouplingFlow, marks=() if first else pytest.mark.slow)
+    """Every kind integrates to one in the plane; its other checks are slow, but for these."""
+    slow = () if (kind, shape) in FIRST else pytest.mark.slow
+    return pytest.param(kind, shape, CouplingFlow, marks=slow)
 
 
 COUPLINGS = [coupling(kind, shape) for kind in KINDS for shape in SHAPES]
@@ -73,7 +74,7 @@ def test_push_decodes_coordinates(kind, shape, flow):
     check_push_decodes(make(kind, shape, flow))
 
 
-@every_plane
+@pytest.mark.parametrize("kind", ["gaussianise", "whiten"])
 def test_the_checks_so_far_have_power(kind):
     with pytest.raises(AssertionError):
         check_round_trip(make(kind, (2,), NotTheInverse), data(kind, (2,)))

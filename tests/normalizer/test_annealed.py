@@ -240,6 +240,7 @@ def test_one_program_serves_all_models_of_a_shape(case, monkeypatch):
     assert not traced
 
 
+@pytest.mark.slow  # it climbs all rungs there may be; a path that is too long is refused below
 def test_an_f_that_is_too_large_is_refused(case):
     (found,) = case.estimates(1, f=changed(case, a=np.full(case.dim, 1e9)))
     assert not found.holds
