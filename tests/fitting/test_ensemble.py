@@ -129,3 +129,12 @@ def test_a_whole_fit_tells_of_the_ensemble_and_not_of_its_transport(result):
     assert metrics["mixing"]["rhat_max"] < 1.05  # each transition is a fresh draw
     drawn, _ = result.model.sample(chains=4, draws=20, warmup=5)
     assert drawn.shape == (4, 20, 2)
+
+
+def test_an_ensemble_of_too_many_numbers_or_no_mixture_is_refused():
+    x = np.random.default_rng(0).normal(size=(60, 513)).astype(np.float32)
+    quick = replace(SETTINGS, model=replace(SETTINGS.model, flow_width=2, tilt_width=2))
+    with pytest.raises(InputError, match="an ensemble of 513 numbers a row; expected at most 512"):
+        tiltflow.fit(x, quick)
+    with pytest.raises(InputError, match="mixtures is 0"):
+        tiltflow.fit(x, replace(quick, members=MemberSettings(mixtures=0, flows=0)))

@@ -4,7 +4,6 @@ Members of an `Ensemble`, and bases of flows. All but `draws` take one example.
 """
 
 import abc
-import math
 
 import equinox as eqx
 import jax
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-LOG_2PI = math.log(2 * math.pi)
+from tiltflow.backbones.base import LOG_2PI
 
 
 class Density(eqx.Module):

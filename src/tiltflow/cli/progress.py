@@ -11,6 +11,7 @@ from rich.progress import Progress as Bars
 
 TITLES = {
     "backbone": "Backbone",
+    "members": "Members",
     "mixture": "Mixture",
     "tilt": "Tilt",
     "data_tilt": "Data tilt",
@@ -48,13 +49,13 @@ class Progress:
             self._bars.start()
             self._finish_all()
             self._tasks[phase] = self._bars.add_task(
-                TITLES.get(phase, phase), total=fields.get("steps"), words=""
+                TITLES.get(phase, phase.capitalize()), total=fields.get("steps"), words=""
             )
         if event == "health":
             self._say(f"health: {fields['why']}: {fields['action']}")
         elif event == "stopped" and phase != "run":
             self._say(f"stopped: {fields['why']}")
-        elif words := _WORDS.get((phase, event)):
+        elif words := _WORDS.get((phase.partition(" ")[0], event)):
             self._bars.update(
                 self._tasks[phase],
                 completed=fields.get("step", 0),
@@ -130,6 +131,10 @@ def _pilot(fields: dict[str, Any]) -> str:
 _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("backbone", "began"): _backbone,
     ("backbone", "progress"): _backbone,
+    ("members", "started"): lambda fields: "Gaussian mixtures, from several starts",
+    ("members", "kept"): _backbone,
+    ("member", "began"): _backbone,
+    ("member", "progress"): _backbone,
     ("tilt", "stage"): _tilt,
     ("data_tilt", "stage"): _tilt,
     ("tilt", "contrast"): _contrast,

@@ -1,6 +1,6 @@
 """Simple models beside every fit: one Gaussian, a small mixture, a histogram of each column.
 
-They take a second. A model that is behind one of them has not learned what there was to learn,
+They are cheap. A model that is behind one of them has not learned what there was to learn,
 whatever its chains say. Each is fitted to the training rows, helped by the validation rows, and
 scored on the same test rows, in the same units; integers with the same noise added.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tiltflow.backbones.units.fitting import integer_bins
+from tiltflow.backbones.units.fitting import MOST_LEVELS, integer_bins
 from tiltflow.backbones.units.histogram import best_bins, log_density
 from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.diagnostics.verdict import Check
@@ -121,7 +121,7 @@ def _flat(rows: Rows, rng: np.random.Generator, draws: int) -> Float[np.ndarray,
 def _columns(train: Rows, test: Float[np.ndarray, "rows draws dim"]) -> SimpleModel:
     """Independent columns, each a histogram."""
     flat = train.array().reshape(len(train), -1).astype(np.float64)
-    if train.integers and np.ptp(flat) < 1024:
+    if train.integers and np.ptp(flat) < MOST_LEVELS:
         bins = integer_bins(flat)
     else:
         bins = [best_bins(column) for column in flat.T]

@@ -14,6 +14,7 @@ from tiltflow.backbones.glow import Glow, initialised
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.normal import LARGEST
 from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
+from tiltflow.errors import InputError
 from tiltflow.fitting.settings import ModelSettings, Settings
 from tiltflow.learning import Rows, fit_backbone
 from tiltflow.learning.early_stopping import Listener
@@ -68,6 +69,12 @@ def _specification(model: ModelSettings, units: Units) -> WholeSpec:
         return specify_vae(units, model.vae, data_channels=channels, **tilt)
     if model.backbone == "glow":
         return specify_glow(units, model.glow, model.conv)
+    dim = int(np.prod(units.data_shape))
+    if model.backbone == "ensemble" and dim > LARGEST:
+        raise InputError(
+            f"an ensemble of {dim} numbers a row; expected at most {LARGEST}, whose covariance can "
+            f"be told: use another backbone"
+        )
     # Of a few images a full covariance learns by heart what the couplings would leave.
     base = len(units.data_shape) == 1 and units.data_shape[0] <= LARGEST
     return specify(units, base=base, **{name: getattr(model, name) for name in _OF_FLOWS})

@@ -207,10 +207,11 @@ def _with_members(
     for number, base in enumerate(mixtures[: many.flows]):
         flow_key, learn_key = jr.split(jr.fold_in(key, number))
 
-        def learn(base: Any = base, key: Any = learn_key, stage: str = f"member {number}") -> Any:
-            return fit_flow(base, train, val, many, key=key, stage=stage, **how), None
-
         begun = begin_flow(base, many, key=flow_key)
+
+        def learn(flow: Any = begun, key: Any = learn_key, stage: str = f"member {number}") -> Any:
+            return fit_flow(flow, train, val, many, key=key, stage=stage, **how), None
+
         flows.append(stages.run(f"member {number}", begun, learn)[0])
     backbone, nll = weighed(transport, (as_one(mixtures), *flows), val, key=weights_key)
     weights = [round(float(w), 4) for w in np.exp(np.asarray(backbone.log_weights))]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 from scipy.special import logsumexp
 
 from tiltflow.backbones import AutoregressiveFlow, Density, Ensemble, Flow, MixtureDensity
@@ -21,12 +21,12 @@ from tiltflow.learning.early_stopping import Listener
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.fit_backbone import BackboneSettings, fit_density
 from tiltflow.learning.gaussian_mixture import GaussianMixture, another, best_mixture
+from tiltflow.learning.gaussian_start import coordinates_of
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 from tiltflow.parallel.devices import over_devices_once
 
-ROWS = 8_000  # that mixtures are fitted to; fewer have several draws of their noise
-COPIES = 4  # of each row, at most
+ROWS, COPIES = 8_000, 4  # that mixtures are fitted to, and draws of the noise of each, at most
 EM_ROUNDS = 200
 LEAST_WEIGHT = 1e-30  # so that its logarithm is finite
 
@@ -36,7 +36,7 @@ class MemberSettings:
     """The members beside the coupling flow, and how flows are learned.
 
     Attributes:
-        mixtures: starts of Gaussian mixtures; 0: none, and no flows.
+        mixtures: starts of Gaussian mixtures.
         flows: autoregressive ones, each on one of the mixtures.
         width, depth, dropout: of their networks.
         steps, batch, rate, decay, patience: as in `BackboneSettings`.
@@ -55,17 +55,14 @@ class MemberSettings:
 
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""
-        at_least_one(self, "width", "depth")
-        if not (0 <= self.flows <= self.mixtures) and self.mixtures:
+        at_least_one(self, "mixtures", "width", "depth")
+        if not 0 <= self.flows <= self.mixtures:
             raise InputError(
                 f"flows is {self.flows} and mixtures {self.mixtures}; expected no more flows than "
                 f"mixtures: each starts at one"
             )
-        if self.mixtures < 0 or not 0 <= self.dropout < 1:
-            raise InputError(
-                f"mixtures is {self.mixtures} and dropout {self.dropout}; expected 0 or more, and "
-                f"a share in [0, 1)"
-            )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout} of the members; expected [0, 1)")
         self.descent.check()
 
     @property
@@ -85,7 +82,10 @@ def fit_mixtures(
 ) -> list[MixtureDensity]:
     """Mixtures of the rows' coordinates, from as many starts; one, if one component is best."""
     keys = jr.split(key)
-    c, held_out = (_some(rows, key) for rows, key in zip((train, val), keys, strict=True))
+    c, held_out = (
+        coordinates_of(rows, key, most=ROWS, draws=COPIES)
+        for rows, key in zip((train, val), keys, strict=True)
+    )
     first = best_mixture(c, held_out)
     found = [first.mixture]
     if len(first.mixture.means) > 1:
@@ -94,7 +94,7 @@ def fit_mixtures(
 
 
 def fit_flow(
-    base: MixtureDensity,
+    flow: Density,
     train: Rows,
     val: Rows,
     settings: MemberSettings,
@@ -104,9 +104,7 @@ def fit_flow(
     keeper: Keeper,
     stage: str,
 ) -> Density:
-    """An autoregressive flow from `base`; coordinates are those of the rows."""
-    flow_key, key = jr.split(key)
-    flow = begin_flow(base, settings, key=flow_key)
+    """Learn what `begin_flow` has made; coordinates are those of the rows."""
     how = {"key": key, "listen": listen, "keeper": keeper, "stage": stage}
     return fit_density(flow, train, val, settings.descent, **how)[0]
 
@@ -172,9 +170,3 @@ def together(mixtures: list[MixtureDensity]) -> MixtureDensity:
 @over_devices_once
 def _each(ensemble: Ensemble, held_out: Filled) -> tuple[Array, Array]:
     return held_out.map(lambda y, log_det: (ensemble.each(y), log_det))
-
-
-def _some(rows: Rows, key: PRNGKeyArray) -> Float[np.ndarray, "rows dim"]:
-    few = rows.first(ROWS)
-    c = few.every(key, max(1, min(COPIES, ROWS // max(len(few), 1))))[0]
-    return np.asarray(c.reshape(-1, c.shape[-1]), np.float64)

@@ -3,7 +3,7 @@
 It is fitted in whitened coordinates, where one prior suits all: a covariance is drawn towards
 tau I by nu rows of that, a mean towards 0 by half a row. Without a prior components collapse onto
 values that many rows have; with the usual floor on the variances of columns nearly collinear ones
-lose nats. Everything is plain NumPy: nothing is compiled, and a fit takes tenths of a second.
+lose nats. Everything is plain NumPy: nothing is compiled.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,8 @@ from tiltflow.learning.rows import Rows
 from tiltflow.parallel.devices import over_devices_once
 
 MOST_ROWS = 20_000  # that it is fitted to
-FEWEST_ROWS = 8_000  # dequantised several times, if there are fewer
+MOST_DRAWS = 8  # of the noise of each
+ENOUGH_ROWS = 8_000  # of fewer there are several draws
 
 
 def at_normal(flow: CouplingFlow, train: Rows, val: Rows, *, key: PRNGKeyArray) -> CouplingFlow:
@@ -27,7 +28,8 @@ def at_normal(flow: CouplingFlow, train: Rows, val: Rows, *, key: PRNGKeyArray) 
     """
     keys = jr.split(key)
     c, held_out = (
-        _some(rows.through(flow), key) for rows, key in zip((train, val), keys, strict=True)
+        coordinates_of(rows.through(flow), key, most=MOST_ROWS, draws=MOST_DRAWS)
+        for rows, key in zip((train, val), keys, strict=True)
     )
     normal, _ = best_normal(c, held_out)
     # Before it is learned a flow does nothing but put coordinates into another order.
@@ -45,9 +47,11 @@ def _order(flow: CouplingFlow) -> Float[Array, " dim"]:
     return plain.coordinates(jnp.arange(flow.dim, dtype=float))
 
 
-def _some(rows: Rows, key: PRNGKeyArray) -> Float[np.ndarray, "rows dim"]:
-    """Coordinates of rows, few of them with several draws of what is random in them."""
-    few = rows.first(MOST_ROWS)
-    draws = max(1, min(8, FEWEST_ROWS // max(len(few), 1)))
+def coordinates_of(
+    rows: Rows, key: PRNGKeyArray, *, most: int, draws: int
+) -> Float[np.ndarray, "rows dim"]:
+    """Coordinates of `most` rows; of few with up to so many draws of what is random in them."""
+    few = rows.first(most)
+    draws = max(1, min(draws, ENOUGH_ROWS // max(len(few), 1)))
     c = few.every(key, draws)[0]
     return np.asarray(c.reshape(-1, c.shape[-1]), np.float64)
