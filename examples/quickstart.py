@@ -15,7 +15,7 @@ settings = tiltflow.Settings()
 if "--quick" in sys.argv:  # for tests: everything runs, nothing is learned
     settings = tiltflow.Settings(
         model=ModelSettings(blocks=1, flow_width=32, tilt_width=32, tilt_depth=1),
-        backbone=BackboneSettings(steps=250),
+        backbone=BackboneSettings(steps=250, batch=64),
         tilt=TiltSettings(steps=60, particles=256, batch_particles=128, bank=2_000),
         sampling=SamplingSettings(chains=16, draws=20, exact_draws=20_000),
     )

@@ -151,7 +151,7 @@ def test_the_status_is_that_of_the_command_when_nobody_reads_its_output(status, 
         "from rich.console import Console\n"
         "from tiltflow.cli import main\n"
         "def command(*words, **how):\n"
-        f"    for _ in range(10_000): {printer}('x')\n"
+        f"    for _ in range(3_000): {printer}('x')\n"
         f"    return {status}\n"
         "main.app = command\n"
         "main.main(['report'])\n"

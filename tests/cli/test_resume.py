@@ -172,7 +172,11 @@ def own_programs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("number", "ends"),
-    [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
+    [
+        (signal.SIGKILL, -signal.SIGKILL),
+        # Heard in this process above, and as a signal by `sample`.
+        pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow),
+    ],
 )
 def test_struck_once_there_is_a_checkpoint_it_ends_in_the_same_numbers(
     number, ends, data, whole, tmp_path, own_programs

@@ -58,8 +58,8 @@ def make_glow(kind: str, shape: tuple[int, ...], flow: type[Glow]) -> Flow:
     backbone = flow(units, GlowSizes(steps=1, width=6), key=jr.key(1))
     learned, rest = eqx.partition(backbone.scales, eqx.is_inexact_array)
     leaves, treedef = jax.tree.flatten(learned)
-    keys = jr.split(jr.key(2), len(leaves))
-    leaves = [leaf + 0.1 * jr.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+    rng = np.random.default_rng(2)
+    leaves = [jnp.asarray(np.float32(x + 0.1 * rng.normal(size=x.shape))) for x in leaves]
     scales = eqx.combine(jax.tree.unflatten(treedef, leaves), rest)
     return eqx.tree_at(lambda b: b.scales, backbone, scales)
 

@@ -27,6 +27,7 @@ from tiltflow.mcmc import (
     ReplicaExchange,
     Tuning,
     UnadjustedLangevin,
+    blackjax_adapter,
 )
 from tiltflow.mcmc.batch import all_finite
 
@@ -71,12 +72,18 @@ CASES = {
     "cycle": Case(Mixture([MALA(), ISIR(proposals=3)], cycle=[0, 0, 1]), transitions=600),
     "replica exchange": exchanging(1.0),
     "NUTS": Case(BlackJAX(), step_size=0.6, transitions=200),
+    "BlackJAX's HMC": Case(BlackJAX(blackjax_adapter.hmc), step_size=0.4),
 }
-SLOW = ("cycle",)  # a mixture like the other, whose program takes longest
+# A mixture like the other, and an adapter like the other: programs that take longest.
+SLOW = ("cycle", "NUTS")
 every_kernel = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CASES]
 )
-TUNED = [name for name, case in CASES.items() if case.kernel.target is not None]
+TUNED = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+    for name, case in CASES.items()
+    if case.kernel.target is not None
+]
 
 
 class Outcome(NamedTuple):

@@ -37,6 +37,7 @@ def test_weights_are_small_and_say_where_they_are_from():
     assert {"data", "images", "seed", "epochs"} <= set(told)
 
 
+@pytest.mark.slow
 def test_accuracy_is_what_the_header_says(images):
     found = accuracy(classifier.load(), images["x_test"], images["y_test"])
     assert found == pytest.approx(float(classifier.about()["accuracy"]), abs=0.002)

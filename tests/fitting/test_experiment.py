@@ -33,9 +33,9 @@ def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
     keeper = Listens()
     settings = Settings(
         model=ModelSettings(blocks=1, flow_width=32, tilt_width=32, tilt_depth=1),
-        backbone=BackboneSettings(steps=250),
+        backbone=BackboneSettings(steps=250, batch=64),
         tilt=TiltSettings(steps=20, particles=256, batch_particles=128, bank=2_000, rate=1e-20),
-        sampling=SamplingSettings(chains=16, draws=800, exact_draws=20_000),
+        sampling=SamplingSettings(chains=16, draws=400, exact_draws=20_000),
     )
     result = tiltflow.fit(tiltflow.load_data("digits"), settings, listen=keeper.tell, keeper=keeper)
     assert list(dict.fromkeys(keeper.asked)) == ["sampling", "copies", "interpolation", "simple"]

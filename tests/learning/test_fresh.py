@@ -113,6 +113,7 @@ def learned(backbone):
     return looks, begun
 
 
+@pytest.mark.slow  # its twin: a lag leads to a look, in test_renewal.py
 def test_learning_says_when_its_particles_lag_and_begins_again(backbone, monkeypatch):
     looks, begun = learned(backbone)
     assert len(looks) >= 2

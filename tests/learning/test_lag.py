@@ -136,5 +136,6 @@ def test_weights_take_the_bias_out_of_the_gradient(stale):
     assert bias(stale, weighted=True) < bias(stale) / 5
 
 
+@pytest.mark.slow
 def test_more_transitions_take_the_bias_out_of_the_gradient(stale):
     assert bias(stale, moves=8) < bias(stale, moves=1) / 3

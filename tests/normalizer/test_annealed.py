@@ -128,12 +128,7 @@ def wavy_case(width=2):
     return Case(as_tilt(np.eye(width), nothing, nothing, waves=1.0), width, float(log_z), draw)
 
 
-CASES = {
-    "1 of 8": lambda: straight(1, 1.0, WIDTH),
-    "8": lambda: straight(8, 0.7),
-    "flow": lambda: flow_case(WIDTH),
-    "wavy": lambda: wavy_case(WIDTH),
-}
+CASES = {"8": lambda: straight(8, 0.7), "flow": lambda: flow_case(WIDTH)}
 MORE_CASES = {
     "1": lambda: straight(1, 1.0),
     "2": lambda: straight(2, 1.0),

@@ -28,13 +28,18 @@ def draws(problem, chains, length, rho=0.0, seeds=SEEDS):
     return problem.f_q(rng, seeds, N), problem.f_p(rng, seeds, chains, length, rho=rho)
 
 
-@pytest.mark.parametrize("name", TILTS)
+def first(names, few):
+    """All of `names`, of which the first tier has a few."""
+    return [pytest.param(n, marks=() if n in few else pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", first(TILTS, ("1 wide", "8", "64")))
 def test_intervals_cover_the_truth_with_independent_draws(name):
     f_q, f_p = draws(TILTS[name], 4, 250)
     assert calibrated(estimates(f_q, f_p), TILTS[name].log_z)
 
 
-@pytest.mark.parametrize("name", ["1", "8"])
+@pytest.mark.parametrize("name", first(("1", "8"), ("8",)))
 @pytest.mark.parametrize("shape", CHAINS)
 def test_intervals_cover_the_truth_with_correlated_chains(name, shape):
     f_q, f_p = draws(TILTS[name], *CHAINS[shape])

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
@@ -17,6 +17,7 @@ from tiltflow.learning.stages import STAGES, Classes, Learning, Stage
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.learning.witnesses import Judge, Judgement
+from tiltflow.parallel.devices import over_devices_once
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze, is_kept
 
@@ -110,16 +111,23 @@ def _checked(tilt: Tilt, backbone: Backbone) -> None:
             f"the tilt is a {type(tilt).__name__}; expected a tiltflow.tilts.Tilt: wrap a network "
             f"of your own in tiltflow.tilts.NetworkTilt"
         )
-    c = jr.normal(jr.key(0), (8, backbone.dim))
-    parameters, frozen = freeze(tilt)
-    f, pull_back = jax.vjp(lambda p: jax.vmap(eqx.combine(p, frozen))(c), parameters)
-    if f.shape != (8,):
-        raise InputError(f"the tilt of one example has shape {f.shape[1:]}; expected a scalar")
+    one = jax.eval_shape(tilt, jax.ShapeDtypeStruct((backbone.dim,), jnp.float32))
+    if one.shape != ():
+        raise InputError(f"the tilt of one example has shape {one.shape}; expected a scalar")
     if is_kept(tilt):
         return
-    gradient = jax.tree.leaves(pull_back(jr.normal(jr.key(1), (8,))))
-    if not any(jnp.any(leaf != 0) for leaf in gradient):
+    if not bool(_has_gradient(tilt, backbone.dim)):
         raise InputError(
             "the tilt has no gradient in its parameters, so that it would stay as it is; expected "
             "one: a network that is zero by itself goes into NetworkTilt with gate=1"
         )
+
+
+@over_devices_once
+def _has_gradient(tilt: Tilt, dim: int) -> Array:
+    """Whether f of some coordinates depends on any of its parameters."""
+    c = jr.normal(jr.key(0), (8, dim))
+    parameters, frozen = freeze(tilt)
+    _, pull_back = jax.vjp(lambda p: jax.vmap(eqx.combine(p, frozen))(c), parameters)
+    gradient = jax.tree.leaves(pull_back(jr.normal(jr.key(1), (8,))))
+    return jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in gradient]))

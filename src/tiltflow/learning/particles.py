@@ -68,6 +68,7 @@ def effective_share(log_weights: Float[Array, " n"]) -> Float[Array, ""]:
     return jnp.sum(weights) ** 2 / (jnp.sum(weights**2) * len(weights))
 
 
+@jax.jit
 def log_mean_exp(values: Float[Array, " n"]) -> Float[Array, ""]:
     """log((1/n) sum exp(values))."""
     return jax.nn.logsumexp(values) - jnp.log(len(values))

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -220,7 +221,7 @@ class Learning:
             lag=float(info.lag),
             share=float(info.share),
             acceptance=float(info.acceptance),
-            finite=bool(jnp.all(jnp.isfinite(there.f)) & jnp.all(jnp.isfinite(there.u))),
+            finite=bool(_are_finite(there.f, there.u)),
         )
 
     def _roll_back(self) -> None:
@@ -334,6 +335,11 @@ class Learning:
             "lag": float(info.lag),
             "step_size": float(self.state.particles.step_size),
         }
+
+
+@jax.jit
+def _are_finite(f: Array, u: Array) -> Array:
+    return jnp.all(jnp.isfinite(f)) & jnp.all(jnp.isfinite(u))
 
 
 def _why_stopped(now: Judgement) -> str:

@@ -18,6 +18,7 @@ from tiltflow.errors import InputError
 from tiltflow.learning.particles import Particles, exact_draws, push_in_parts
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import smc
+from tiltflow.parallel.devices import over_devices_once
 from tiltflow.tilts import Tilt
 
 SHARE = 0.4  # how far apart the rungs are, see `smc.plan`
@@ -65,12 +66,21 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
 def as_particles(start: Start, backbone: Backbone, tilt: Tilt) -> Particles:
     """The particles of a learner that begins at `start` with `tilt`."""
     y = push_in_parts(backbone, start.u)
-    f = jax.lax.map(tilt, y, batch_size=1024) + jnp.zeros(len(y))
+    f = _f_of(tilt, y)
     # With a weak type a stage would compile again when it is handed its own result.
     return Particles(start.u, y, f, jnp.asarray(start.step_size, start.u.dtype))
 
 
+@over_devices_once
+def _f_of(tilt: Tilt, y: Array) -> Array:
+    return jax.lax.map(tilt, y, batch_size=1024) + jnp.zeros(len(y))
+
+
 def is_zero(tilt: Tilt, backbone: Backbone) -> bool:
     """Whether f = 0, where draws of the backbone are draws of the model."""
-    c = jr.normal(jr.key(0), (8, backbone.dim))
-    return not bool(jnp.any(jax.vmap(tilt)(c) != 0))
+    return bool(_vanishes(tilt, backbone.dim))
+
+
+@over_devices_once
+def _vanishes(tilt: Tilt, dim: int) -> Array:
+    return ~jnp.any(jax.vmap(tilt)(jr.normal(jr.key(0), (8, dim))) != 0)

@@ -130,7 +130,7 @@ def fit_logit(x: np.ndarray, low: float, high: float, alpha: float = 0.01) -> Lo
         low=jnp.asarray(low),
         high=jnp.asarray(high),
         alpha=jnp.asarray(alpha),
-        mean=jnp.asarray(mean, jnp.float32),
+        mean=jnp.asarray(np.float32(mean)),
         scale=jnp.asarray(np.maximum(scale, 0.1), jnp.float32),
         data_shape=x.shape[1:],
     )
@@ -200,9 +200,9 @@ def _tables(shares: np.ndarray) -> dict[str, Array]:
     cumulated = np.cumsum(mass, axis=1)
     from_above = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
     return {
-        "below": jnp.asarray(TAIL + cumulated - mass, jnp.float32),
-        "above": jnp.asarray(TAIL + from_above - mass, jnp.float32),
-        "mass": jnp.asarray(mass, jnp.float32),
+        "below": jnp.asarray(np.float32(TAIL + cumulated - mass)),
+        "above": jnp.asarray(np.float32(TAIL + from_above - mass)),
+        "mass": jnp.asarray(np.float32(mass)),
     }
 
 
@@ -230,9 +230,9 @@ def _affine(
     mean: np.ndarray, matrix: np.ndarray, inverse: np.ndarray, data_shape: tuple[int, ...]
 ) -> Affine:
     return Affine(
-        mean=jnp.asarray(mean, jnp.float32),
-        matrix=jnp.asarray(matrix, jnp.float32),
-        inverse=jnp.asarray(inverse, jnp.float32),
-        log_det=jnp.asarray(np.linalg.slogdet(matrix)[1], jnp.float32),
+        mean=jnp.asarray(np.float32(mean)),
+        matrix=jnp.asarray(np.float32(matrix)),
+        inverse=jnp.asarray(np.float32(inverse)),
+        log_det=jnp.asarray(np.float32(np.linalg.slogdet(matrix)[1])),
         data_shape=data_shape,
     )
