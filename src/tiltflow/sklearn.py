@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tiltflow.data import Dataset, Splits
 from tiltflow.data.checks import checked
+from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
 from tiltflow.fitting import experiment
 from tiltflow.fitting.settings import Settings, suited
@@ -149,6 +150,8 @@ class TiltedDensity(DensityMixin, BaseEstimator):
 
     def _table(self, X: Any, **settings: Any) -> np.ndarray:
         """`X` as scikit-learn checks it."""
+        if isinstance(X, np.ma.MaskedArray):  # whose mask scikit-learn does not look at
+            X = plain(X, "X")[0]
         table: Any = validate_data(self, X, **settings)
         return table
 

@@ -8,6 +8,7 @@ import pytest
 import tiltflow
 from tiltflow.cli.show import show_metrics
 from tiltflow.data import Dataset, Splits
+from tiltflow.data.checks import refuse_constant_in_training
 from tiltflow.errors import InputError
 from tiltflow.fitting.settings import ModelSettings, SamplingSettings, Settings
 from tiltflow.learning import BackboneSettings, TiltSettings
@@ -46,6 +47,24 @@ def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
     show_metrics(result.metrics, tmp_path, json=True)
     json.loads(capsys.readouterr().out)
     show_metrics(result.metrics, tmp_path, json=False)
+
+
+def table(odd):
+    """Three columns, of which one is 20 but in the row `odd`; learned from rows 0 to 199."""
+    values = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    values[:, 1] = 20.0
+    values[odd, 1] = 25.0
+    rows = np.arange(300)
+    return Dataset("t", values, integers=False, columns=("a", "level", "b")), Splits(
+        rows[:200], rows[200:250], rows[250:]
+    )
+
+
+def test_a_column_that_is_constant_where_it_is_learned_from_is_refused():
+    data, parts = table(odd=270)
+    with pytest.raises(InputError, match=r"column 'level' is 20 in all 200 rows .* in row 270"):
+        tiltflow.fit(data, parts=parts)
+    refuse_constant_in_training(table(odd=7)[0], parts.train)  # power: it varies there
 
 
 def test_a_test_row_without_a_density_fails_the_verdict_and_costs_nothing_else(tmp_path, capsys):

@@ -144,7 +144,7 @@ TAMPERED = {
     ),
     "float64": (
         lambda f: tamper_weights(f, lambda a: a.update({"tilt.level": np.zeros(())})),
-        "float64",
+        "not the file that config.json was written for",
     ),
     "not finite": (lambda f: tamper_weights(f, not_finite), "not finite"),
     "another file": (

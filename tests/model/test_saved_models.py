@@ -9,6 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -42,6 +43,32 @@ def test_there_is_a_model_of_the_present_format():
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f"{f.parent.name}-{f.name}")
 def test_the_numbers_are_those_of_the_version_that_saved_it(folder):
     assert apart(folder) < 1e-4
+
+
+@pytest.mark.parametrize("folder", FOLDERS[-1:], ids=lambda f: f.name)
+def test_a_process_with_64_bits_has_the_same_numbers(folder, tmp_path):
+    """And one without has those of a model that was saved with them."""
+    with jax.enable_x64(True):
+        assert apart(folder) < 1e-4
+    wide = shutil.copytree(folder, tmp_path / "model")
+    path = wide / "weights.safetensors"
+    arrays = safetensors.numpy.load(path.read_bytes())
+    path.write_bytes(safetensors.numpy.save({n: x.astype(_wide(x)) for n, x in arrays.items()}))
+    assert apart(wide) < 1e-4
+
+
+def _wide(x):
+    return {"f": np.float64, "i": np.int64}.get(x.dtype.kind, x.dtype)
+
+
+def test_an_array_of_another_kind_is_refused(tmp_path):
+    folder = shutil.copytree(FOLDERS[-1], tmp_path / "model")
+    path = folder / "weights.safetensors"
+    arrays = safetensors.numpy.load(path.read_bytes())
+    arrays["tilt.layers.0.weight"] = arrays["tilt.layers.0.weight"].astype(np.int32)
+    path.write_bytes(safetensors.numpy.save(arrays))
+    with pytest.raises(InputError, match=r"'tilt\.layers\.0\.weight' is int32"):
+        load_model(folder)
 
 
 def test_the_numbers_notice_another_weight(tmp_path):

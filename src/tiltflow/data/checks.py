@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tiltflow.data import limits
+from tiltflow.data.dataset import Dataset
 from tiltflow.data.scan import LARGEST_INTEGER, Place, Scan, scan
 from tiltflow.errors import InputError
 
@@ -98,6 +99,28 @@ def judged(
         _refuse_constant(seen, where, columns)
         _refuse_coarse(seen, where, columns)
     return integers
+
+
+def refuse_constant_in_training(data: Dataset, train: np.ndarray) -> None:
+    """Raise InputError if a column of continuous `data` varies, but not among its rows `train`.
+
+    What is fitted to those rows would have no width there, and its density no bound.
+    """
+    if data.integers:
+        return
+    values = np.asarray(data.values[np.sort(train)], np.float32)
+    low, high = values.min(axis=0), values.max(axis=0)
+    constant = low == high
+    if not constant.any():
+        return
+    position = tuple(int(i) for i in np.argwhere(constant)[0])
+    others = np.flatnonzero(np.asarray(data.values[(slice(None), *position)]) != low[position])
+    raise InputError(
+        f"{data.name}: {column(position, data.columns)} is {low[position] + 0.0:g} in all "
+        f"{len(train)} rows that are learned from (another value first in row {others[0]}; such "
+        f"columns in all: {constant.sum()} of {constant.size}); a density needs columns that vary: "
+        f"drop it, or split the rows otherwise"
+    )
 
 
 def _refuse_constant(seen: Scan, where: str, columns: tuple[str, ...] | None) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tiltflow.data.checks import checked, enough
+from tiltflow.data.containers import plain
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.idx import ENDING, read_idx
 from tiltflow.data.image_checks import refuse_no_images, refuse_odd_images
@@ -104,8 +106,9 @@ def read(
         InputError: whatever is wrong with the source.
     """
     if not isinstance(source, str | os.PathLike):
-        array = np.asanyarray(source)  # a map of a file stays one
-        return _array(array, key=key, image_size=image_size, channels=channels)
+        array, columns = plain(source, "the array")
+        found = _array(array, key=key, image_size=image_size, channels=channels)
+        return replace(found, columns=columns)
     path = Path(source)
     named = isinstance(source, str) and source in NAMES
     folder = os.path.isdir(path) and not named

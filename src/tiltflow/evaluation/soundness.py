@@ -4,7 +4,6 @@ A flow whose weights were damaged may have lost a dimension: then it is no bijec
 density is infinite on a surface, and every likelihood is a number without meaning.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tiltflow.backbones import Flow, Generator
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.parallel.devices import over_devices_once
 
 DRAWS = 512
 FLAT = 1e-4  # standard deviation of a coordinate, over that of the typical one
@@ -21,11 +21,10 @@ OFF = 1e-2  # of the typical coordinate of a dimension, after a round trip
 
 def soundness(model: TiltedModel, key: PRNGKeyArray) -> list[Check]:
     """Checks on exact draws of the backbone; all of them must hold."""
-    u = model.backbone.draws(key, DRAWS)
-    y, y_again, u_again, f = (np.asarray(values) for values in _there_and_back(model, u))
+    u, y, y_again, u_again, f = (np.asarray(values) for values in _there_and_back(model, key))
     spread = y.std(axis=0)
     narrowest = float(spread.min() / np.median(spread)) if np.isfinite(y).all() else 0.0
-    off = max(_typical(y_again - y), _typical(u_again - np.asarray(u)))
+    off = max(_typical(y_again - y), _typical(u_again - u))
     return [
         Check(
             name="f and draws, share not finite",
@@ -64,14 +63,15 @@ def _typical(off: np.ndarray) -> float:
     return worst if np.isfinite(worst) else float("inf")
 
 
-@eqx.filter_jit
-def _there_and_back(model: TiltedModel, u: Array) -> tuple[Array, Array, Array, Array]:
-    """Coordinates [draws, dim], the same by way of data, the u they come back to, and f."""
+@over_devices_once
+def _there_and_back(model: TiltedModel, key: PRNGKeyArray) -> tuple[Array, ...]:
+    """Latent draws, their coordinates [draws, dim], the same by way of data, u again, and f."""
     backbone = model.backbone
+    u = backbone.draws(key, DRAWS)
     y = jax.vmap(backbone.coordinates)(u)
     y_again, u_again = y, u
     if isinstance(backbone, Flow):
         y_again = jax.vmap(lambda y: backbone.units.encode(backbone.units.decode(y)))(y)
     if isinstance(backbone, Flow | Generator):
         u_again = jax.vmap(backbone.inverse)(y)[0]
-    return y, y_again, u_again, jax.vmap(model.tilt)(y) + jnp.zeros(len(u))
+    return u, y, y_again, u_again, jax.vmap(model.tilt)(y) + jnp.zeros(len(u))

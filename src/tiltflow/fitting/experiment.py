@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Flow
 from tiltflow.data import Dataset, Splits, load, split
+from tiltflow.data.checks import refuse_constant_in_training
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.errors import InputError
 from tiltflow.evaluation.assess import finite
@@ -30,6 +31,7 @@ from tiltflow.evaluation.mixing import Mixing, mixing
 from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.evaluation.report_arrays import gather_evidence
 from tiltflow.evaluation.simple_models import ahead_of, block_of, not_behind, simple_models
+from tiltflow.evaluation.soundness import soundness
 from tiltflow.fitting.metrics import (
     add_bits,
     are_bytes_of_images,
@@ -122,6 +124,7 @@ def fit(
         data = load(data)
     keeper = keeper or KeepsNothing()
     parts = split(data) if parts is None else parts
+    refuse_constant_in_training(data, parts.train)
     settings, own = chosen(backbone, tilt, learner, settings, len(parts.train), data.shape)
     settings.check(seed)
     keys = dict[str, PRNGKeyArray](zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
@@ -170,6 +173,7 @@ def fit(
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration
     checks = checks_of(judged.log_z, judgement, judged.found.gain, calibration)
+    checks += soundness(fitted.model, jr.fold_in(keys["evidence"], 1))
     simple: dict[str, Any] = {}
     if judged.scores.bad:
         checks.append(finite(judged.scores))

@@ -23,6 +23,7 @@ import safetensors.numpy
 from tiltflow._version import __version__
 from tiltflow.backbones.units.bijections import Gaussianise, Logit, dequantise
 from tiltflow.backbones.units.scale import Scale
+from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
@@ -191,7 +192,7 @@ class FittedModel:
 
     def check_rows(self, x: Any) -> np.ndarray:
         """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model."""
-        x = np.asarray(x, np.float32)
+        x = np.asarray(plain(x, "the array of rows")[0], np.float32)
         if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
             raise InputError(
                 f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "

@@ -20,6 +20,7 @@ from tiltflow.model.tilted import ExactDraws, TiltedModel
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
 from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.from_values import from_values
+from tiltflow.normalizer.rounding import step_of, within_rounding
 from tiltflow.normalizer.smc import in_parts, that_fit, tilt
 from tiltflow.parallel.devices import map_in_parts, over_devices, spread
 from tiltflow.tilts import MixtureTilt, WithNoise
@@ -83,6 +84,7 @@ def log_normalizer(
         on_round=on_round,
         mixture=model.mixture,
     )
+    found = within_rounding(found, step_of(f_at(model, jnp.asarray(draws))))
     if found.holds or not by_values.holds:
         return found
     return replace(found, words=f"{found.words} By {by_values.method}: {by_values.mean:.3f}.")

@@ -12,6 +12,7 @@ from tiltflow.normalizer.bounds import Side, dealt, from_above, from_below
 from tiltflow.normalizer.bridge import bridge_or_contradiction
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.importance import importance
+from tiltflow.normalizer.rounding import step_of, within_rounding
 from tiltflow.normalizer.values import finite_values
 
 MOST_APART = 3.0
@@ -39,6 +40,11 @@ def from_values(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
     Raises:
         InputError: a wrong shape, fewer than 2 draws of q or 4 of p, or a value not finite.
     """
+    step = step_of(f_q, *(() if f_p is None else (f_p,)))
+    return within_rounding(_from_values(f_q, f_p), step)
+
+
+def _from_values(f_q: ArrayLike, f_p: ArrayLike | None) -> LogZ:
     by_weights = importance(f_q)
     below = from_below(dealt(finite_values("f_q", f_q, ("n",))))
     if f_p is None:

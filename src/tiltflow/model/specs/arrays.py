@@ -16,6 +16,7 @@ from tiltflow.model.tilted import TiltedModel
 from tiltflow.runs import reading
 
 LONGEST_HEADER = 2**20  # bytes that say where each array is
+WIDEST = 8  # bytes of a number that was saved by a process with 64 bits
 
 
 def named_arrays(model: TiltedModel) -> dict[str, Any]:
@@ -53,9 +54,7 @@ def read_arrays(path: Path, skeleton: TiltedModel) -> tuple[dict[str, np.ndarray
         InputError: there is no such file, or it is damaged.
     """
     expected = named_arrays(skeleton)
-    most = LONGEST_HEADER + sum(
-        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in expected.values()
-    )
+    most = LONGEST_HEADER + sum(math.prod(leaf.shape) * WIDEST for leaf in expected.values())
     content = reading.read_bytes(path, most)
     try:
         return safetensors.numpy.load(content), sha256(content).hexdigest()
@@ -64,7 +63,11 @@ def read_arrays(path: Path, skeleton: TiltedModel) -> tuple[dict[str, np.ndarray
 
 
 def filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> TiltedModel:
-    """The skeleton, of arrays or of shapes only, with `arrays`, which come from `path`."""
+    """The skeleton, of arrays or of shapes only, with `arrays`, which come from `path`.
+
+    They may have been saved with or without 64 bits: their types become those of the skeleton,
+    which are this process's.
+    """
     expected = named_arrays(skeleton)
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))[0]
@@ -73,7 +76,7 @@ def filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> 
         )
     for name, leaf in expected.items():
         found = arrays[name]
-        if found.shape != leaf.shape or found.dtype != leaf.dtype:
+        if found.shape != leaf.shape or found.dtype.kind != np.dtype(leaf.dtype).kind:
             raise InputError(
                 f"{path}: array {name!r} is {found.dtype}{list(found.shape)}; expected "
                 f"{leaf.dtype}{list(leaf.shape)}: fit the model again"
@@ -83,7 +86,7 @@ def filled(skeleton: TiltedModel, arrays: dict[str, np.ndarray], path: Path) -> 
         are_indices = np.issubdtype(found.dtype, np.integer)
         if name.endswith(".order") and are_indices and not _are_permutations(found):
             raise InputError(f"{path}: array {name!r} holds no permutations: fit the model again")
-    leaves = iter([jnp.asarray(arrays[name]) for name in expected])
+    leaves = iter([jnp.asarray(arrays[n].astype(leaf.dtype)) for n, leaf in expected.items()])
     return jax.tree.map(
         lambda x: next(leaves) if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else x,
         skeleton,
