@@ -270,3 +270,21 @@ def test_learning_goes_on_from_a_tilt_that_is_not_zero(problem, learned):
     # The level that was folded into the tilt is that of 128 witnesses, and noisy: so is its log Z.
     assert float(again.log_z + again.level) == pytest.approx(float(judgement.log_z), abs=0.4)
     assert float(judgement.gain_val) > 0.3  # power: that of f = 0 is 0
+
+
+def test_where_nothing_is_to_be_gained_learning_ends_soon(problem):
+    """A few rows of the backbone itself: f learns them by heart. Twin: nobody watches."""
+    backbone, tilt, _, val = problem
+    x = np.asarray(jax.vmap(backbone.push)(jr.normal(jr.key(5), (1_012, 2))))
+    few, others = (replace_rows(val, rows) for rows in (x[:12], x[12:]))
+    settings = replace(QUICK, decay=0.0)
+    *_, kept, events = learn((backbone, tilt, few, others), settings)
+    assert "falls" in events.told("stopped")[0]["why"]
+    assert int(kept.steps) < 0.7 * QUICK.steps
+    assert events.told("kept")[0]["gain_val"] > -0.02
+    *_, events = learn((backbone, tilt, few, others), replace(settings, watch=False))
+    assert not events.told("stopped")
+
+
+def replace_rows(rows, values):
+    return Rows(jnp.asarray(values), rows.units, integers=False)

@@ -58,6 +58,8 @@ STAGES: dict[str, Stage] = {
     "nce+mle": population.stage,
 }
 LEAST_OVERLAP = 0.05  # effective share left of an anchor, below which it is time for the next
+LOOKS = (1, 2, 4, 8)  # stages after which a first look is cast at what is learned
+FALLS = 3.0  # standard errors of held-out rows below the best, that are no chance
 SETTLED = 0.6  # acceptance from which moves are taken to have brought particles to f
 
 Classes = tuple[int, Callable[[Array], np.ndarray]]
@@ -99,6 +101,7 @@ class Learning:
         judged: judgements so far.
         overlap: the effective share that is left of the witnesses since the last judgement.
         wider: the standard error between learners and witnesses over that of independent draws.
+        below: looks in a row that found the gain clearly below the best.
     """
 
     backbone: Backbone
@@ -118,6 +121,7 @@ class Learning:
     judged: int = 0
     overlap: float = 1.0
     wider: float = 1.0
+    below: int = 0
 
     def __post_init__(self) -> None:
         """Before the first stage."""
@@ -143,6 +147,10 @@ class Learning:
                 if self.number - self.best.stage >= self._patience:
                     self._tell("stopped", why=_why_stopped(now), stage=self.number)
                     break
+            if self.settings.watch and self._falls:
+                why = "the held-out gain falls: there is no more to learn from so many rows"
+                self._tell("stopped", why=why, stage=self.number)
+                break
         if self.monitor.gave_up:
             why = "the rate was lowered too often: the data or the settings do not suit the learner"
             self._tell("stopped", why=why, stage=self.number)
@@ -150,6 +158,21 @@ class Learning:
     @property
     def _patience(self) -> int:
         return self.settings.patience * self.settings.judge_every
+
+    @property
+    def _falls(self) -> bool:
+        """Whether two looks in a row have found the gain below the best by more than chance.
+
+        A first few come early: where nothing is to be gained, that shows soon.
+        """
+        if self.number in LOOKS or self.number % self.settings.judge_every == 0:
+            average, best = self.state.average, self.best
+            judgement = self.judge.judge(average, self.state)
+            lost = float(best.judgement.gain_val - judgement.gain_val)
+            error = float(self.judge.error_between(average, best.tilt))
+            falls = bool(judgement.holds) and lost > FALLS * error
+            self.below = self.below + 1 if falls else 0
+        return self.below > 1
 
     @property
     def _is_last(self) -> bool:
@@ -173,6 +196,7 @@ class Learning:
             "overlap": self.overlap,
             "judged": self.judged,
             "wider": self.wider,
+            "below": self.below,
             "swings": self.swings.to_dict() if self.swings else {},
         }
         self.keeper.offer(self.phase, int(self.state.steps), self._tree(), plain)
@@ -186,7 +210,7 @@ class Learning:
         self.judge = replace(self.judge, anchor=anchor)
         self.number, self.judged = plain["number"], plain["judged"]
         self.overlap, self.started = plain["overlap"], plain["started"]
-        self.wider = plain.get("wider", 1.0)
+        self.wider, self.below = plain.get("wider", 1.0), plain.get("below", 0)
         self.monitor = Monitor(**plain["monitor"])
         if self.swings:
             self.swings = replace(self.swings, **plain.get("swings", {}))

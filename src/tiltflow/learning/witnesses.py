@@ -93,12 +93,16 @@ class Anchor(eqx.Module):
 
 
 class Judge(eqx.Module):
-    """Coordinates of the bank, of training and of held-out rows, and the anchor."""
+    """Coordinates of the bank, of training and of held-out rows, and the anchor.
+
+    Each held-out row is there `draws` times.
+    """
 
     bank: Float[Array, "bank dim"]
     anchor: Anchor
     train: Filled
     val: Filled
+    draws: int = eqx.field(static=True)
 
     @classmethod
     def gather(
@@ -128,6 +132,7 @@ class Judge(eqx.Module):
             Anchor(y, jnp.zeros(len(y)), tilt, jnp.zeros(()), jnp.asarray(False)),
             Filled(y_train.rows[0], y_train.count),
             Filled(y_val.rows[0], y_val.count),
+            settings.judge_draws if val.through(backbone).vary else 1,
         )
 
     def at(self, tilt: Tilt, particles: Particles, log_z: Array) -> "Judge":
@@ -135,6 +140,12 @@ class Judge(eqx.Module):
         y = particles.y[particles.witnesses]
         anchor = Anchor(y, jax.vmap(tilt)(y), tilt, jnp.asarray(log_z), jnp.asarray(True))
         return replace(self, anchor=anchor)
+
+    @over_devices
+    def error_between(self, tilt: Tilt, other: Tilt) -> Array:
+        """The standard error, over held-out rows, of the mean of f less that of another tilt."""
+        mean, square = self.val.mean(lambda y: _and_square(tilt(y) - other(y)))
+        return jnp.sqrt(jnp.maximum(square - mean**2, 0.0) * self.draws / self.val.count)
 
     @over_devices
     def judge(self, tilt: Tilt, state: LearnerState) -> Judgement:
@@ -184,6 +195,10 @@ class Judge(eqx.Module):
             learners=state.log_z_learners + log_mean_exp(reweighted[particles.learners]) - level,
             holds=holds,
         )
+
+
+def _and_square(value: Array) -> tuple[Array, Array]:
+    return value, value**2
 
 
 class _Bridge(NamedTuple):
