@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tiltflow.data import Dataset, Splits
-from tiltflow.data.checks import checked
+from tiltflow.data.checks import looked_at
 from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
 from tiltflow.fitting import experiment
@@ -89,11 +89,11 @@ class TiltedDensity(DensityMixin, BaseEstimator):
                 ones; a `ValueError`, as what scikit-learn raises for other data.
         """
         table = self._table(X, ensure_min_samples=FEWEST_ROWS)
-        values, integers = checked(table, "X", integers=self.integers)
+        values, integers, grid = looked_at(table, "X", integers=self.integers)
         random = check_random_state(self.random_state)
         parts = self._parts(len(values), random)
         result = experiment.fit(
-            Dataset("X", values, integers),
+            Dataset("X", values, integers, grid=grid),
             self._settings(len(parts.train), values.shape[1]),
             seed=int(random.randint(2**31)),
             parts=parts,

@@ -169,8 +169,8 @@ MODELS = {
         "array 'tilt.level' is float32[2]; expected float32[]", 2,
     ),
     "weights: dtype": (
-        "weights.safetensors", weights(lambda a: a.update({"tilt.level": np.zeros(())})),
-        "array 'tilt.level' is float64[]; expected float32[]", 2,
+        "weights.safetensors", weights(lambda a: a.update({"tilt.level": np.zeros((), np.int32)})),
+        "array 'tilt.level' is int32[]; expected float32[]", 2,
     ),
     "weights: order": (
         "weights.safetensors", weights(lambda a: a["backbone.blocks.1.order"].fill(0)),

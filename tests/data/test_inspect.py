@@ -11,7 +11,7 @@ from tiltflow.cli.main import run
 from tiltflow.cli.show_data import show_data
 from tiltflow.data import limits
 from tiltflow.data.inspect import inspect
-from tiltflow.data.repeats import grid_of, repeated_rows
+from tiltflow.data.repeats import repeated_rows
 from tiltflow.data.source_contents import Found
 
 RNG = np.random.default_rng(0)
@@ -69,7 +69,6 @@ def test_a_note_of_the_reader_is_the_first_advice():
     ("values", "words"),
     [
         (np.where(REALS[:, 0] > 0, 0, REALS[:, 0]), "the same one"),
-        (np.round(REALS[:, 0], 1), "Values come back"),
         (REALS[:, 1] + REALS[:, 2], "depend on each other linearly"),
         (2 * REALS[:, 1], "depend on each other linearly ("),
     ],
@@ -81,17 +80,18 @@ def test_a_column_on_which_a_density_is_infinite(values, words):
     assert not advised(seen(REALS), words)
 
 
-def test_values_on_one_grid_can_become_integers():
-    assert advised(seen(np.round(REALS, 1)), "divide by 0.1 and round")
-    many = np.where(REALS > 1, 0.0, RNG.integers(0, 500, REALS.shape))  # 0 is frequent
-    assert advised(seen(many), "say --integers")
+def test_values_on_a_grid_are_said_to_be_dequantised():
+    one = REALS.copy()
+    one[:, 1] = np.round(one[:, 1], 1)
+    assert advised(seen(one), "A column is on a grid ('1' of 0.1): they are dequantised")
+    assert [entry["step"] > 0 for entry in seen(one).facts["columns"]] == [False, True, False]
+    assert not advised(seen(REALS), "grid")
+    assert not advised(seen(one, integers=False), "grid")
+    many = np.where(REALS > 1, 0.0, RNG.integers(0, 500, REALS.shape))
+    assert seen(many).facts["on_grid"] == 3
     assert seen(many, integers=True).facts["values"] == "integers"
     assert seen(np.round(REALS), integers=False).facts["values"] == "continuous"
     assert "treat the data as continuous" in seen(REALS, integers=True).refusal
-    assert grid_of(np.round(REALS[:, 0], 2)) == 0.01
-    assert grid_of(REALS[:, 0]) is None
-    assert grid_of(1e7 * REALS[:, 0].astype(np.float32)) is None
-    assert grid_of(np.array([3.0, 8.0])) == 1.0
 
 
 def test_what_fit_would_refuse_is_described_all_the_same():

@@ -60,7 +60,8 @@ def inspect(
     seen = look(found, integers=True if images and integers is None else integers)
     told = seen.to_dict()
     if not seen.refusal:
-        told["fit"] |= _units(kept(found, told["values"] == "integers"))
+        grids = integers is None
+        told["fit"] |= _units(kept(found, told["values"] == "integers", grids=grids))
     if json:
         show_json(told)
     else:
@@ -75,7 +76,9 @@ def _units(data: Any) -> dict[str, Any]:
     from tiltflow.model.specs import specify
 
     try:
-        units = specify(fit_units("auto", data.values, integers=data.integers)).units
+        units = specify(
+            fit_units("auto", data.values, integers=data.integers, grid=data.grid)
+        ).units
     except InputError as error:
         return {"accepts": False, "refusal": str(error)}
     # Both are one affine map, and auto never whitens.

@@ -6,6 +6,7 @@ import numpy as np
 
 from tiltflow.data import limits
 from tiltflow.data.dataset import Dataset
+from tiltflow.data.grids import Grid, grid_of
 from tiltflow.data.scan import LARGEST_INTEGER, Place, Scan, scan
 from tiltflow.errors import InputError
 
@@ -51,15 +52,38 @@ def checked(
             one whose values float32 cannot tell apart; `integers=True` for values that are not
             integers of magnitude at most 65,536.
     """
+    return looked_at(array, where, columns=columns, integers=integers, constant=constant)[:2]
+
+
+def looked_at(
+    array: np.ndarray,
+    where: str,
+    *,
+    columns: tuple[str, ...] | None = None,
+    integers: bool | None = None,
+    constant: bool = False,
+) -> tuple[np.ndarray, bool, Grid | None]:
+    """`checked`, and the grid that columns of other values lie on, unless the user has said.
+
+    A number on a grid may be the same in every row.
+    """
     if isinstance(array, np.memmap):
         values, seen = array, scan(array)
     else:
         limits.refuse_size(array.size, where)
         values = np.empty(array.shape, np.float32)
         seen = scan(array, values)
-    return values, judged(
-        seen, len(array), array.dtype, where, columns=columns, integers=integers, constant=constant
+    are_integers = judged(
+        seen, len(array), array.dtype, where, columns=columns, integers=integers, constant=True
     )
+    if are_integers:
+        return values, True, None
+    grid = grid_of(values) if integers is None else None
+    if not constant:
+        cells = np.zeros(seen.low.shape, bool) if grid is None else grid.cells
+        _refuse_constant(seen, where, columns, cells)
+        _refuse_coarse(seen, where, columns, cells)
+    return values, False, grid
 
 
 def judged(
@@ -96,8 +120,9 @@ def judged(
             f"continuous"
         )
     if not (integers or constant):
-        _refuse_constant(seen, where, columns)
-        _refuse_coarse(seen, where, columns)
+        nowhere = np.zeros(seen.low.shape, bool)
+        _refuse_constant(seen, where, columns, nowhere)
+        _refuse_coarse(seen, where, columns, nowhere)
     return integers
 
 
@@ -111,6 +136,8 @@ def refuse_constant_in_training(data: Dataset, train: np.ndarray) -> None:
     values = np.asarray(data.values[np.sort(train)], np.float32)
     low, high = values.min(axis=0), values.max(axis=0)
     constant = low == high
+    if data.grid is not None:
+        constant &= ~data.grid.cells
     if not constant.any():
         return
     position = tuple(int(i) for i in np.argwhere(constant)[0])
@@ -123,8 +150,10 @@ def refuse_constant_in_training(data: Dataset, train: np.ndarray) -> None:
     )
 
 
-def _refuse_constant(seen: Scan, where: str, columns: tuple[str, ...] | None) -> None:
-    constant = seen.constant
+def _refuse_constant(
+    seen: Scan, where: str, columns: tuple[str, ...] | None, cells: np.ndarray
+) -> None:
+    constant = seen.constant & ~cells
     if constant.any():
         position = tuple(int(i) for i in np.argwhere(constant)[0])
         value = seen.low[position] + 0.0  # which of 0 and -0 is smaller is the machine's choice
@@ -135,8 +164,10 @@ def _refuse_constant(seen: Scan, where: str, columns: tuple[str, ...] | None) ->
         )
 
 
-def _refuse_coarse(seen: Scan, where: str, columns: tuple[str, ...] | None) -> None:
-    coarse = seen.coarse
+def _refuse_coarse(
+    seen: Scan, where: str, columns: tuple[str, ...] | None, cells: np.ndarray
+) -> None:
+    coarse = seen.coarse & ~cells
     if coarse.any():
         position = tuple(int(i) for i in np.argwhere(coarse)[0])
         low, high, step = (x[position] for x in (seen.low, seen.high, seen.steps))

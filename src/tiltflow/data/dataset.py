@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tiltflow.data.grids import Grid
 from tiltflow.data.limits import blocks
 
 
@@ -21,6 +22,8 @@ class Dataset:
             read when they are looked at, and `take` gives float32.
         integers: True if every value is an integer, so that the data are to be dequantised with
             uniform noise (bins of width 1); False if they are continuous.
+        grid: the cells of the columns whose values lie on one, where not all values are integers;
+            they are dequantised, too. None: there is no such column.
         labels: integers, `[rows]`, or None.
         columns: the names of columns, as in the header of a CSV file, or None.
         test_rows: how many rows at the end are the set's own test rows, which a split keeps.
@@ -34,6 +37,7 @@ class Dataset:
     columns: tuple[str, ...] | None = None
     test_rows: int = 0
     note: str = ""
+    grid: Grid | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

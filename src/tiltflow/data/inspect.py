@@ -14,8 +14,9 @@ import numpy as np
 
 from tiltflow.data.checks import FEWEST_ROWS, column, judged, place
 from tiltflow.data.dataset import Dataset
+from tiltflow.data.grids import Grid, grid_of
 from tiltflow.data.limits import blocks
-from tiltflow.data.repeats import grid_of, repeated_rows
+from tiltflow.data.repeats import repeated_rows
 from tiltflow.data.scan import Scan, scan
 from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
@@ -61,6 +62,9 @@ def _inspected(found: Found, seen: Scan, asked: bool | None) -> Inspection:
     rows = len(found.array)
     looked_at = _spread(found.array)
     again = repeated_rows(found.array)
+    grid = None
+    if not (integers or refusal) and asked is None:
+        grid = grid_of(looked_at.astype(np.float32))
     facts: dict[str, Any] = {
         "name": found.name,
         "rows": rows,
@@ -73,6 +77,7 @@ def _inspected(found: Found, seen: Scan, asked: bool | None) -> Inspection:
         "low": _number(seen.low.min()),
         "high": _number(seen.high.max()),
         "levels": seen.levels or None,
+        "on_grid": 0 if grid is None else int(grid.cells.sum()),
         "not_finite": {
             "rows": seen.bad_rows,
             "columns": int(np.count_nonzero(seen.bad_columns)),
@@ -87,16 +92,18 @@ def _inspected(found: Found, seen: Scan, asked: bool | None) -> Inspection:
     }
     advice = [found.note[0].upper() + found.note[1:] + "."] if found.note else []
     if found.array.ndim == 2 and found.array.shape[1] <= MOST_COLUMNS:
-        facts["columns"] = _columns(found, seen, looked_at)
+        facts["columns"] = _columns(found, seen, looked_at, grid)
         facts["dependent"] = _dependent(looked_at, found.columns) if not refusal else []
     advice += _on_values(found, seen, facts, integers=integers)
     advice += _on_rows(facts)
     return Inspection(facts, tuple(advice), refusal)
 
 
-def kept(found: Found, integers: bool) -> Dataset:
-    """The rows that are looked at closely, as a data set."""
-    return Dataset(found.name, _spread(found.array).astype(np.float32), integers)
+def kept(found: Found, integers: bool, *, grids: bool = True) -> Dataset:
+    """The rows that are looked at closely, as a data set; with their `grids`, if there are any."""
+    values = _spread(found.array).astype(np.float32)
+    grid = grid_of(values) if grids and not integers else None
+    return Dataset(found.name, values, integers, grid=grid)
 
 
 def _judged(found: Found, seen: Scan, asked: bool | None) -> tuple[bool, str]:
@@ -132,7 +139,9 @@ def _labels(labels: np.ndarray | None) -> dict[str, Any] | None:
     return {"classes": len(counts), "smallest": int(counts.min()), "largest": int(counts.max())}
 
 
-def _columns(found: Found, seen: Scan, looked_at: np.ndarray) -> list[dict[str, Any]]:
+def _columns(
+    found: Found, seen: Scan, looked_at: np.ndarray, grid: Grid | None
+) -> list[dict[str, Any]]:
     """One entry a column of a table; mean and deviation of all rows, distinct values of some."""
     total, square = np.zeros(found.array.shape[1]), np.zeros(found.array.shape[1])
     middle = np.where(np.isfinite(seen.low), seen.low, 0).astype(np.float64)
@@ -156,6 +165,7 @@ def _columns(found: Found, seen: Scan, looked_at: np.ndarray) -> list[dict[str, 
                 "distinct": len(counts),
                 "most_common": float(counts.max() / len(values)) if len(counts) else 0.0,
                 "not_finite": int(seen.bad_columns[i]),
+                "step": 0.0 if grid is None else float(grid.step[i]),
             }
         )
     return entries
@@ -205,8 +215,9 @@ def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: boo
             f"Integers with {seen.levels:,} levels: they are dequantised (uniform noise in bins of "
             f"width 1), so the density is finite and bounds their probability from below."
         )
-    elif "columns" in facts:
-        words += _on_repeats(found, facts)
+    else:
+        words += _on_grids(facts)
+        words += _on_repeats(facts)
     if facts.get("dependent"):
         names = ", ".join(facts["dependent"][:NAMED])
         words.append(
@@ -216,11 +227,27 @@ def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: boo
     return words
 
 
-def _on_repeats(found: Found, facts: dict[str, Any]) -> list[str]:
-    """Advice where values of continuous columns come back."""
+def _on_grids(facts: dict[str, Any]) -> list[str]:
+    """What is done about numbers on a grid."""
+    if not facts["on_grid"]:
+        return []
+    many = facts["on_grid"]
+    words = "A column is on a grid" if many == 1 else f"{many:,} numbers of a row are on a grid"
+    entries = [entry for entry in facts.get("columns", []) if entry["step"] > 0]
+    listed = ", ".join(f"'{entry['name']}' of {entry['step']:.4g}" for entry in entries[:NAMED])
+    if listed:
+        words += f" ({listed}{', ...' if len(entries) > NAMED else ''})"
+    return [
+        f"{words}: they are dequantised (uniform noise as wide as a step), and likelihoods are "
+        f"those of their cells, as of integers."
+    ]
+
+
+def _on_repeats(facts: dict[str, Any]) -> list[str]:
+    """Advice where values of columns come back that are on no grid."""
     repeating = [
-        entry for entry in facts["columns"]
-        if entry["most_common"] > COMMON and entry["distinct"] > 1
+        entry for entry in facts.get("columns", [])
+        if entry["most_common"] > COMMON and entry["distinct"] > 1 and not entry["step"]
     ]  # fmt: skip
     if not repeating:
         return []
@@ -228,27 +255,11 @@ def _on_repeats(found: Found, facts: dict[str, Any]) -> list[str]:
     worst = repeating[0]
     listed = ", ".join(f"'{entry['name']}'" for entry in repeating[:NAMED])
     more = ", ..." if len(repeating) > NAMED else ""
-    words = (
+    return [
         f"Values come back in {len(repeating)} of {len(facts['columns'])} continuous columns "
         f"({listed}{more}); in '{worst['name']}' {worst['most_common']:.0%} of the rows hold the "
-        f"same one. A density on repeated values is infinite, and likelihoods mean nothing: "
-    )
-    grids = [grid_of(_spread(found.array)[:, i]) for i in range(found.array.shape[1])]
-    steps = {step for step in grids if step is not None}
-    if len(steps) == 1 and None not in grids:
-        (step,) = steps
-        if step == 1.0:
-            return [
-                words + "all values are whole numbers, of more kinds than are taken for integers: "
-                "say --integers, and they are dequantised."
-            ]
-        return [
-            words + f"all values are multiples of {step:g}, so divide by {step:g} and round; "
-            f"integers are dequantised."
-        ]
-    return [
-        words + "add noise as wide as the values' rounding, or scale rounded columns to integers; "
-        "a column of few values is better left out, or each of its values fitted on its own."
+        f"same one. A density on repeated values is infinite, and likelihoods mean nothing: add "
+        f"noise as wide as the values' rounding, or leave out a column whose rows share one value."
     ]
 
 

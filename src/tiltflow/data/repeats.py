@@ -1,4 +1,4 @@
-"""Rows that stand there more than once, and values that lie on a grid."""
+"""Rows that stand there more than once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import numpy as np
 from tiltflow.data.limits import blocks
 
 MIX = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.uint64(33))
-STEPS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.01, 0.001, 1e-4)
-NEAR = 1e-3
-"""How far from a multiple, in steps, a value may lie by rounding."""
 
 
 class Repeats(NamedTuple):
@@ -45,14 +42,3 @@ def _mixed(words: np.ndarray) -> np.ndarray:
     words *= second
     words ^= words >> shift
     return words
-
-
-def grid_of(values: np.ndarray) -> float | None:
-    """The coarsest usual step of which all values are multiples, or None."""
-    most = 1e4 if values.dtype.itemsize <= 4 else 1e9  # beyond, rounding alone would make a grid
-    values = values[np.isfinite(values)].astype(np.float64)
-    for step in STEPS:
-        scaled = values[np.abs(values) < most * step] / step
-        if len(scaled) == len(values) and np.all(np.abs(scaled - np.rint(scaled)) < NEAR):
-            return step
-    return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tiltflow.data.checks import checked, enough
+from tiltflow.data.checks import enough, looked_at
 from tiltflow.data.containers import plain
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.idx import ENDING, read_idx
@@ -62,6 +62,8 @@ def load(
         integers: whether the values are integers to be dequantised. By default they are if the
             array's type is boolean or integer, or if they are floats that happen to be integers
             with at most 256 distinct values; in either case only up to a magnitude of 65,536.
+            Unless it is said, columns of other values that lie on a grid are found (`grids.py`),
+            and dequantised likewise.
         images: whether the rows must be images of 8 bits; if they are not, they are refused.
         image_size: pictures of a folder are scaled and cut to squares of so many pixels a side.
         channels: `"grey"` or `"rgb"`: what pictures of a folder are converted to.
@@ -75,7 +77,7 @@ def load(
     enough(len(found.array), found.where, to_score=to_score)
     if images:
         refuse_no_images(found.array, scan(found.array), found.where)
-    values, integers = checked(
+    values, integers, grid = looked_at(
         found.array,
         found.where,
         columns=found.columns,
@@ -90,6 +92,7 @@ def load(
         columns=found.columns,
         test_rows=found.test_rows,
         note=found.note,
+        grid=grid,
     )
 
 

@@ -102,12 +102,17 @@ def assess(
     fitted.check_rows(data.values)
     started = time.monotonic()
     sound_key, chain_key, ladder_key, score_key = jr.split(jr.key(seed), 4)
-    rows = Rows(np.asarray(data.values, np.float32), fitted.model.backbone.units, fitted.integers)
+    rows = Rows(
+        np.asarray(data.values, np.float32),
+        fitted.model.backbone.units,
+        fitted.integers,
+        steps=None if fitted.grid is None else fitted.grid.step,
+    )
     scores = score(fitted.model, rows, score_key, settings.dequantisations)
     checks = soundness(fitted.model, sound_key)
     checks.append(finite(scores))
     dim = math.prod(fitted.model.backbone.data_shape)
-    bound = settings.bound if fitted.integers or has_noise(fitted.model.backbone) else None
+    bound = settings.bound if fitted.is_dequantised or has_noise(fitted.model.backbone) else None
     told = {"data": {"name": data.name, "rows": data.rows, "dim": dim}, "bound": bound}
     if not all(check.ok for check in checks):
         seconds = _since(started)

@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones.base import Flow
-from tiltflow.backbones.units.bijections import dequantise
 from tiltflow.data import Dataset
 from tiltflow.diagnostics.coverage import Comparison, compare, of_chains, of_rows
 from tiltflow.diagnostics.verdict import Check
@@ -162,7 +161,7 @@ def against_held_out(
         return Found({}, None, "Data have no latent position: the backbone is not a flow.")
     values = fitted.check_rows(rows.values)
     x = jnp.asarray(with_room(values))
-    x = Filled(dequantise(key, x) if fitted.integers else x, jnp.asarray(len(values)))
+    x = Filled(fitted.noisy(key, x), jnp.asarray(len(values)))
     u, f_rows = (np.asarray(found)[: len(values)] for found in _pulled(model, x))
     u = u.reshape(1, len(u), -1)
     latent = np.asarray(positions).reshape(*positions.shape[:2], -1)

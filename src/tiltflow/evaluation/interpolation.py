@@ -39,7 +39,7 @@ def interpolation(
     """
     backbone = fitted.model.backbone
     if isinstance(backbone, Flow):
-        name, ends = "interpolation", pulled(backbone, held_out[: 2 * PAIRS], fitted.integers)
+        name, ends = "interpolation", pulled(backbone, fitted.middle(held_out[: 2 * PAIRS]))
     else:
         name, ends = "interpolation_draws", over_chains(positions, 2 * PAIRS)[0]
     pairs = len(ends) // 2
@@ -47,12 +47,9 @@ def interpolation(
     return {name: fitted.push(paths, noise=False)}
 
 
-def pulled(
-    backbone: Flow, x: Num[np.ndarray, "rows ..."], integers: bool
-) -> Float[np.ndarray, "rows ..."]:
-    """The latent positions of images; of integers, those of the middles of their bins."""
-    middle = np.asarray(x, np.float32) + (0.5 if integers else 0.0)
-    return np.asarray(_pull(backbone, jnp.asarray(middle)))
+def pulled(backbone: Flow, x: Float[np.ndarray, "rows ..."]) -> Float[np.ndarray, "rows ..."]:
+    """The latent positions of images, such as those at the middles of their cells."""
+    return np.asarray(_pull(backbone, jnp.asarray(x)))
 
 
 def great_circle(

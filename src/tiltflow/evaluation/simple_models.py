@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tiltflow.backbones.units.fitting import MOST_LEVELS, integer_bins
-from tiltflow.backbones.units.histogram import best_bins, log_density
+from tiltflow.backbones.units.fitting import MOST_LEVELS, bins_of, integer_bins
+from tiltflow.backbones.units.histogram import log_density
 from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.learning import Rows
@@ -55,7 +55,7 @@ def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
         for name in ("train", "val")
     )
     test = _flat(rows["test"], rng, SCORED)
-    each = [_columns(rows["train"], test)]
+    each, log_cell = [_columns(rows["train"], test)], _log_cell(rows["test"])
     dim = test.shape[-1]
     if dim <= LARGEST:
         train, val = train.reshape(-1, dim), val.reshape(-1, dim)
@@ -64,7 +64,7 @@ def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
         flat = test.reshape(-1, dim)
         scored = {"mixture": mixture.log_prob(flat), "gaussian": normal.log_prob(flat)}
         each += [SimpleModel(n, x.reshape(test.shape[:2]).mean(1)) for n, x in scored.items()]
-    return each[::-1]
+    return [model._replace(log_prob=model.log_prob + log_cell) for model in reversed(each)]
 
 
 def ahead_of(
@@ -115,7 +115,21 @@ def not_behind(ahead: dict[str, Interval], *, is_bound: bool) -> Check:
 def _flat(rows: Rows, rng: np.random.Generator, draws: int) -> Float[np.ndarray, "rows draws dim"]:
     """Rows in data units, integers with the noise of so many draws."""
     x = rows.array().reshape(len(rows), 1, -1).astype(np.float64)
-    return x + rng.uniform(size=(len(rows), draws, x.shape[-1])) if rows.integers else x
+    steps = _steps(rows)
+    return x + steps * rng.uniform(size=(len(rows), draws, x.shape[-1])) if steps.any() else x
+
+
+def _steps(rows: Rows) -> Float[np.ndarray, " dim"]:
+    """The width of the cell that each number of a row is spread over; 0 where it is not."""
+    if rows.steps is not None:
+        return np.asarray(rows.steps, np.float64).ravel()
+    return np.full(rows.array()[0].size, float(rows.integers))
+
+
+def _log_cell(rows: Rows) -> float:
+    """The log of the volume of the cells of a row, nats."""
+    steps = _steps(rows)
+    return float(np.sum(np.log(steps[steps > 0])))
 
 
 def _columns(train: Rows, test: Float[np.ndarray, "rows draws dim"]) -> SimpleModel:
@@ -124,7 +138,9 @@ def _columns(train: Rows, test: Float[np.ndarray, "rows draws dim"]) -> SimpleMo
     if train.integers and np.ptp(flat) < MOST_LEVELS:
         bins = integer_bins(flat)
     else:
-        bins = [best_bins(column) for column in flat.T]
+        steps = _steps(train)
+        noisy = flat + steps * np.random.default_rng(0).uniform(size=flat.shape)
+        bins = bins_of(flat, noisy, steps)
     found = np.zeros(test.shape[:2])
     for j, (edges, shares) in enumerate(bins):
         found += log_density(test[..., j], edges, shares)

@@ -133,6 +133,7 @@ def fit(
         data.take(parts.train).values,
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
+        grid=data.grid,
     )
     if units.data_shape != data.shape:
         raise InputError(
@@ -141,7 +142,10 @@ def fit(
         )
     rows = {
         name: Rows(
-            in_little_memory(data.take(index).values, integers=data.integers), units, data.integers
+            in_little_memory(data.take(index).values, integers=data.integers),
+            units,
+            data.integers,
+            steps=None if data.grid is None else data.grid.step,
         )
         for name, index in (("train", parts.train), ("val", parts.val), ("test", parts.test))
     }
@@ -169,6 +173,7 @@ def fit(
         data.integers,
         float(judged.draws.step_size),
         settings.sampling.leapfrogs,
+        grid=data.grid,
     )
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tiltflow.data import Dataset, Splits
+from tiltflow.data.grids import Grid
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.assess import known
 from tiltflow.evaluation.calibration import Calibration
@@ -25,8 +28,14 @@ def of_data(data: Dataset, parts: Splits) -> dict[str, Any]:
         "test": len(parts.test),
         "shape": list(data.shape),
         "integers": data.integers,
+        **({"grid": _of_grid(data.grid)} if data.grid is not None else {}),
         **({"note": data.note} if data.note else {}),
     }
+
+
+def _of_grid(grid: Grid) -> dict[str, Any]:
+    """How many numbers of a row are dequantised, and the log of their cells' volume, nats."""
+    return {"numbers": int(grid.cells.sum()), "log_cell": round(grid.log_cell, 6)}
 
 
 def seconds_of(ended: dict[str, float], sampled: float, now: float) -> dict[str, float]:
@@ -55,7 +64,10 @@ def of_likelihood(found: Likelihood, log_z: LogZ) -> dict[str, Any]:
 
 
 def are_bytes_of_images(data: Dataset) -> bool:
-    """Whether they are images of 8-bit integers."""
+    """Whether they are images of 8-bit integers, or of as many levels in another unit."""
+    if data.grid is not None:
+        cells = data.grid.cells.all() and np.ptp(data.values) <= 255.5 * data.grid.step.max()
+        return bool(cells) and len(data.shape) > 1
     in_bytes = data.integers and data.values.min() >= 0 and data.values.max() <= 255
     return bool(in_bytes) and len(data.shape) > 1
 

@@ -14,6 +14,7 @@ from tiltflow.backbones.glow import Glow, initialised
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.normal import LARGEST
 from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
+from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 from tiltflow.fitting.settings import ModelSettings, Settings
 from tiltflow.learning import Rows, fit_backbone
@@ -34,7 +35,12 @@ _FIRST_ROWS = 256  # that a Glow's normalisations are fitted to
 
 
 def units_for(
-    model: ModelSettings, x: np.ndarray, *, integers: bool, limits: tuple[float, float]
+    model: ModelSettings,
+    x: np.ndarray,
+    *,
+    integers: bool,
+    limits: tuple[float, float],
+    grid: Grid | None = None,
 ) -> Units:
     """The units of training data `x`: as the settings say.
 
@@ -48,7 +54,7 @@ def units_for(
             return fit_scale(x, integers=False, limits=limits)
     if model.backbone == "vae" and model.units == "auto" and x.ndim > 2:
         return fit_scale(x, integers=integers, limits=limits)
-    return fit_units(model.units, x, integers=integers, limits=limits)
+    return fit_units(model.units, x, integers=integers, limits=limits, grid=grid)
 
 
 def specification(model: ModelSettings, units: Units) -> WholeSpec:

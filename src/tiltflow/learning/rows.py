@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units.bijections import Units, dequantise
 from tiltflow.backbones.units.scale import identity
-from tiltflow.data.checks import checked
+from tiltflow.data.checks import looked_at
 from tiltflow.errors import InputError
 from tiltflow.learning.filled import Filled, with_room
 from tiltflow.parallel.devices import over_devices_once, spread
@@ -43,6 +43,10 @@ class Rows(eqx.Module):
         backbone: whose coordinates are meant (`through`); None: those of the units.
         flips: whether `batch` mirrors every other image, left to right.
         count: of the rows; a scalar.
+        steps: `[*data_shape]`, the width of the cells of numbers on a grid that are no integers,
+            over which they are spread by uniform noise; 0 where there is none. A row's log-weight
+            counts their volume, so that likelihoods are those of cells, as of integers. None: no
+            number is on a grid.
     """
 
     values: Num[Array, "room ..."]
@@ -51,6 +55,7 @@ class Rows(eqx.Module):
     backbone: Backbone | None
     flips: bool = eqx.field(static=True)
     count: Int[Array, ""]
+    steps: Float[Array, "..."] | None
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Rows(eqx.Module):
         backbone: Backbone | None = None,
         flips: bool = False,
         count: Int[Array, ""] | None = None,
+        steps: Float[Array, "..."] | np.ndarray | None = None,
     ) -> None:
         """Rows of an array `[rows, *data_shape]`.
 
@@ -70,7 +76,10 @@ class Rows(eqx.Module):
                 or not; or what is no image is to be mirrored.
         """
         if integers is None:
-            values, integers = checked(np.asarray(values), "the array of rows", constant=True)
+            values, integers, grid = looked_at(
+                np.asarray(values), "the array of rows", constant=True
+            )
+            steps = None if grid is None else grid.step
             values = in_little_memory(values, integers=integers)
         if count is None:
             count = jnp.asarray(len(values))
@@ -79,6 +88,7 @@ class Rows(eqx.Module):
         self.units = identity(self.values.shape[1:]) if units is None else units
         self.integers, self.backbone, self.flips = integers, backbone, flips
         self.count = count
+        self.steps = None if steps is None else jnp.asarray(steps, jnp.float32)
 
     def __check_init__(self) -> None:
         """Raises InputError if what is no image is to be mirrored."""
@@ -100,7 +110,14 @@ class Rows(eqx.Module):
         """So many of the rows, or all, if there are no more."""
         if number >= len(self):
             return self
-        return Rows(self.array()[:number], self.units, self.integers, self.backbone, self.flips)
+        return Rows(
+            self.array()[:number],
+            self.units,
+            self.integers,
+            self.backbone,
+            self.flips,
+            steps=self.steps,
+        )
 
     def through(self, backbone: Backbone) -> "Rows":
         """The same rows as coordinates of `backbone`: of a flow, those of its units."""
@@ -110,7 +127,7 @@ class Rows(eqx.Module):
     def vary(self) -> bool:
         """Whether the same row has other coordinates each time."""
         embedded = self.backbone is not None and self.backbone.embeds_at_random
-        return self.integers or embedded
+        return self.integers or self.steps is not None or embedded
 
     def data(self, key: PRNGKeyArray) -> Float[Array, "room ..."]:
         """Every row once, in data units, dequantised with `key`, and what lies behind them."""
@@ -159,12 +176,18 @@ class Rows(eqx.Module):
 
     def _noisy(self, key: PRNGKeyArray, values: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
         values = values.astype(float)
+        if self.steps is not None:
+            return dequantise(key, values, self.steps)
         return dequantise(key, values) if self.integers else values
 
     def _embed(self, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         if self.backbone is None:
-            return self.units.encode_and_log_det(x)
-        return self.backbone.embed(x, key)
+            c, log_weight = self.units.encode_and_log_det(x)
+        else:
+            c, log_weight = self.backbone.embed(x, key)
+        if self.steps is None:
+            return c, log_weight
+        return c, log_weight + jnp.sum(jnp.log(jnp.where(self.steps > 0, self.steps, 1.0)))
 
 
 @over_devices_once

@@ -19,11 +19,14 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import safetensors.numpy
+from jaxtyping import Array
 
 from tiltflow._version import __version__
 from tiltflow.backbones.units.bijections import Gaussianise, Logit, dequantise
 from tiltflow.backbones.units.scale import Scale
+from tiltflow.data.checks import column
 from tiltflow.data.containers import plain
+from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
@@ -55,6 +58,8 @@ class FittedModel:
         log_z: in nats, with its interval.
         integers: whether the data were integers, which are dequantised before they are scored.
         step_size, leapfrogs: of the latent chains, as tuned on this model.
+        grid: the cells of the data's numbers that lay on a grid without being integers; they are
+            dequantised likewise, and log-densities are those of the cells' mass. None: none did.
     """
 
     model: TiltedModel
@@ -63,6 +68,7 @@ class FittedModel:
     integers: bool
     step_size: float
     leapfrogs: int
+    grid: Grid | None = None
 
     def log_prob(
         self, x: Any, *, normalizer: LogZ | float | None = None, seed: int = 0, draws: int = 10
@@ -180,6 +186,8 @@ class FittedModel:
 
     def round(self, x: np.ndarray) -> np.ndarray:
         """Integers from dequantised values, inside their range; continuous data as they are."""
+        if self.grid is not None:
+            return self.grid.round(x)
         if not self.integers:
             return x
         x = np.floor(x)
@@ -203,22 +211,44 @@ class FittedModel:
                 "the rows hold values that are not integers; expected integers, which this model "
                 "was fitted to and dequantises itself"
             )
+        if self.grid is not None and (off := self.grid.is_off(x)).any():
+            row, *where = (int(i) for i in np.argwhere(off)[0])
+            raise InputError(
+                f"row {row} holds {x[row, *where]:g} at {column(tuple(where), None)}; expected a "
+                f"value on the grid of step {self.grid.step[*where]:g} that the model was fitted to"
+            )
         return x
+
+    @property
+    def is_dequantised(self) -> bool:
+        """Whether noise is added to rows before they are scored: integers, values on a grid."""
+        return self.integers or self.grid is not None
+
+    def noisy(self, key: Array, x: Array) -> Array:
+        """Rows `[rows, *data_shape]` with the uniform noise of their cells, if they have any."""
+        if self.grid is not None:
+            return dequantise(key, x, jnp.asarray(self.grid.step))
+        return dequantise(key, x) if self.integers else x
+
+    def middle(self, x: np.ndarray) -> np.ndarray:
+        """Rows at the middles of their cells, if they have any."""
+        step = self.grid.step if self.grid is not None else float(self.integers)
+        return np.asarray(x, np.float32) + np.float32(0.5) * step
 
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
         x = self.check_rows(x)
         if draws < 1:
             raise InputError(f"draws is {draws}; expected at least 1")
-        vary = self.integers or self.model.backbone.embeds_at_random
+        vary = self.is_dequantised or self.model.backbone.embeds_at_random
         keys = jr.split(jr.key(seed), draws if vary else 1)
         rows = np.zeros((max(_room(len(x)), FEWEST_SCORED), *x.shape[1:]), np.float32)
         rows[: len(x)] = x
         total = np.zeros(len(x))
         for key in keys:
-            noisy = dequantise(key, jnp.asarray(rows)) if self.integers else jnp.asarray(rows)
+            noisy = self.noisy(key, jnp.asarray(rows))
             scores = np.asarray(_log_prob(self.model, noisy, key, tilted), np.float64)
             total += scores[: len(x)]
-        return total / len(keys)
+        return total / len(keys) + (self.grid.log_cell if self.grid is not None else 0.0)
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `weights.safetensors` into `folder`, made if need be.
@@ -248,6 +278,7 @@ class FittedModel:
             "tiltflow": __version__,
             "model": (self.spec or of_parts(self.model)).to_dict(),
             "integers": self.integers,
+            **({} if self.grid is None else {"grid": self.grid.to_dict()}),
             "log_z": self.log_z.to_dict(),
             "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
         }
@@ -326,11 +357,13 @@ def _from_plain(
         integers = config["integers"]
         if type(integers) is not bool:
             raise ValueError(f"integers is {integers!r:.50}, expected true or false")
+        shape = model.backbone.data_shape
+        grid = Grid.from_dict(config["grid"], shape) if "grid" in config else None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
-    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs)
+    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs, grid=grid)
 
 
 def _skeleton(spec: Spec, own: dict[str, Any], where: Path) -> TiltedModel:

@@ -119,4 +119,4 @@ def _observation(fitted: FittedModel, x: Any, seen: Any) -> tuple[np.ndarray, np
     if not np.isfinite(x[mask]).all():
         raise InputError("the seen part of x is not finite; expected numbers: hide what is missing")
     y = fitted.check_rows(np.where(mask, x, 0.0)[None])[0]
-    return y + (0.5 if fitted.integers else 0.0), mask
+    return fitted.middle(y), mask

@@ -167,6 +167,7 @@ def _groups(runs: Sequence[Run]) -> list[str]:
         data = run.config.get("data")
         fingerprint = data.get("fingerprint") if isinstance(data, Mapping) else None
         rows = [run.metric("data", part) for part in ("train", "val", "test", "integers")]
+        rows.append(run.metric("data", "grid", "log_cell") or 0.0)
         if not isinstance(fingerprint, str):
             groups.append(UNKNOWN)
             continue

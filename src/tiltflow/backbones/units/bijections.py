@@ -222,12 +222,16 @@ def _part_at(y: Array, below: Array, above: Array, mass: Array) -> Array:
     return jnp.clip(part, 0.0, 1.0)
 
 
-def dequantise(key: Array, x: Float[Array, "..."]) -> Float[Array, "..."]:
+def dequantise(
+    key: Array, x: Float[Array, "..."], step: float | Float[Array, "..."] = 1.0
+) -> Float[Array, "..."]:
     """Integers x plus uniform noise in (0, 1): a density on bins of width 1.
+
+    Of values on a grid the noise is in (0, `step`); where that is 0 they stay as they are.
 
     Its expected log bounds the log-probability of the integers from below (Theis et al. 2016,
     arXiv 1511.01844, eq. 9).
     """
     noise = jax.random.uniform(key, x.shape, minval=1e-4, maxval=1 - 1e-4)
     # From 2,048 on float32 may round the sum up to the next bin.
-    return jnp.minimum(x + noise, jnp.nextafter(x + 1.0, x))
+    return jnp.minimum(x + step * noise, jnp.nextafter(x + step, x))

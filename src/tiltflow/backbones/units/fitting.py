@@ -6,15 +6,17 @@ from jaxtyping import Array
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
-from tiltflow.backbones.units.histogram import best_bins, normal_scores, split_to
+from tiltflow.backbones.units.histogram import best_bins, cell_bins, normal_scores, split_to
 from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.data.checks import checked
+from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
 FAR_FROM_NORMAL = 0.02  # nats a column
 JUDGED = 10_000  # rows that a normal density is fitted to, and as many that judge it
 MOST_LEVELS = 1024  # of integers that are made normal
+MOST_CELLS = 64  # of a column on a grid, that have a bin each
 FEWEST_BINS = 32  # of a histogram
 PSEUDO_COUNTS = 2.0  # of the pooled histogram, and again of the uniform one, added to a column's
 
@@ -25,6 +27,7 @@ def fit_units(
     *,
     integers: bool | None = None,
     limits: tuple[float, float] | None = None,
+    grid: Grid | None = None,
 ) -> Units:
     """Fit the units called `kind` to training data `x` (`[rows, *data_shape]`).
 
@@ -32,14 +35,16 @@ def fit_units(
     columns, together, are far from normal, `"standardise"` otherwise. `limits` are the smallest and
     the largest integer there are, for `"logit"`; by default those of `x`. Whether these are
     `integers` is judged by their type and values, as `tiltflow.load_data` does, unless it is said.
+    Values on a `grid` are spread over their cells; a histogram has a bin for each cell.
 
     Raises:
         InputError: an unknown kind, or one for integers when the data are continuous.
     """
     if integers is None:
         integers = checked(np.asarray(x), "the array", constant=True)[1]
+    cells = _Cells(x, grid)
     if kind == "auto":
-        kind = _suited(x, integers)
+        kind = _suited(x, integers, cells)
     if kind not in KINDS:
         raise InputError(f"units {kind!r}; expected auto, {', '.join(KINDS)}")
     if kind in ("gaussianise", "logit") and not integers:
@@ -53,7 +58,8 @@ def fit_units(
             "standardise or whiten"
         )
     if kind == "histogram":
-        return fit_histogram(x)
+        return fit_histogram(x, cells)
+    x = cells.spread
     if kind == "gaussianise":
         return fit_gaussianise(x)
     if kind == "logit":
@@ -62,7 +68,47 @@ def fit_units(
     return fit_standardise(x, integers) if kind == "standardise" else fit_whiten(x, integers)
 
 
-def _suited(x: np.ndarray, integers: bool) -> str:
+class _Cells:
+    """Training data of which some columns lie on a grid, and the histogram that suits each.
+
+    Attributes:
+        spread: the data, `[rows, *data_shape]`, each value somewhere in its cell.
+    """
+
+    def __init__(self, x: np.ndarray, grid: Grid | None) -> None:
+        self.spread = x
+        self._exact, self._steps = _flat(x), np.zeros(x[:1].size)
+        if grid is not None:
+            noise = np.random.default_rng(0).uniform(size=x.shape)
+            self.spread = x + grid.step * noise
+            self._steps = grid.step.ravel()
+
+    def bins(self, part: slice = slice(None)) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Edges and shares of every column, from a part of the rows."""
+        exact, spread = self._exact[part][:JUDGED], _flat(self.spread[part])[:JUDGED]
+        if part == slice(None):
+            exact, spread = self._exact, _flat(self.spread)
+        return bins_of(exact, spread, self._steps)
+
+
+def bins_of(
+    exact: np.ndarray, spread: np.ndarray, steps: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The histogram of each column: a bin a cell where there are few, the best of bins elsewhere.
+
+    Args:
+        exact, spread: rows `[rows, dim]`, as they are and each value somewhere in its cell.
+        steps: `[dim]`, the width of the cells; 0 where a column has none.
+    """
+    return [
+        cell_bins(values, step)
+        if step > 0 and np.ptp(values) < MOST_CELLS * step
+        else best_bins(column)
+        for values, column, step in zip(exact.T, spread.T, steps, strict=True)
+    ]
+
+
+def _suited(x: np.ndarray, integers: bool, cells: _Cells) -> str:
     """The kind that `"auto"` is for `x`.
 
     Columns of every other row are made normal, or standardised, and a normal density of all of
@@ -74,14 +120,15 @@ def _suited(x: np.ndarray, integers: bool) -> str:
         return "standardise"
     if integers and x.ndim > 2:
         return bending
-    noise = np.random.default_rng(0).uniform(size=x.shape) if integers else 0.0
-    fitted, left_out = _flat(x[::2])[:JUDGED], _flat((x + noise)[1::2])[:JUDGED]
-    dequantised = _flat((x + noise)[::2])[:JUDGED]
-    mean, scale = _moments(x[::2][:JUDGED], integers)
+    fitted, noisy = _flat(x[::2])[:JUDGED], cells.spread
+    if integers:
+        noisy = x + np.random.default_rng(0).uniform(size=x.shape)
+    left_out, dequantised = _flat(noisy[1::2])[:JUDGED], _flat(noisy[::2])[:JUDGED]
+    mean, scale = _moments(x[::2][:JUDGED] if integers else dequantised, integers)
     plain = _as_normal(
         (dequantised - mean) / scale, (left_out - mean) / scale, -np.sum(np.log(scale))
     )
-    bins = integer_bins(fitted) if integers else [best_bins(column) for column in fitted.T]
+    bins = integer_bins(fitted) if integers else cells.bins(slice(None, None, 2))
     (old, _), (new, slopes) = (
         np.stack([normal_scores(c, *b) for c, b in zip(rows.T, bins, strict=True)], axis=-1)
         for rows in (dequantised, left_out)
@@ -181,12 +228,12 @@ def integer_bins(flat: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(edges, column / column.sum()) for column in counts]
 
 
-def fit_histogram(x: np.ndarray) -> Histogram:
+def fit_histogram(x: np.ndarray, cells: _Cells | None = None) -> Histogram:
     """The best histograms of the columns of `x` (`[rows, *data_shape]`).
 
     With as many bins as the next power of two, so that programs are compiled for few numbers.
     """
-    found = [best_bins(column) for column in _flat(x).T]
+    found = (cells or _Cells(x, None)).bins()
     bins = 2 ** (max(FEWEST_BINS, *(len(shares) for _, shares in found)) - 1).bit_length()
     edges, shares = zip(*(split_to(*one, bins) for one in found), strict=True)
     tables = _tables(np.stack(shares))

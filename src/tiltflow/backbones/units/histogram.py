@@ -41,6 +41,21 @@ def best_bins(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return edges, shares / shares.sum()
 
 
+def cell_bins(column: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Edges and shares, as `best_bins`, of values on a grid: a bin for each cell [v, v + step).
+
+    Between the first value and the last; a cell without rows has a share of one of them.
+    """
+    low, span = float(column.min()), float(np.ptp(column)) + step
+    places = np.rint((np.asarray(column, np.float64) - low) / step).astype(np.int64)
+    counts = np.bincount(places).astype(float)
+    edges = low + step * np.arange(len(counts) + 1)
+    margin = MARGIN * span
+    edges = np.concatenate([[edges[0] - margin], edges, [edges[-1] + margin]])
+    shares = np.concatenate([[1.0], counts + 1 / len(counts), [1.0]])
+    return edges, shares / shares.sum()
+
+
 def normal_scores(
     column: np.ndarray, edges: np.ndarray, shares: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
