@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 FOLDER = Path(__file__).parents[1] / "../shared/data/adbench"
 MOST_ROWS, FEWEST_ANOMALIES = 3_000, 20
@@ -40,7 +41,7 @@ def cases(folder: Path, name: str, splits: int = SPLITS) -> Iterator[Case]:
         x, anomalies = found["X"].astype(float), found["y"] == 1
     x, anomalies = _cut(x, anomalies)
     for split in range(splits):
-        train = _training(anomalies, np.random.default_rng(split))
+        train = _training(anomalies, split)
         for setting in SETTINGS:
             chosen = train if setting == "A" else train & ~anomalies
             yield Case(name, setting, split, x[chosen], x[~train], anomalies[~train])
@@ -50,19 +51,23 @@ def _cut(x: np.ndarray, anomalies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """At most 3,000 rows."""
     if len(x) <= MOST_ROWS:
         return x, anomalies
+    if anomalies.mean() * MOST_ROWS >= FEWEST_ANOMALIES:
+        kept, _ = train_test_split(
+            np.arange(len(x)), train_size=MOST_ROWS, stratify=anomalies, random_state=0
+        )
+        return x[kept], anomalies[kept]
     rng = np.random.default_rng(0)
     strange, normal = np.flatnonzero(anomalies), np.flatnonzero(~anomalies)
-    kept = max(round(MOST_ROWS * len(strange) / len(x)), min(FEWEST_ANOMALIES, len(strange)))
-    some = np.concatenate(
-        [rng.choice(strange, kept, replace=False), rng.choice(normal, MOST_ROWS - kept, False)]
-    )
-    return x[np.sort(some)], anomalies[np.sort(some)]
+    strange = rng.permutation(strange)[:FEWEST_ANOMALIES]
+    kept = np.append(strange, rng.choice(normal, MOST_ROWS - len(strange), replace=False))
+    return x[kept], anomalies[kept]
 
 
-def _training(anomalies: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _training(anomalies: np.ndarray, split: int) -> np.ndarray:
     """Which rows are for training: 70% of the anomalies and 70% of the others."""
+    rows, _ = train_test_split(
+        np.arange(len(anomalies)), train_size=TRAINING, stratify=anomalies, random_state=split
+    )
     chosen = np.zeros(len(anomalies), bool)
-    for kind in (anomalies, ~anomalies):
-        rows = rng.permutation(np.flatnonzero(kind))
-        chosen[rows[: round(TRAINING * len(rows))]] = True
+    chosen[rows] = True
     return chosen

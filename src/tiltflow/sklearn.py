@@ -1,8 +1,9 @@
 """Estimators for scikit-learn: a tilted flow as a density, and a detector of outliers.
 
-`fit` of the density is `tiltflow.fit` on a table: all rows but the validation rows are learned from, none is put
-aside for a test, which is scikit-learn's to do. A model whose chains have not converged is
-usable, with a `ConvergenceWarning`.
+`fit` of the density is `tiltflow.fit` on a table: all rows but the validation rows are learned
+from, none is put aside for a test, which is scikit-learn's to do. A model whose chains have not
+converged is usable, with a `ConvergenceWarning`. The detector learns densities of blurred rows
+(`evaluation/outliers`), in seconds.
 """
 
 from __future__ import annotations

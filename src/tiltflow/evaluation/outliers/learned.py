@@ -43,8 +43,11 @@ class Learned(NamedTuple):
         joint = np.concatenate([mixture.joint(z) for mixture in self.mixtures], axis=1)
         shares = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
         found = np.zeros_like(z)
-        components = ((m, f) for one in self.mixtures for m, f in zip(one.means, one.factors))
-        for share, (mean, factor) in zip(shares.T, components, strict=True):
+        means, factors = (
+            np.concatenate([getattr(one, name) for one in self.mixtures])
+            for name in ("means", "factors")
+        )
+        for share, mean, factor in zip(shares.T, means, factors, strict=True):
             away = (z - mean).T
             white = solve_triangular(factor, away, lower=True)
             pulled = solve_triangular(factor, white, lower=True, trans="T")
