@@ -8,11 +8,12 @@ first is a base q, and each other one p is a tilt of it, f = log(p/q), with log 
 An energy E = -log p becomes g = asinh((E - m) / u), m the median of E over the rows that were
 learned from and u their upper quartile less that: nats of unlike densities are on one scale, and
 none of them can outvote the others by being far out. The score is a weighted sum of the four g.
-Columns weigh as much as the other three together where outliers may be among the rows, since
-outliers that lie together and are left in the half are dense to all densities but that one; half
-as much as one of them where the rows are known to be ordinary.
+Columns weigh as much as the other three together where outliers may be among the rows: outliers
+that lie together and are left in the half are dense to all densities but that one. Where rows are
+known to be ordinary, the finest density, the neighbours', weighs twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -30,7 +31,10 @@ MOST_ROWS = 20_000  # that p-values rest on
 MOST_CENTRES = 4_000  # that densities are learned from
 FEWEST_ROWS = 5
 LEAST_SCALE = 1e-6  # nats, of u
-OF_COLUMNS = {True: 3.0, False: 0.5}  # weight of the product of columns, if contaminated, if not
+WEIGHTS = {  # of the sum, if outliers may be among the rows, and if not
+    True: {"columns": 3.0, "blurred": 1.0, "neighbours": 1.0, "mixture": 1.0},
+    False: {"columns": 1.0, "blurred": 1.0, "neighbours": 2.0, "mixture": 1.0},
+}
 
 
 class Part(Protocol):
@@ -164,30 +168,30 @@ def outlier_score(
     centres = kept[:MOST_CENTRES]
     others = np.delete(z, centres, axis=0)
     parts, training = _learn(
-        z[centres], others, noise=noise, of_columns=OF_COLUMNS[contaminated], seed=seed
+        z[centres], others, noise=noise, weights=WEIGHTS[contaminated], seed=seed
     )
     return OutlierScore(mean, sd, parts, np.sort(training))
 
 
 def _learn(
-    z: np.ndarray, others: np.ndarray, *, noise: float, of_columns: float, seed: int
+    z: np.ndarray, others: np.ndarray, *, noise: float, weights: Mapping[str, float], seed: int
 ) -> tuple[dict[str, Scaled], np.ndarray]:
     """The densities of rows `z`, and the scores of these and of others."""
     columns = Columns.fit(z)
     blurred, wide = with_noise(z, noise), as_neighbours_are(z)
     mixture = learned(z, noise, seed)
     each = {
-        "columns": (columns, of_columns, columns.energy(z)),
-        "blurred": (blurred, 1.0, blurred.energy_held_out()),
-        "neighbours": (wide, 1.0, wide.energy_held_out()),
-        "mixture": (mixture, 1.0, mixture.energy_held_out(z)),
+        "columns": (columns, columns.energy(z)),
+        "blurred": (blurred, blurred.energy_held_out()),
+        "neighbours": (wide, wide.energy_held_out()),
+        "mixture": (mixture, mixture.energy_held_out(z)),
     }
     parts, own, new = {}, np.zeros(len(z)), np.zeros(len(others))
-    for name, (part, weight, energy) in each.items():
+    for name, (part, energy) in each.items():
         middle, upper = np.percentile(energy, [50, 75])
         scale = max(float(upper - middle), LEAST_SCALE)
         by_column = np.median(part.by_column(z), axis=0)
-        one = Scaled(part, weight, float(middle), scale, by_column)
+        one = Scaled(part, weights[name], float(middle), scale, by_column)
         parts[name] = one
         own += one.of(energy)
         if len(others):
