@@ -41,6 +41,9 @@ class TiltedDensity(DensityMixin, BaseEstimator):
     Args:
         settings: a `tiltflow.Settings`; None: what suits the size of the data.
         units: the bijection at the data's end, as `ModelSettings.units`.
+        noise: of N(0, noise^2), in standard deviations of a column, that is added to each row
+            afresh whenever it is drawn: the density is that of rows plus noise, and -log of it a
+            score of outliers that no thin direction is paid for.
         tilt_width: hidden units of the tilt's network.
         backbone_steps: optimiser steps of the backbone, at most; in chunks of 250.
         tilt_steps: optimiser steps of the tilt, at most.
@@ -63,6 +66,7 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         *,
         settings: Settings | None = None,
         units: str | None = None,
+        noise: float | None = None,
         tilt_width: int | None = None,
         backbone_steps: int | None = None,
         tilt_steps: int | None = None,
@@ -74,6 +78,7 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         """Store the settings; `fit` checks them."""
         self.settings = settings
         self.units = units
+        self.noise = noise
         self.tilt_width = tilt_width
         self.backbone_steps = backbone_steps
         self.tilt_steps = tilt_steps
@@ -159,7 +164,9 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         settings = suited(rows, columns) if self.settings is None else self.settings
         return replace(
             settings,
-            model=_with(settings.model, units=self.units, tilt_width=self.tilt_width),
+            model=_with(
+                settings.model, units=self.units, noise=self.noise, tilt_width=self.tilt_width
+            ),
             backbone=_with(settings.backbone, steps=self.backbone_steps),
             tilt=_with(settings.tilt, steps=self.tilt_steps, particles=self.particles),
         )
