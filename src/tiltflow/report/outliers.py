@@ -23,6 +23,7 @@ KINDS = (("ordinary rows", palette.DATA), ("outliers", palette.ALARM))
 ACROSS = 3  # panels
 PANEL = (3.3, 2.1)  # inches
 BINS = 40
+REACH = 4.0  # distances between the quartiles that are shown
 
 
 def scores_picture(found: Outliers) -> Picture:
@@ -35,7 +36,7 @@ def scores_picture(found: Outliers) -> Picture:
         for axes, name in zip(panels, names, strict=False):
             score = found.scores[name]
             kinds = [score] if found.labels is None else [score[~found.labels], score[found.labels]]
-            edges = common_edges([score], BINS)
+            edges = common_edges([_within_reach(score)], BINS)
             shown = [np.clip(values, edges[0], edges[-1]) for values in kinds]
             for values, (_, colour) in zip(shown, KINDS, strict=False):
                 outline(axes, values, edges, fill=True, color=colour, alpha=0.18, linewidth=0)
@@ -55,8 +56,8 @@ def scores_picture(found: Outliers) -> Picture:
     return Picture(
         name="outliers",
         title="Scores of outliers",
-        caption="Each kind of rows by its own density; stranger to the right. What lies beyond the "
-        "outermost half percent is put at the edge.",
+        caption="Each kind of rows by its own density; stranger to the right. What is far out "
+        "is put at the edge.",
         alt=f"Histograms of {len(names)} scores: {', '.join(names)}.",
         draw=draw,
         span="full",
@@ -67,6 +68,12 @@ def scores_picture(found: Outliers) -> Picture:
 def write_scores(path: Path, found: Outliers) -> None:
     """Write the picture as a PNG; raises InputError if the disk refuses."""
     atomic.write_bytes(path, render(scores_picture(found)))
+
+
+def _within_reach(score: np.ndarray) -> np.ndarray:
+    """Scores with what is far out, by the quartiles, brought in: else the rest is one bar."""
+    low, high = np.percentile(score, [25, 75])
+    return np.clip(score, low - REACH * (high - low), high + REACH * (high - low))
 
 
 def _label(found: Outliers, name: str) -> str:
