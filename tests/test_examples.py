@@ -47,7 +47,7 @@ def test_outliers(tmp_path):
     head, row = printed("outliers.py", tmp_path)
     assert "isolation forest" in head
     _, *areas = map(float, row.split())
-    assert len(areas) == 3
+    assert len(areas) == 4
     assert all(0.8 < area <= 1 for area in areas)  # zeros are easily told from the others
 
 

@@ -1,8 +1,9 @@
-"""Tilted flows as scikit-learn estimators: a density, and a detector of outliers.
+"""Estimators for scikit-learn: a tilted flow as a density, and a detector of outliers.
 
-`fit` is `tiltflow.fit` on a table: all rows but the validation rows are learned from, none is put
-aside for a test, which is scikit-learn's to do. A model whose chains have not converged is
-usable, with a `ConvergenceWarning`.
+`fit` of the density is `tiltflow.fit` on a table: all rows but the validation rows are learned
+from, none is put aside for a test, which is scikit-learn's to do. A model whose chains have not
+converged is usable, with a `ConvergenceWarning`. The detector learns densities of blurred rows
+(`evaluation/outliers`), in seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tiltflow.data import Dataset, Splits
 from tiltflow.data.checks import looked_at
 from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
+from tiltflow.evaluation.outliers.score import NOISE, outlier_score
 from tiltflow.fitting import experiment
 from tiltflow.fitting.settings import Settings, suited
 from tiltflow.model.fitted import from_plain
@@ -40,6 +42,9 @@ class TiltedDensity(DensityMixin, BaseEstimator):
     Args:
         settings: a `tiltflow.Settings`; None: what suits the size of the data.
         units: the bijection at the data's end, as `ModelSettings.units`.
+        noise: of N(0, noise^2), in standard deviations of a column, that is added to each row
+            afresh whenever it is drawn: the density is that of rows plus noise, and -log of it a
+            score of outliers that no thin direction is paid for.
         tilt_width: hidden units of the tilt's network.
         backbone_steps: optimiser steps of the backbone, at most; in chunks of 250.
         tilt_steps: optimiser steps of the tilt, at most.
@@ -62,6 +67,7 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         *,
         settings: Settings | None = None,
         units: str | None = None,
+        noise: float | None = None,
         tilt_width: int | None = None,
         backbone_steps: int | None = None,
         tilt_steps: int | None = None,
@@ -73,6 +79,7 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         """Store the settings; `fit` checks them."""
         self.settings = settings
         self.units = units
+        self.noise = noise
         self.tilt_width = tilt_width
         self.backbone_steps = backbone_steps
         self.tilt_steps = tilt_steps
@@ -160,7 +167,9 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         settings = suited(rows, columns) if self.settings is None else self.settings
         return replace(
             settings,
-            model=_with(settings.model, units=self.units, tilt_width=self.tilt_width),
+            model=_with(
+                settings.model, units=self.units, noise=self.noise, tilt_width=self.tilt_width
+            ),
             backbone=_with(settings.backbone, steps=self.backbone_steps),
             tilt=_with(settings.tilt, steps=self.tilt_steps, particles=self.particles),
         )
@@ -192,71 +201,89 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         super().__setstate__(state)
 
 
-class TiltedOutlierDetector(OutlierMixin, TiltedDensity):
-    """Outliers are rows where a density learned from the data is low.
+class TiltedOutlierDetector(OutlierMixin, BaseEstimator):
+    """Outliers are rows that densities of blurred rows, learned without labels, find strange.
+
+    The score is that of `tiltflow.evaluation.outliers.score`, learned in seconds; nothing is
+    compiled. -log p of a `TiltedDensity(noise=0.2)` is another score: higher is stranger, too.
 
     Args:
-        contamination: the share of the rows of `fit` that are outliers, in (0, 0.5].
-        others: as in `TiltedDensity`.
+        contamination: the rate of false alarms: of ordinary rows about so many are outliers to
+            `predict`, or fewer where outliers are among the rows of `fit`; in (0, 0.5].
+        contaminated: whether outliers may be among the rows of `fit`, so that the more ordinary
+            half of them is learned from. If in doubt, they may.
+        noise: that rows are blurred with, in standard deviations of a column.
+        random_state: of everything that is random.
 
     Attributes:
-        offset_: the log-density below which a row is an outlier, in nats.
-        others: as in `TiltedDensity`.
+        score_: the `OutlierScore`, with the p-values of rows and what each column adds.
+        offset_: minus the score above which a row is an outlier.
+        n_features_in_: columns.
+        feature_names_in_: their names, if `X` had names.
     """
 
     def __init__(
         self,
         *,
         contamination: float = 0.1,
-        settings: Settings | None = None,
-        units: str | None = None,
-        tilt_width: int | None = None,
-        backbone_steps: int | None = None,
-        tilt_steps: int | None = None,
-        particles: int | None = None,
-        integers: bool | None = None,
-        validation_fraction: float = 0.1,
+        contaminated: bool = True,
+        noise: float = NOISE,
         random_state: Any = None,
     ) -> None:
         """Store the settings; `fit` checks them."""
-        super().__init__(
-            settings=settings,
-            units=units,
-            tilt_width=tilt_width,
-            backbone_steps=backbone_steps,
-            tilt_steps=tilt_steps,
-            particles=particles,
-            integers=integers,
-            validation_fraction=validation_fraction,
-            random_state=random_state,
-        )
         self.contamination = contamination
+        self.contaminated = contaminated
+        self.noise = noise
+        self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn the density, and the offset below which the share `contamination` of `X` lies.
+        """Learn how strange rows are from the rows of `X` (`[rows, columns]`).
+
+        `y` is not looked at.
 
         Raises:
-            InputError: as `TiltedDensity.fit`, or a contamination out of range.
+            InputError: settings or data that cannot work; a `ValueError`, as what scikit-learn
+                raises for other data.
+
+        Warns:
+            UserWarning: columns are constant, and not looked at.
         """
         if not 0 < self.contamination <= 0.5:
-            raise InputError(f"contamination is {self.contamination}; expected a share in (0, 0.5]")
-        super().fit(X, y)
-        self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
+            raise InputError(f"contamination is {self.contamination}; expected a rate in (0, 0.5]")
+        table: Any = validate_data(self, X, ensure_min_samples=FEWEST_ROWS)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        self.score_ = outlier_score(
+            table, contaminated=self.contaminated, noise=self.noise, seed=seed
+        )
+        if constant := int(np.sum(self.score_.sd == 0)):
+            text = f"{constant} of {table.shape[1]} columns are constant: they are not looked at"
+            warnings.warn(text, stacklevel=2)
+        self.offset_ = -self.score_.threshold(self.contamination)
         return self
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """As of `TiltedDensity`; where log Z is refused altogether, log p + log Z."""
+        """Minus the score of each row: lower for stranger rows; `[rows]`."""
         check_is_fitted(self)
-        known = np.isfinite(self.model_.log_z.mean)
-        return self.model_.log_prob(self._table(X, reset=False), normalizer=None if known else 0.0)
+        table: Any = validate_data(self, X, reset=False)
+        return -self.score_.score(table)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Log-density less `offset_`, in nats; negative for outliers; `[rows]`."""
+        """`score_samples` less `offset_`; negative for outliers; `[rows]`."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """-1 for outliers, 1 for others; `[rows]`."""
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X: ArrayLike) -> np.ndarray:
+        """The share of the rows of `fit` that are at least as strange; `[rows]`."""
+        return self.score_.p_values(-self.score_samples(X))
+
+    def contributions(self, X: ArrayLike) -> np.ndarray:
+        """What each column adds to how strange a row is; `[rows, columns]`."""
+        check_is_fitted(self)
+        table: Any = validate_data(self, X, reset=False)
+        return self.score_.contributions(table)
 
 
 def _with(settings: Any, **changes: object) -> Any:

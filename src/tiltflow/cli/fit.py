@@ -92,6 +92,13 @@ def fit(
         Literal["auto", "gaussianise", "logit", "histogram", "standardise", "whiten"] | None,
         Parameter(help="The bijection at the data's end; auto, the default, looks at the data."),
     ] = None,
+    noise: Annotated[
+        float | None,
+        Parameter(
+            help="Of N(0, s^2), in standard deviations of a column, added to each row afresh: what "
+            "is learned is the density of rows plus noise. 0 by default."
+        ),
+    ] = None,
     backbone_steps: Annotated[
         int | None, Parameter(help="Optimiser steps, at most; in whole chunks of 250.")
     ] = None,
@@ -196,6 +203,7 @@ def fit(
         {
             "model": {
                 "units": units,
+                "noise": noise,
                 "backbone": backbone,
                 "vae": {"network": network},
                 "data_width": data_tilt,

@@ -20,6 +20,7 @@ from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info, show_machine
 from tiltflow.cli.likelihood import likelihood
+from tiltflow.cli.outliers import outliers
 from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
@@ -40,6 +41,7 @@ app.command(fit)
 app.command(sample)
 app.command(diagnose)
 app.command(likelihood)
+app.command(outliers)
 app.command(quality)
 app.command(report)
 app.command(compare)

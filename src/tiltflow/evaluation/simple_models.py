@@ -55,7 +55,7 @@ def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
         for name in ("train", "val")
     )
     test = _flat(rows["test"], rng, SCORED)
-    each, log_cell = [_columns(rows["train"], test)], _log_cell(rows["test"])
+    each, log_cell = [_columns(rows["train"], test, rng)], _log_cell(rows["test"])
     dim = test.shape[-1]
     if dim <= LARGEST:
         train, val = train.reshape(-1, dim), val.reshape(-1, dim)
@@ -113,10 +113,12 @@ def not_behind(ahead: dict[str, Interval], *, is_bound: bool) -> Check:
 
 
 def _flat(rows: Rows, rng: np.random.Generator, draws: int) -> Float[np.ndarray, "rows draws dim"]:
-    """Rows in data units, integers with the noise of so many draws."""
+    """Rows in data units, with so many draws of the noise, if there is any."""
     x = rows.array().reshape(len(rows), 1, -1).astype(np.float64)
-    steps = _steps(rows)
-    return x + steps * rng.uniform(size=(len(rows), draws, x.shape[-1])) if steps.any() else x
+    shape, steps = (len(rows), draws, x.shape[-1]), _steps(rows)
+    if steps.any():
+        x = x + steps * rng.uniform(size=shape)
+    return x if rows.noise is None else x + np.ravel(rows.noise) * rng.standard_normal(shape)
 
 
 def _steps(rows: Rows) -> Float[np.ndarray, " dim"]:
@@ -132,9 +134,13 @@ def _log_cell(rows: Rows) -> float:
     return float(np.sum(np.log(steps[steps > 0])))
 
 
-def _columns(train: Rows, test: Float[np.ndarray, "rows draws dim"]) -> SimpleModel:
+def _columns(
+    train: Rows, test: Float[np.ndarray, "rows draws dim"], rng: np.random.Generator
+) -> SimpleModel:
     """Independent columns, each a histogram."""
     flat = train.array().reshape(len(train), -1).astype(np.float64)
+    if train.noise is not None:
+        flat = flat + np.ravel(train.noise) * rng.standard_normal(flat.shape)
     if train.integers and np.ptp(flat) < MOST_LEVELS:
         bins = integer_bins(flat)
     else:

@@ -48,7 +48,7 @@ from tiltflow.fitting.training import Learned, train
 from tiltflow.learning import Rows
 from tiltflow.learning.early_stopping import silent
 from tiltflow.learning.keeping import Keeper, KeepsNothing
-from tiltflow.learning.rows import in_little_memory
+from tiltflow.learning.rows import in_little_memory, noise_of
 from tiltflow.mcmc.draws import Draws
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.log_normalizer import exact_f, from_exact, log_normalizer
@@ -128,9 +128,15 @@ def fit(
     settings, own = chosen(backbone, tilt, learner, settings, len(parts.train), data.shape)
     settings.check(seed)
     keys = dict[str, PRNGKeyArray](zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
+    train_values = data.take(parts.train).values
+    noise = noise_of(train_values, settings.model.noise)
+    if noise is not None:  # rows plus noise are continuous, whatever they were
+        data = replace(data, integers=False, grid=None)
+        rng = np.random.default_rng(seed)
+        train_values = train_values + (noise * rng.standard_normal(train_values.shape)).astype("f4")
     units = own.units or units_for(
         settings.model,
-        data.take(parts.train).values,
+        train_values,
         integers=data.integers,
         limits=(float(data.values.min()), float(data.values.max())),
         grid=data.grid,
@@ -145,6 +151,7 @@ def fit(
             in_little_memory(data.take(index).values, integers=data.integers),
             units,
             data.integers,
+            noise=noise,
             steps=None if data.grid is None else data.grid.step,
         )
         for name, index in (("train", parts.train), ("val", parts.val), ("test", parts.test))

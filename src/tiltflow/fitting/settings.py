@@ -45,6 +45,10 @@ class ModelSettings:
         components: of the mixture that a VAE's tilt begins with; 0: none.
         data_width: of the hidden layers of a second tilt of a VAE, which reads x, for images a
             convolutional one with the channels of `conv`; 0: there is none.
+        noise: of N(0, noise^2), in standard deviations of a column, that is added to each row
+            afresh whenever it is drawn. What is learned is the density of such rows, which is
+            smooth where rows repeat or lie in a thin layer; integers are not dequantised then.
+            0: rows as they are.
     """
 
     backbone: str = "coupling"
@@ -60,6 +64,7 @@ class ModelSettings:
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ class Settings:
         for name in ("flow_dropout", "tilt_dropout"):
             if not 0 <= getattr(self.model, name) < 1:
                 raise InputError(f"{name} is {getattr(self.model, name)}; expected [0, 1)")
+        if not 0 <= self.model.noise < math.inf:
+            raise InputError(f"noise is {self.model.noise}; expected 0 or a positive number")
         if self.model.units not in ("auto", *KINDS):
             raise InputError(f"units {self.model.units!r}; expected auto, {', '.join(KINDS)}")
 

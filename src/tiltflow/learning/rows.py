@@ -42,6 +42,8 @@ class Rows(eqx.Module):
             be at most 256 different integers.
         backbone: whose coordinates are meant (`through`); None: those of the units.
         flips: whether `batch` mirrors every other image, left to right.
+        noise: standard deviations of normal noise that is added to each row whenever it is drawn,
+            of the data's shape, in data units (`noise_of`); None: none is.
         count: of the rows; a scalar.
         steps: `[*data_shape]`, the width of the cells of numbers on a grid that are no integers,
             over which they are spread by uniform noise; 0 where there is none. A row's log-weight
@@ -54,6 +56,7 @@ class Rows(eqx.Module):
     integers: bool = eqx.field(static=True)
     backbone: Backbone | None
     flips: bool = eqx.field(static=True)
+    noise: Float[Array, "..."] | None
     count: Int[Array, ""]
     steps: Float[Array, "..."] | None
 
@@ -64,6 +67,7 @@ class Rows(eqx.Module):
         integers: bool | None = None,
         backbone: Backbone | None = None,
         flips: bool = False,
+        noise: Float[Array, "..."] | np.ndarray | None = None,
         count: Int[Array, ""] | None = None,
         steps: Float[Array, "..."] | np.ndarray | None = None,
     ) -> None:
@@ -87,6 +91,7 @@ class Rows(eqx.Module):
         self.values = jnp.asarray(values)
         self.units = identity(self.values.shape[1:]) if units is None else units
         self.integers, self.backbone, self.flips = integers, backbone, flips
+        self.noise = None if noise is None else jnp.asarray(noise, float)
         self.count = count
         self.steps = None if steps is None else jnp.asarray(steps, jnp.float32)
 
@@ -116,6 +121,7 @@ class Rows(eqx.Module):
             self.integers,
             self.backbone,
             self.flips,
+            self.noise,
             steps=self.steps,
         )
 
@@ -127,7 +133,8 @@ class Rows(eqx.Module):
     def vary(self) -> bool:
         """Whether the same row has other coordinates each time."""
         embedded = self.backbone is not None and self.backbone.embeds_at_random
-        return self.integers or self.steps is not None or embedded
+        noisy = self.steps is not None or self.noise is not None
+        return self.integers or noisy or embedded
 
     def data(self, key: PRNGKeyArray) -> Float[Array, "room ..."]:
         """Every row once, in data units, dequantised with `key`, and what lies behind them."""
@@ -177,8 +184,12 @@ class Rows(eqx.Module):
     def _noisy(self, key: PRNGKeyArray, values: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
         values = values.astype(float)
         if self.steps is not None:
-            return dequantise(key, values, self.steps)
-        return dequantise(key, values) if self.integers else values
+            x = dequantise(key, values, self.steps)
+        else:
+            x = dequantise(key, values) if self.integers else values
+        if self.noise is None:
+            return x
+        return x + self.noise * jr.normal(jr.fold_in(key, 2), x.shape)
 
     def _embed(self, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         if self.backbone is None:
@@ -196,6 +207,23 @@ def _embedded(rows: Rows, keys: PRNGKeyArray) -> Filled:
     c, log_weight = jax.lax.map(lambda key: rows.each(lambda *row: row, key), keys)
     c, log_weight = jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
     return Filled((c.reshape(-1, c.shape[-1]), log_weight.ravel()), rows.count * len(keys))
+
+
+def noise_of(values: Num[np.ndarray, "rows ..."], noise: float) -> Float[np.ndarray, "..."] | None:
+    """`noise` standard deviations of each column, in data units; None if that is 0.
+
+    Raises:
+        InputError: a constant column, whose noise would be none.
+    """
+    if noise == 0:
+        return None
+    sd = np.asarray(values, np.float64).std(axis=0)
+    if not np.all(sd > 0):
+        raise InputError(
+            f"noise is {noise} standard deviations of a column, and {int(np.sum(sd == 0))} columns "
+            f"are constant; expected columns that vary: leave these out, or learn without noise"
+        )
+    return noise * sd
 
 
 def _some_flipped(key: PRNGKeyArray, images: Num[Array, "n ..."]) -> Num[Array, "n ..."]:
