@@ -250,7 +250,7 @@ class TiltedOutlierDetector(OutlierMixin, BaseEstimator):
         """
         if not 0 < self.contamination <= 0.5:
             raise InputError(f"contamination is {self.contamination}; expected a rate in (0, 0.5]")
-        table: Any = validate_data(self, X, ensure_min_samples=FEWEST_ROWS)
+        table = self._table(X, ensure_min_samples=FEWEST_ROWS)
         seed = int(check_random_state(self.random_state).randint(2**31))
         self.score_ = outlier_score(
             table, contaminated=self.contaminated, noise=self.noise, seed=seed
@@ -264,8 +264,7 @@ class TiltedOutlierDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the score of each row: lower for stranger rows; `[rows]`."""
         check_is_fitted(self)
-        table: Any = validate_data(self, X, reset=False)
-        return -self.score_.score(table)
+        return -self.score_.score(self._table(X, reset=False))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """`score_samples` less `offset_`; negative for outliers; `[rows]`."""
@@ -282,8 +281,12 @@ class TiltedOutlierDetector(OutlierMixin, BaseEstimator):
     def contributions(self, X: ArrayLike) -> np.ndarray:
         """What each column adds to how strange a row is; `[rows, columns]`."""
         check_is_fitted(self)
-        table: Any = validate_data(self, X, reset=False)
-        return self.score_.contributions(table)
+        return self.score_.contributions(self._table(X, reset=False))
+
+    def _table(self, X: Any, **settings: Any) -> np.ndarray:
+        """`X` as scikit-learn checks it."""
+        table: Any = validate_data(self, X, **settings)
+        return table
 
 
 def _with(settings: Any, **changes: object) -> Any:

@@ -31,6 +31,7 @@ def clean():
 def test_new_ordinary_rows_have_small_p_values_as_often_as_they_say(clean):
     """Within 4 errors of 600 training and 2,000 new rows, and not by chance: 0.2 would be seen."""
     p = clean.p_values(clean.score(ordinary(2_000, 1)))
+    assert clean.p_values(np.array([1e3, -1e3])).tolist() == [1 / 601, 1.0]
     for alpha in (0.05, 0.1, 0.5):
         error = np.sqrt(alpha * (1 - alpha) * (1 / 600 + 1 / 2_000))
         assert abs(np.mean(p <= alpha) - alpha) < 4 * error

@@ -38,7 +38,7 @@ def noised_mixture(
         mixture, told = _maximised(z, shares, noise), -np.inf
         for _ in range(ROUNDS if size > 1 else 0):
             joint = mixture.joint(z)
-            logs = logsumexp(joint, axis=1, keepdims=True)
+            logs = np.asarray(logsumexp(joint, axis=1, keepdims=True))
             before, told = told, float(logs.mean())
             if told - before < GROWTH:
                 break

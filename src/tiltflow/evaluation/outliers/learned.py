@@ -50,7 +50,7 @@ class Learned(NamedTuple):
         for share, mean, factor in zip(shares.T, means, factors, strict=True):
             away = (z - mean).T
             white = solve_triangular(factor, away, lower=True)
-            pulled = solve_triangular(factor, white, lower=True, trans="T")
+            pulled = solve_triangular(factor, white, lower=True, trans=1)
             found += 0.5 * share[:, None] * (away * pulled).T
         return found
 

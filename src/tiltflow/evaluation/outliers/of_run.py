@@ -144,7 +144,7 @@ def outliers_of(
         scores,
         p_values,
         flagged,
-        {name: float(spearmanr(values, first)[0]) for name, values in scores.items()},
+        {name: float(np.asarray(spearmanr(values, first))[0]) for name, values in scores.items()},
         _reasons(x, order, first, p_values, learned.contributions(x[order])),
         {} if known is None else judged(scores, known, seed=seed),
         known,
