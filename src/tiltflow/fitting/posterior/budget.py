@@ -70,6 +70,12 @@ class Budget:
         time_left, number_left = self.left()
         return time_left >= seconds and number_left >= evaluations
 
+    def keeps(self, reserve: float, evaluations: int = 0) -> bool:
+        """Whether a share `reserve` of both limits is left, after so many evaluations."""
+        return self.allows(
+            reserve * (self.seconds or 0.0), evaluations + int(reserve * (self.evaluations or 0))
+        )
+
     def spend(self, stage: str, evaluations: int, words: str = "") -> None:
         """Book what was done since the last booking, and tell it if there are words."""
         now = time.monotonic()

@@ -56,8 +56,8 @@ class Kind(abc.ABC):
         """Whether each of `[n, *shape]` is allowed and not on the edge: `[n]`."""
 
     def edge(self, values: np.ndarray) -> np.ndarray:
-        """How near values `[n, *shape]` are to a bound, as a share of the range; inf without."""
-        return np.full(len(values), np.inf)
+        """How near each number of `[n, ...]` is to a bound, as a share of the range; inf: none."""
+        return np.full(values.shape, np.inf)
 
 
 class Real(Kind):
@@ -138,9 +138,8 @@ class Interval(Kind):
         return _all((values > self.low) & (values < self.high))
 
     def edge(self, values: np.ndarray) -> np.ndarray:
-        """The distance to the nearer bound over the width, of the nearest number."""
-        distance = np.minimum(values - self.low, self.high - values) / (self.high - self.low)
-        return distance.reshape(len(values), -1).min(axis=1)
+        """The distance to the nearer bound over the width."""
+        return np.minimum(values - self.low, self.high - values) / (self.high - self.low)
 
 
 class Simplex(Kind):

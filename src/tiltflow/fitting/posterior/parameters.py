@@ -119,9 +119,7 @@ class Parameters:
         return "names" if taken >= set(self.names) and len(self.names) <= len(taken) else "dict"
 
 
-def _free(
-    name: str, kind: Kind, values: Any, rng: np.random.Generator, what: str
-) -> np.ndarray:
+def _free(name: str, kind: Kind, values: Any, rng: np.random.Generator, what: str) -> np.ndarray:
     try:
         array = np.asarray(values, np.float64)
     except (TypeError, ValueError):

@@ -13,7 +13,7 @@ import numpy as np
 
 from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.parameters import Parameters
-from tiltflow.fitting.posterior.target import Target, gradients_at, values_at
+from tiltflow.fitting.posterior.target import Target, gradients_at, natural_at, values_at
 from tiltflow.fitting.posterior.tempering import spread_factor
 
 ROWS = 256  # that are looked at
@@ -54,7 +54,9 @@ def probed(function: Callable[..., Any], parameters: Parameters, data: Any) -> T
     many, _ = _returned(batched)
     if many is not None and many.shape == (1,):
         return _checked_type(batched, many)
-    of = ", ".join(f"{n} {k.shape}" for n, k in zip(parameters.names, parameters.kinds, strict=True))
+    of = ", ".join(
+        f"{n} {k.shape}" for n, k in zip(parameters.names, parameters.kinds, strict=True)
+    )
     if one is None:
         raise InputError(f"the log-density failed on one example ({of}): {said:.200}")
     raise InputError(
@@ -167,8 +169,6 @@ def roughness(target: Target, y: np.ndarray, rng: np.random.Generator) -> Roughn
 
 def _named(target: Target, y: np.ndarray) -> str:
     """The values of a row, in few words."""
-    from tiltflow.fitting.posterior.target import natural_at
-
-    values = natural_at(target, y[None])
-    told = (f"{name} = {np.array2string(v[0], precision=3, threshold=4)}" for name, v in values.items())
+    values, _ = natural_at(target, y[None])
+    told = (f"{n} = {np.array2string(v[0], precision=3, threshold=4)}" for n, v in values.items())
     return ", ".join(told)[:120]

@@ -228,8 +228,7 @@ def _learnable(mixture: GaussianMixture) -> MixtureDensity:
 
 def _mixture_of(density: MixtureDensity) -> GaussianMixture:
     log_weights, means, whiteners = (
-        np.asarray(x, np.float64)
-        for x in (density.log_weights, density.means, density.whiteners)
+        np.asarray(x, np.float64) for x in (density.log_weights, density.means, density.whiteners)
     )
     eye = np.eye(means.shape[1])
     diagonal = np.exp(np.diagonal(whiteners, axis1=1, axis2=2))

@@ -5,7 +5,8 @@ one t density of twice their spread. Without, descents from many starts find opt
 densities around these and the starts. Nothing that neither reaches can be found.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,11 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tiltflow.fitting.posterior.budget import Budget
+from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.tailed import Tailed
 from tiltflow.fitting.posterior.target import Target, gradients_at, in_parts, values_at
 from tiltflow.learning.gaussian_mixture import best_mixture
 
 STARTS, DESCENT_STEPS = 64, 80
+DRAWN = 2_000  # from distributions
 SPREAD = 3.0  # of first starts, in free numbers
 WIDER = 2.0  # the spread of the second base over that of the first
 INFLATED = 1.25  # factors of the first base over those of the draws
@@ -123,3 +126,44 @@ def _moments(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     covariance = np.atleast_2d(np.cov(y, rowvar=False))
     diagonal = np.diag(np.maximum(np.diagonal(covariance), 1e-8))
     return y.mean(axis=0), np.linalg.cholesky(0.95 * covariance + 0.05 * diagonal + 1e-9 * diagonal)
+
+
+def drawn(start: Any, parameters: Parameters, rng: np.random.Generator) -> Any:
+    """Draws from what the user starts with: distributions are drawn from, draws stay.
+
+    Args:
+        start: draws, or a dict of distributions by name: frozen ones of SciPy (`rvs`), ones of
+            NumPyro (`sample`), or a list of one for each component.
+        parameters: whose they are.
+        rng: random numbers.
+
+    Raises:
+        InputError: draws and distributions are mixed, or there are too few draws.
+    """
+    if not isinstance(start, Mapping):
+        return start
+    made = {}
+    for name, given in start.items():
+        is_list = isinstance(given, list | tuple) and len(given) and _is_distribution(given[0])
+        if is_list:
+            made[name] = np.stack([_drawn(one, rng) for one in given], axis=1)
+        else:
+            made[name] = _drawn(given, rng) if _is_distribution(given) else given
+    for name, kind in zip(parameters.names, parameters.kinds, strict=True):
+        if name in made and _is_distribution(start[name]) and kind.shape:
+            values = np.asarray(made[name])
+            if values.ndim == 1:  # one distribution for all components
+                each = [_drawn(start[name], rng) for _ in range(int(np.prod(kind.shape)))]
+                made[name] = np.stack(each, axis=1).reshape(-1, *kind.shape)
+    return made
+
+
+def _is_distribution(given: Any) -> bool:
+    return hasattr(given, "rvs") or (hasattr(given, "sample") and hasattr(given, "log_prob"))
+
+
+def _drawn(distribution: Any, rng: np.random.Generator) -> np.ndarray:
+    if hasattr(distribution, "rvs"):
+        return np.asarray(distribution.rvs(size=DRAWN, random_state=rng))
+    key = jax.random.key(int(rng.integers(2**31)))
+    return np.asarray(distribution.sample(key, (DRAWN,)))

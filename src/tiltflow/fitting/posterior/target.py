@@ -116,8 +116,8 @@ def _gradients(target: Target, y: Array) -> tuple[Array, Array]:
 
 
 @eqx.filter_jit
-def _natural(target: Target, y: Array) -> dict[str, Array]:
-    return jax.vmap(lambda y: target.values(y)[0])(y)
+def _natural(target: Target, y: Array) -> tuple[dict[str, Array], Array]:
+    return jax.vmap(target.values)(y)
 
 
 def values_at(target: Target, y: np.ndarray) -> np.ndarray:
@@ -130,8 +130,11 @@ def gradients_at(target: Target, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return in_parts(lambda rows: _gradients(target, rows), y, target)
 
 
-def natural_at(target: Target, y: np.ndarray) -> dict[str, np.ndarray]:
-    """The parameters at rows `[n, dim]` by name, `[n, *shape]` each."""
+def natural_at(target: Target, y: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The parameters at rows `[n, dim]` by name, `[n, *shape]` each, and the log-weights `[n]`.
+
+    A log-weight is what the density of y has beside that of the values, but for the reference.
+    """
     return in_parts(lambda rows: _natural(target, rows), y, target)
 
 

@@ -13,7 +13,7 @@ filter", Biometrika 105, equation 7). It is an alarm, not the estimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import equinox as eqx
@@ -59,6 +59,10 @@ class Population:
     outside: float
     finished: bool
 
+    def over(self, shift: float) -> Population:
+        """The same, its log Z taken over another reference."""
+        return replace(self, log_z=self.log_z + shift)
+
     def share_error(self, inside: np.ndarray) -> tuple[float, float]:
         """The share of the particles for which `inside` holds, and its genealogical error."""
         share = float(np.mean(inside))
@@ -74,9 +78,13 @@ def temper(
     metric: Metric,
     particles: int,
     budget: Budget,
+    reserve: float,
     seed: int,
 ) -> Population:
-    """Particles from draws of `base` to the target."""
+    """Particles from draws of `base` to the target.
+
+    It breaks off, unfinished, when less than a share `reserve` of the budget is left.
+    """
     rng, key = np.random.default_rng(seed), jr.key(seed)
     y = base.draws(rng, particles).astype(np.float32)
     value, start = _finite(values_at(target, y)), base.log_prob(y)
@@ -106,7 +114,7 @@ def temper(
         spent += cost
         budget.spend(name, spent, f"beta {beta:.3g}, acceptance {told[1]:.2f}")
         spent = 0
-        if beta < 1.0 and not budget.allows(0.0, cost):
+        if beta < 1.0 and not budget.keeps(reserve, cost):
             break
     counts = np.bincount(ancestors, minlength=particles) / particles
     error = float(np.sqrt(np.sum((counts - 1 / particles) ** 2)))
