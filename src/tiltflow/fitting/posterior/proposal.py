@@ -29,7 +29,7 @@ from tiltflow.learning import optimiser
 from tiltflow.learning.gaussian_mixture import GaussianMixture, best_mixture
 
 PRIORS, SIZES = ((0.1, 0.1), (0.3, 0.3)), (4, 16)
-BATCH, CHUNK, RATE = 256, 100, 3e-3
+BATCH, CHUNK, RATE = 256, 100, 1e-2
 MEMORY = 0.99  # of the moving average of weights
 PATIENCE = 3  # chunks without a better score
 BOUNDS = (4.0, 3.0)  # of what the flow's networks read, and of its log-scales

@@ -18,13 +18,22 @@ from tiltflow.fitting.posterior.modes import Regions, balanced, regions_of
 from tiltflow.fitting.posterior.proposal import Proposal, Scored, fitted
 from tiltflow.fitting.posterior.result import Mode, Posterior
 from tiltflow.fitting.posterior.target import Target, natural_at, values_at
-from tiltflow.fitting.posterior.tempering import Metric, Population, temper
-from tiltflow.fitting.posterior.verdict import CONVERGED, LEAST_SIZE, MIXED, Facts, Verdict, judged
+from tiltflow.fitting.posterior.tempering import Metric, Population, resampled, temper
+from tiltflow.fitting.posterior.verdict import (
+    CONVERGED,
+    HEAVIEST,
+    LEAST_SIZE,
+    MIXED,
+    WIDEST,
+    Facts,
+    Verdict,
+    judged,
+)
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.pareto import pareto_k
 
 WARMING, LEAST_BLOCKS = 2, 3
-MOST_ROUNDS, MOST_REFITS, MOST_POPULATIONS = 12, 3, 4
+MOST_ROUNDS, MOST_REFITS, MOST_POPULATIONS = 16, 8, 4
 GROWTH = 4.0  # of the number of draws in a round, at most
 MOST_DRAWS = 2**20  # of all chains
 FIT_ROWS = 6_000
@@ -58,7 +67,7 @@ class Sizes:
         """Such that a first result takes about half of so many evaluations."""
         width = 32 if dim <= 12 else 64
         if evaluations is None or evaluations > 1_500_000:
-            return cls(1_000, 64, 8, 8, 8_192, 600, 4, width)
+            return cls(1_000, 64, 8, 8, 8_192, 1_000, 4, width)
         particles = int(np.clip(evaluations / 1_200, 64, 1_000))
         if evaluations > 400_000:
             return cls(particles, 64, 6, 6, 4_096, 600, 4, width)
@@ -86,6 +95,7 @@ class Stages:
         self.populations: list[Population] = []
         self.exact: list[Scored] = []
         self.helped: list[str] = []
+        self.overlaps: list[float] = []  # of proposal and chains, before each refit
         self.refits, self.unfinished, self.nan, self.nan_of = 0, "", 0.0, ""
 
     def all(self) -> Posterior:
@@ -208,7 +218,7 @@ class Stages:
 
     def judge(self) -> Verdict:
         """Hold what there is against the limits."""
-        z, y, f, value = self.chains.drawn()
+        _, y, f, value = self.chains.drawn()
         self.regions = regions_of(self.target, self.chains, self.populations)
         names, self.convergence = self.mixing(y, value)
         f_q = np.concatenate([scored.f for scored in self.exact])
@@ -248,7 +258,7 @@ class Stages:
         half = (self.log_z.high - self.log_z.low) / 2
         told = (
             f"{self.chains.draws * self.sizes.chains:,} draws, log Z {self.log_z.mean:.3f} ± "
-            f"{half:.3f}, R-hat {self.facts.rhat:.3f}, effective {self.facts.effective:.2f}, "
+            f"{half:.3f}, R-hat {self.facts.rhat:.3f}, overlap {self.log_z.overlap:.2f}, "
             f"{verdict.status}"
         )
         self.budget.spend("verdict", 0, told)
@@ -268,16 +278,23 @@ class Stages:
         if facts.lacking and len(self.populations) < MOST_POPULATIONS and self.budget.keeps(0.3):
             self.temper("wide", "diagonal", 2 * self.sizes.particles)
             self.refit(pooling=True)
+            self.sample(self.wanted_blocks(self.asked.draws))
             self.helped.append("another population of twice the size")
             return True
         poor = facts.rhat > MIXED or not facts.log_z.holds or facts.effective < POOR
-        poor |= facts.log_z.upper - facts.log_z.lower > 0.2
-        if poor and self.refits < MOST_REFITS and self.budget.keeps(0.3):
+        poor |= facts.log_z.upper - facts.log_z.lower > WIDEST or facts.pareto_k > HEAVIEST
+        if poor and self.refits < MOST_REFITS and self.gains() and self.budget.keeps(0.3):
             self.refit(pooling=facts.rhat > MIXED)
             self.sample(self.wanted_blocks(self.asked.draws))
             self.helped.append(f"refit {self.refits} of the proposal (R-hat was {before:.3f})")
             return True
         return self.draw_on()
+
+    def gains(self) -> bool:
+        """Whether one of the last two refits has made the proposal better."""
+        self.overlaps.append(self.log_z.overlap)
+        recent, former = self.overlaps[-2:], self.overlaps[:-2]
+        return max(recent) > 1.02 * max(former, default=0.0)
 
     def refit(self, *, pooling: bool) -> None:
         """Another proposal, learned from the chains' draws, and particles if `pooling`."""
@@ -285,6 +302,7 @@ class Stages:
         flat = y.reshape(-1, y.shape[-1])
         flat = flat[self.rng.choice(len(flat), min(len(flat), FIT_ROWS), replace=False)]
         before = self.chains.proposal
+        flat = np.concatenate([flat, self.weighted(len(flat))])
         if pooling:
             flat = np.concatenate([flat, *(p.y for p in self.populations)])
             flat = flat[balanced(before, before.noise(self.target, flat), self.rng, FIT_ROWS)]
@@ -292,7 +310,7 @@ class Stages:
         proposal = fitted(
             flat,
             seed=self.asked.seed + self.refits,
-            steps=self.sizes.steps * 2**self.refits,
+            steps=min(3_000, self.sizes.steps * 2**self.refits),
             blocks=self.sizes.blocks,
             width=self.sizes.width,
             before=before,
@@ -300,6 +318,16 @@ class Stages:
         self.budget.spend("fit", 0, f"again, on {len(flat):,} draws")
         last = y[:, -1] if not pooling else flat
         self.begin(proposal, last)
+
+    def weighted(self, number: int) -> np.ndarray:
+        """Draws of the proposal resampled by p / q, which may be where no chain has come.
+
+        Weights are cut at sqrt(n) times their mean (Ionides 2008, "Truncated importance sampling").
+        """
+        y = np.concatenate([scored.y for scored in self.exact])
+        f = np.concatenate([scored.f for scored in self.exact])
+        most = np.logaddexp.reduce(f) - 0.5 * math.log(len(f))
+        return y[self.rng.permutation(resampled(self.rng, np.minimum(f, most)))[:number]]
 
     def draw_on(self) -> bool:
         """More draws, as many as the widest of all limits wants; False if there is no room."""
