@@ -4,8 +4,8 @@
     python benchmarks/posterior.py --targets funnel shells --seeds 1 --json funnel.json
     python benchmarks/posterior.py --frugal            # with a budget of evaluations
 
-`off` is log Z less the truth, `stated` its standard error, `tv` the total variation of the shares of
-modes, `inside` whether the bounds hold the truth. A run is *wrong* if it is `ok` and off by more
+`off` is log Z less the truth, `stated` its standard error, `tv` the total variation of the shares
+of modes, `inside` whether the bounds hold the truth. A run is *wrong* if it is `ok` and off by more
 than 2.5 stated errors, or with the truth outside of the bounds (there by more than rounding).
 Exit status 1 if any run is wrong, or a target misses what is asked of it at its seeds' median.
 """

@@ -151,12 +151,10 @@ def eggbox() -> Case:
     grid = (np.arange(4_000) + 0.5) / 4_000 * 10 * math.pi
     field = 5 * np.log(2 + np.cos(grid / 2)[:, None] * np.cos(grid / 2)[None])
     truth = float(np.log(np.mean(np.exp(field))))
-    peaks = [
-        (2 * math.pi * i, 2 * math.pi * j) for i in range(6) for j in range(6) if (i + j) % 2 == 0
-    ]
-    means = np.array(peaks)
-    near = np.argmin(((np.stack(np.meshgrid(grid[::20], grid[::20], indexing="ij"), -1)[..., None, :]
-                       - means) ** 2).sum(-1), -1)  # fmt: skip
+    corners = [(i, j) for i in range(6) for j in range(6) if (i + j) % 2 == 0]
+    means = 2 * math.pi * np.array(corners)
+    plane = np.stack(np.meshgrid(grid[::20], grid[::20], indexing="ij"), axis=-1)
+    near = np.argmin(((plane[..., None, :] - means) ** 2).sum(axis=-1), axis=-1)
     weights = np.exp(field[::20, ::20])
     shares = tuple(np.bincount(near.ravel(), weights.ravel()) / weights.sum())
     side = Interval(0, 10 * math.pi, 2)

@@ -1,4 +1,4 @@
-"""Kinds of parameters: weights are the log-determinants that autodiff finds, values go there and back."""
+"""Kinds of parameters: weights are log-determinants, and values go there and back."""
 
 import math
 
@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.integrate import dblquad
 
 from tiltflow import Angle, Correlation, InputError, Interval, Ordered, Positive, Real, Simplex
 from tiltflow.fitting.posterior.parameters import Parameters
@@ -54,7 +53,7 @@ def test_weights_are_the_log_determinants_that_autodiff_finds(name):
     kind, which = CASES[name]
     assert gap(kind, which) < 1e-10
     if name != "real":
-        assert gap(kind, which, lambda weight: 0.9 * weight) > 1e-3  # power
+        assert gap(kind, which, lambda weight: 0.9 * weight) > 1e-5  # power
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -70,11 +69,11 @@ def test_values_are_inside_and_lead_back(name):
 def test_angles_have_no_wall_and_their_weight_integrates_to_one():
     kind = Angle()
 
-    def mass(y, x):
-        value, weight = (float(v) for v in kind.natural(jnp.array([x, y])))
-        return math.exp(weight) * (1 + math.cos(value)) / (2 * math.pi)
-
-    assert dblquad(mass, -6, 6, -6, 6, epsabs=1e-3)[0] == pytest.approx(1.0, abs=5e-3)
+    grid = np.linspace(-7, 7, 401)
+    plane = jnp.asarray(np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2))
+    value, weight = jax.vmap(kind.natural)(plane)
+    density = np.exp(weight) * (1 + np.cos(value)) / (2 * math.pi)
+    assert density.sum() * (grid[1] - grid[0]) ** 2 == pytest.approx(1.0, abs=1e-3)
     angles = np.array([-3.1, 0.3, 3.1])
     free = kind.free(angles, np.random.default_rng(0))
     back = [float(kind.natural(jnp.asarray(row))[0]) for row in free]

@@ -90,7 +90,9 @@ def test_a_mode_that_one_population_lacks():
 
 GOOD = Facts(
     rhat=1.003, rhat_of="x", ess_bulk=2_000.0, ess_tail=2_000.0,
-    log_z=LogZ(1.0, 0.005, 0.99, 1.01, "bridge", 5_000.0, 2_000.0, lower=0.98, upper=1.05, holds=True),
+    log_z=LogZ(
+        1.0, 0.005, 0.99, 1.01, "bridge", 5_000.0, 2_000.0, lower=0.98, upper=1.05, holds=True
+    ),
     within=0.02, pareto_k=0.3, effective=0.8, apart=0.1, lacking=0, outward=1.02, growth=1.0,
     edge=0.0, edge_of="", nan=0.0, nan_of="", divergent=0.0, rounding=1e-6, gradient=0.0,
     unfinished="",
@@ -112,7 +114,7 @@ BROKEN = {
     "improper": ({"growth": 2.0}, "failed"),
     "edge": ({"edge": 0.3, "edge_of": "p"}, "caution"),
     "nan": ({"nan": 0.1, "nan_of": "a"}, "caution"),
-    "divergences": ({"divergent": 0.05}, "caution"),
+    "divergences": ({"divergent": 0.2}, "caution"),
     "rounding": ({"rounding": 0.1}, "caution"),
     "gradient": ({"gradient": 0.9}, "caution"),
     "unfinished": ({"unfinished": "tempering"}, "caution"),

@@ -85,9 +85,8 @@ class Budget:
         self._mark = now
         if words:
             limit = "" if self.seconds is None else f" of {self.seconds:.0f}"
-            self.tell(
-                f"{self.elapsed:6.1f}{limit} s  {_short(self.used):>6} evaluations  {stage}: {words}"
-            )
+            counted = f"{_short(self.used):>6} evaluations"
+            self.tell(f"{self.elapsed:6.1f}{limit} s  {counted}  {stage}: {words}")
 
     @property
     def words(self) -> str:

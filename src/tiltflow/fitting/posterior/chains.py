@@ -21,6 +21,7 @@ from tiltflow.backbones import CouplingFlow
 from tiltflow.fitting.posterior.proposal import Proposal, Scored, pushed
 from tiltflow.fitting.posterior.tailed import TailedDensity
 from tiltflow.fitting.posterior.target import Target
+from tiltflow.fitting.posterior.tempering import scattered
 from tiltflow.mcmc import hmc
 
 BLOCK = 32  # transitions of one call
@@ -130,11 +131,14 @@ def _advanced(
     def transition(carry: tuple, given: tuple) -> tuple:
         z, step = carry
         key, fresh_z, fresh_f = given
-        move_key, choice_key = jr.split(key)
+        move_key, choice_key, step_key = jr.split(key, 3)
+        shorter = scattered(step_key, len(z))
         w = jax.scipy.linalg.solve_triangular(within, z.T, lower=True).T
         state = hmc.init(w, value_and_grad)
-        state, info = hmc.step(move_key, state, value_and_grad, step, num_leapfrogs=leapfrogs)
-        accepted = jnp.mean(info.acceptance_rate)
+        state, info = hmc.step(
+            move_key, state, value_and_grad, step * shorter, num_leapfrogs=leapfrogs
+        )
+        accepted = jnp.mean(info.acceptance_rate, where=shorter == 1.0)
         new_step = jnp.clip(step * jnp.clip(jnp.exp(accepted - ACCEPTED), 0.5, 1.2), 1e-4, 3.0)
         step = jnp.where(warming, new_step, step)
 

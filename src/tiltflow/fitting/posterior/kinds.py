@@ -49,7 +49,7 @@ class Kind(abc.ABC):
 
     @abc.abstractmethod
     def free(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Values `[n, *shape]`, inside, to free numbers `[n, size]`; `rng` where many lead there."""
+        """Values `[n, *shape]` to free numbers `[n, size]`; `rng` where many lead there."""
 
     @abc.abstractmethod
     def inside(self, values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The first look at a density: how it takes its values, what it returns, where it is a number.
 
-And, at draws, how rough it is: l(y + d) - l(y) is (g(y) + g(y + d)) d / 2 but for the third order in
-d. What is left at a tiny d is rounding, in nats; at a larger one it tells a wrong gradient.
+And, at draws, how rough it is: l(y + d) - l(y) is (g(y) + g(y + d)) d / 2 but for the third order
+in d. What is left at a tiny d is rounding, in nats; at a larger one it tells a wrong gradient.
 """
 
 from collections.abc import Callable

@@ -242,7 +242,7 @@ def _with_blocks(flow: CouplingFlow, blocks: Any) -> CouplingFlow:
 
 
 def _nll(flow: CouplingFlow, parameters: Any, c: Array) -> Array:
-    """Minus the log-density of whitened rows, `[n]`, its t component counted: it bounds outliers."""
+    """Minus the log-density of whitened rows, `[n]`; the t component bounds what outliers do."""
     blocks, density = parameters
     flow = _with_blocks(flow, blocks)
 

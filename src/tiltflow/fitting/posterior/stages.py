@@ -1,4 +1,4 @@
-"""The stages of a posterior in turn: look, temper twice, fit, sample, judge; and go on if not ok."""
+"""The stages of a posterior in turn: look, temper twice, fit, sample, judge, and go on."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Stages:
         self.budget.spend("probe", len(pooled) + 3 * probe.ROWS)
 
     def fit(self) -> None:
-        """A proposal for all particles: the mixture, and the flow with it where that is not enough."""
+        """A proposal for all particles: a mixture, and a flow where that is not enough."""
         pooled = np.concatenate([p.y for p in self.populations])
         kwargs = {"seed": self.asked.seed, "blocks": self.sizes.blocks, "width": self.sizes.width}
         proposal = fitted(pooled, steps=0, **kwargs)

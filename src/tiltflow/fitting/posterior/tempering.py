@@ -34,6 +34,7 @@ SHARE = 0.5  # of the particles that stay effective at the next rung
 MOST_RUNGS = 200
 LEAPFROGS, TRANSITIONS, LAST = 6, 3, 6  # transitions a rung, and at the last one
 ACCEPTED = 0.8
+SHORTEST = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,10 +186,12 @@ def _moved(
 
     def transition(index: Array, carry: tuple) -> tuple:
         state, step, _ = carry
+        move_key, step_key = jr.split(jr.fold_in(key, index))
+        shorter = scattered(step_key, len(y))
         state, info = hmc.step(
-            jr.fold_in(key, index), state, value_and_grad, step, num_leapfrogs=LEAPFROGS
+            move_key, state, value_and_grad, step * shorter, num_leapfrogs=LEAPFROGS
         )
-        accepted = jnp.mean(info.acceptance_rate)
+        accepted = jnp.mean(info.acceptance_rate, where=shorter == 1.0)
         factor = jnp.clip(jnp.exp(2.0 * (accepted - ACCEPTED)), 0.4, 1.4)
         return state, jnp.clip(step * factor, 1e-5, 2.0), accepted
 
@@ -197,6 +200,16 @@ def _moved(
     state, step, accepted = jax.lax.fori_loop(0, transitions, transition, start)
     y = state.position @ factor.T
     return y, jax.vmap(target.wide)(y), jax.vmap(base)(y), jnp.stack([step, accepted])
+
+
+def scattered(key: PRNGKeyArray, number: int) -> Float[Array, " number"]:
+    """Factors of step sizes: half of them 1, half shorter, down to `SHORTEST`.
+
+    Where a density narrows, as in the neck of a funnel, only short steps go on; with one step size
+    for all, every particle would agree that there is nothing.
+    """
+    coin, length = jr.uniform(key, (2, number), jnp.float32)
+    return jnp.where(coin < 0.5, 1.0, SHORTEST**length)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

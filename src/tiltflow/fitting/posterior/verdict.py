@@ -163,8 +163,8 @@ def _checks(facts: Facts) -> list[Check]:
         ),
         _check(
             "tempering against bridge", facts.apart, FARTHEST, "caution",
-            "A population that was tempered from afar has another log Z than the chains. The bridge "
-            "is the better one, unless the chains have missed a mode.",
+            "All populations that were tempered from afar have another log Z than the chains. The "
+            "bridge is the better one, unless the chains have missed a mode.",
             "Run it again with another seed and compare, or start elsewhere.",
         ),
         _check(
@@ -175,8 +175,8 @@ def _checks(facts: Facts) -> list[Check]:
         _check(
             "tails", facts.pareto_k, HEAVIEST,
             "failed" if not facts.pareto_k <= TOO_HEAVY else "caution",
-            "Tails of the density are heavier than those of the proposal: mass that no draw has met "
-            "may be missing from log Z and from the draws.",
+            "Tails of the density are heavier than those of the proposal: mass that no draw has "
+            "met may be missing from log Z and from the draws.",
             "Reparameterise, so that tails fall faster.",
         ),
         _check(
@@ -201,7 +201,7 @@ def _checks(facts: Facts) -> list[Check]:
             "Look for a logarithm or a root of a negative number, an overflow, or 0 / 0.",
         ),
         _check(
-            "divergences", facts.divergent, 0.01, "caution",
+            "divergences", facts.divergent, 0.1, "caution",
             "Trajectories broke off where the density is too steep or not finite.",
             "Look at where it is steep; state bounds as kinds of parameters.",
         ),
