@@ -39,7 +39,7 @@ class Parameters:
         """
         if given is None and start is not None and not isinstance(start, Mapping):
             shape = np.shape(start)
-            given = shape[1] if len(shape) == 2 else None
+            given = int(tuple(shape)[-1]) if len(shape) == 2 else None
         if isinstance(given, Kind):
             return cls((ALONE,), (given,), False)
         if isinstance(given, int | np.integer) and not isinstance(given, bool) and given >= 1:

@@ -196,7 +196,7 @@ def _descended(
     room = 1 << (len(c) - 1).bit_length()
     c, c_held = _roomy(c, room), _roomy(c_held, max(PART // 8, room // 8))
     counts = jnp.asarray([len(rows), len(held)])
-    parameters = (eqx.filter(flow.blocks, eqx.is_inexact_array), _learnable(mixture))
+    parameters: Any = (eqx.filter(flow.blocks, eqx.is_inexact_array), _learnable(mixture))
     state = (parameters, parameters, optimiser.ADAM.init(parameters), jnp.zeros((), jnp.int32))
     best, best_score, best_at = parameters, math.inf, 0
     for chunk in range(max(1, steps // CHUNK) + 1):

@@ -101,8 +101,8 @@ class Stages:
     def all(self) -> Posterior:
         """All stages, until nothing is left to mend or to spend."""
         self.look()
-        for name, metric in (("narrow", "diagonal"), ("wide", "dense")):
-            self.temper(name, metric, self.sizes.particles)
+        self.temper("narrow", "diagonal", self.sizes.particles)
+        self.temper("wide", "dense", self.sizes.particles)
         self.settle()
         self.fit()
         self.sample(self.wanted_blocks(self.asked.draws))
@@ -167,12 +167,13 @@ class Stages:
     def fit(self) -> None:
         """A proposal for all particles: a mixture, and a flow where that is not enough."""
         pooled = np.concatenate([p.y for p in self.populations])
-        kwargs = {"seed": self.asked.seed, "blocks": self.sizes.blocks, "width": self.sizes.width}
-        proposal = fitted(pooled, steps=0, **kwargs)
+        seed, blocks, width = self.asked.seed, self.sizes.blocks, self.sizes.width
+        proposal = fitted(pooled, seed=seed, steps=0, blocks=blocks, width=width)
         rows = pooled[balanced(proposal, proposal.noise(self.target, pooled), self.rng, FIT_ROWS)]
         share = effective_share(proposal.scored(self.target, self.rng, 1_024).f)
         if share < GOOD and pooled.shape[1] > 1:
-            proposal = fitted(rows, steps=self.sizes.steps, **kwargs)
+            steps = self.sizes.steps
+            proposal = fitted(rows, seed=seed, steps=steps, blocks=blocks, width=width)
         self.budget.spend("fit", 1_024, f"effective share of the mixture alone {share:.2f}")
         self.begin(proposal, pooled)
 

@@ -131,7 +131,8 @@ def next_rise(tilt: np.ndarray, most: float) -> float:
 
     def share(rise: float) -> float:
         log_w = rise * tilt
-        return float(np.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w))) / len(tilt)
+        squared, summed = np.asarray(logsumexp(2 * log_w)), np.asarray(logsumexp(log_w))
+        return float(np.exp(2 * summed - squared)) / len(tilt)
 
     if share(most) >= SHARE:
         return most
