@@ -79,8 +79,10 @@ def _returned(target: Target) -> tuple[Any, str]:
             return target.function(*given, **values)
         return target.function(values[names[0]] if target.takes == "array" else values, *given)
 
+    row = jax.ShapeDtypeStruct((target.parameters.size,), jnp.float32)
     try:
-        found = [jax.eval_shape(look, jax.ShapeDtypeStruct((target.parameters.size,), jnp.float32))]
+        with target.scope:
+            found = [jax.eval_shape(look, row)]
     except Exception as error:  # whatever the user's function raises
         return None, f"{type(error).__name__}: {error}"
     if not (hasattr(found[0], "shape") and hasattr(found[0], "dtype")):
@@ -161,10 +163,20 @@ def roughness(target: Target, y: np.ndarray, rng: np.random.Generator) -> Roughn
         left.append((np.abs(rise - expected)[fine], (np.abs(rise) + np.abs(expected))[fine]))
     if not all(len(size) for _, size in left):
         return Roughness(float("nan"), float("nan"))
-    rounding = float(np.median(left[0][0]))
+    rounding = max(float(np.median(left[0][0])), _spacing(target))
     wrong, size = left[1]
     relative = np.maximum(wrong - 10 * rounding, 0) / np.maximum(size, 1e-3)
     return Roughness(rounding, float(np.median(relative)))
+
+
+def _spacing(target: Target) -> float:
+    """Nats between neighbouring values of the type that the function returns, at the reference.
+
+    Where these are far apart, tiny differences find no step at all.
+    """
+    returned, _ = _returned(target)
+    dtype = jnp.float32 if returned is None else returned.dtype
+    return float(np.spacing(np.abs(np.asarray(target.reference)).astype(dtype)))
 
 
 def _named(target: Target, y: np.ndarray) -> str:

@@ -33,6 +33,7 @@ from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.pareto import pareto_k
 
 WARMING, LEAST_BLOCKS = 2, 3
+HARDER = 4  # times more of both, after a refit that disagreeing chains have made needful
 MOST_ROUNDS, MOST_REFITS, MOST_POPULATIONS = 16, 8, 4
 GROWTH = 4.0  # of the number of draws in a round, at most
 MOST_DRAWS = 2**20  # of all chains
@@ -96,6 +97,7 @@ class Stages:
         self.exact: list[Scored] = []
         self.helped: list[str] = []
         self.overlaps: list[float] = []  # of proposal and chains, before each refit
+        self.effort = 1  # HARDER once chains have disagreed
         self.refits, self.unfinished, self.nan, self.nan_of = 0, "", 0.0, ""
 
     def all(self) -> Posterior:
@@ -186,7 +188,7 @@ class Stages:
             proposal, z[chosen], self.sizes.leapfrogs, self.sizes.jumps_to, step=step
         )
         self.exact = []
-        for _ in range(WARMING):
+        for _ in range(WARMING * self.effort):
             self.advance(warming=True)
 
     def advance(self, *, warming: bool = False) -> None:
@@ -276,17 +278,19 @@ class Stages:
     def improve(self) -> bool:
         """Do what may help most, if the budget allows; whether anything was done."""
         facts, before = self.facts, self.facts.rhat
+        spare = self.budget.evaluations is None
+        self.effort = HARDER if spare and (facts.rhat > MIXED or self.effort > 1) else 1
         if facts.lacking and len(self.populations) < MOST_POPULATIONS and self.budget.keeps(0.3):
             self.temper("wide", "diagonal", 2 * self.sizes.particles)
             self.refit(pooling=True)
-            self.sample(self.wanted_blocks(self.asked.draws))
+            self.sample(self.wanted_blocks(self.effort * self.asked.draws))
             self.helped.append("another population of twice the size")
             return True
         poor = facts.rhat > MIXED or not facts.log_z.holds or facts.effective < POOR
         poor |= facts.log_z.upper - facts.log_z.lower > WIDEST or facts.pareto_k > HEAVIEST
         if poor and self.refits < MOST_REFITS and self.gains() and self.budget.keeps(0.3):
             self.refit(pooling=facts.rhat > MIXED)
-            self.sample(self.wanted_blocks(self.asked.draws))
+            self.sample(self.wanted_blocks(self.effort * self.asked.draws))
             self.helped.append(f"refit {self.refits} of the proposal (R-hat was {before:.3f})")
             return True
         return self.draw_on()
