@@ -287,7 +287,7 @@ def _log_one_less_square(u: Array) -> Array:
 
 
 def _all(allowed: np.ndarray) -> np.ndarray:
-    return allowed.reshape(len(allowed), -1).all(axis=1)
+    return np.asarray(np.all(allowed.reshape(len(allowed), -1), axis=1))
 
 
 def _checked_shape(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ class Parameters:
                 raise InputError(
                     f"the {what} is an array; expected a dict with {', '.join(self.names)}"
                 )
-            values = {self.names[0]: values}
+            values = dict.fromkeys(self.names, values)
         parts = []
         for name, kind in zip(self.names, self.kinds, strict=True):
             if name not in values:
