@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from tiltflow.data import Dataset
     from tiltflow.data import load as load_data
     from tiltflow.fitting.experiment import Result, fit
+    from tiltflow.fitting.posterior.kinds import (
+        Angle,
+        Correlation,
+        Interval,
+        Ordered,
+        Positive,
+        Real,
+        Simplex,
+    )
+    from tiltflow.fitting.posterior.result import Posterior
+    from tiltflow.fitting.posterior.run import posterior
     from tiltflow.fitting.settings import Settings
     from tiltflow.model.fitted import FittedModel, load_model
     from tiltflow.model.log_normalizer import log_normalizer
@@ -27,10 +38,18 @@ if TYPE_CHECKING:
     from tiltflow.sklearn import TiltedDensity, TiltedOutlierDetector
 
 _HOMES = {
+    "Angle": ("tiltflow.fitting.posterior.kinds", "Angle"),
+    "Correlation": ("tiltflow.fitting.posterior.kinds", "Correlation"),
     "Dataset": ("tiltflow.data", "Dataset"),
     "FittedModel": ("tiltflow.model.fitted", "FittedModel"),
+    "Interval": ("tiltflow.fitting.posterior.kinds", "Interval"),
+    "Ordered": ("tiltflow.fitting.posterior.kinds", "Ordered"),
+    "Positive": ("tiltflow.fitting.posterior.kinds", "Positive"),
+    "Posterior": ("tiltflow.fitting.posterior.result", "Posterior"),
+    "Real": ("tiltflow.fitting.posterior.kinds", "Real"),
     "Result": ("tiltflow.fitting.experiment", "Result"),
     "Settings": ("tiltflow.fitting.settings", "Settings"),
+    "Simplex": ("tiltflow.fitting.posterior.kinds", "Simplex"),
     "TiltedDensity": ("tiltflow.sklearn", "TiltedDensity"),
     "TiltedModel": ("tiltflow.model.tilted", "TiltedModel"),
     "TiltedOutlierDetector": ("tiltflow.sklearn", "TiltedOutlierDetector"),
@@ -39,15 +58,24 @@ _HOMES = {
     "load_draws": ("tiltflow.runs.draws", "load_draws"),
     "load_model": ("tiltflow.model.fitted", "load_model"),
     "log_normalizer": ("tiltflow.model.log_normalizer", "log_normalizer"),
+    "posterior": ("tiltflow.fitting.posterior.run", "posterior"),
     "to_arviz": ("tiltflow.arviz", "to_arviz"),
 }
 
 __all__ = [
+    "Angle",
+    "Correlation",
     "Dataset",
     "FittedModel",
     "InputError",
+    "Interval",
+    "Ordered",
+    "Positive",
+    "Posterior",
+    "Real",
     "Result",
     "Settings",
+    "Simplex",
     "TiltedDensity",
     "TiltedModel",
     "TiltedOutlierDetector",
@@ -57,6 +85,7 @@ __all__ = [
     "load_draws",
     "load_model",
     "log_normalizer",
+    "posterior",
     "to_arviz",
 ]
 

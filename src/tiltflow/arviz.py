@@ -57,7 +57,7 @@ def to_arviz(draws: Draws | StoredDraws | str | Path, *, x: ArrayLike | None = N
             )
         posterior["x"] = x
     about = {"inference_library": "tiltflow", "inference_library_version": __version__}
-    return _built(posterior, statistics, about | _scalars(draws))
+    return built(posterior, statistics, about | _scalars(draws))
 
 
 def _groups(draws: Draws | StoredDraws) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -95,8 +95,16 @@ def _scalars(draws: Draws | StoredDraws) -> dict[str, float | int]:
     }
 
 
-def _built(posterior: dict[str, Any], statistics: dict[str, Any], about: dict[str, Any]) -> Any:
-    """By `from_dict`, whose signature is all that differs between the two lines."""
+def built(posterior: dict[str, Any], statistics: dict[str, Any], about: dict[str, Any]) -> Any:
+    """By `from_dict`, whose signature is all that differs between the two lines.
+
+    Args:
+        posterior, statistics: arrays `[chain, draw, ...]` by name.
+        about: what holds for the whole run, as attributes.
+
+    Raises:
+        InputError: ArviZ is not installed.
+    """
     if find_spec("arviz") is None:
         raise InputError(
             "ArviZ is not installed; expected its 0.x or 1.x line: pip install 'tiltflow[arviz]'"

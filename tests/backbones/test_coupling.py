@@ -23,7 +23,7 @@ def never_apart(flow):
         side = np.zeros(dim, bool)
         side[np.asarray(block._halves(places)[0], int)] = True
         together &= side[:, None] == side[None]
-        places = block.forward(places.astype(float)).astype(int)
+        places = block.forward(places.astype(float))[0].astype(int)
     return (together.sum() - dim) / (dim * (dim - 1))
 
 

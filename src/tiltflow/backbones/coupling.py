@@ -28,7 +28,7 @@ from tiltflow.backbones.base import Flow, standard_normal_log_prob
 from tiltflow.backbones.units.bijections import Affine, Units
 from tiltflow.errors import InputError
 
-INPUT_BOUND = 2.0
+INPUT_BOUND, SCALE_BOUND = 2.0, 1.0
 MOST_SPLITS = 3
 LARGEST_PRODUCT = 128
 """Up to so many coordinates a permutation is a matrix product (`_permuted`)."""
@@ -40,23 +40,33 @@ class Conditioner(eqx.Module):
     hidden: eqx.nn.Linear
     out: eqx.nn.Linear
     dropout: eqx.nn.Dropout
+    bounds: tuple[float, float] = eqx.field(static=True)
 
     def __init__(
-        self, kept: int, moved: int, width: int, dropout: float, *, key: PRNGKeyArray
+        self,
+        kept: int,
+        moved: int,
+        width: int,
+        dropout: float,
+        bounds: tuple[float, float],
+        *,
+        key: PRNGKeyArray,
     ) -> None:
         """One hidden layer of `width` units; the outputs start at zero."""
         self.hidden = eqx.nn.Linear(kept, width, key=key)
         self.out = jax.tree.map(jnp.zeros_like, eqx.nn.Linear(width, 2 * moved, key=key))
         self.dropout = eqx.nn.Dropout(dropout)
+        self.bounds = bounds
 
     def __call__(
         self, kept: Float[Array, " kept"], key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " moved"], Float[Array, " moved"]]:
-        """Log-scale in (-1, 1) and shift; dropout acts if there is a key."""
-        hidden = jax.nn.silu(self.hidden(INPUT_BOUND * jnp.tanh(kept / INPUT_BOUND)))
+        """Log-scale, within its bound, and shift; dropout acts if there is a key."""
+        farthest, largest = self.bounds
+        hidden = jax.nn.silu(self.hidden(farthest * jnp.tanh(kept / farthest)))
         hidden = self.dropout(hidden, key=key, inference=key is None)
         log_scale, shift = jnp.split(self.out(hidden), 2)
-        return jnp.tanh(log_scale), shift
+        return largest * jnp.tanh(log_scale / largest), shift
 
 
 class Block(eqx.Module):
@@ -75,25 +85,34 @@ class Block(eqx.Module):
     runs: int = eqx.field(static=True)
 
     def __init__(
-        self, dim: int, width: int, dropout: float, runs: int, permutes: bool, *, key: PRNGKeyArray
+        self,
+        dim: int,
+        width: int,
+        dropout: float,
+        runs: int,
+        permutes: bool,
+        bounds: tuple[float, float],
+        *,
+        key: PRNGKeyArray,
     ) -> None:
         """A block on `[dim]`, with a random order if it `permutes`."""
         half = dim // 2
         keys = jr.split(key, 3)
-        self.to_second = Conditioner(half, dim - half, width, dropout, key=keys[0])
-        self.to_first = Conditioner(dim - half, half, width, dropout, key=keys[1])
+        self.to_second = Conditioner(half, dim - half, width, dropout, bounds, key=keys[0])
+        self.to_first = Conditioner(dim - half, half, width, dropout, bounds, key=keys[1])
         self.order = jr.permutation(keys[2], dim) if permutes else None
         self.runs = runs
 
-    def forward(self, z: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        """Towards data."""
+    def forward(self, z: Float[Array, " dim"]) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
+        """Towards data, and the log-determinant of this direction."""
         first, second = self._halves(z)
-        log_scale, shift = self.to_second(first)
-        second = second * jnp.exp(log_scale) + shift
-        log_scale, shift = self.to_first(second)
-        first = first * jnp.exp(log_scale) + shift
+        to_second, shift = self.to_second(first)
+        second = second * jnp.exp(to_second) + shift
+        to_first, shift = self.to_first(second)
+        first = first * jnp.exp(to_first) + shift
         z = self._joined(first, second)
-        return z if self.order is None else _permuted(z, self.order)
+        z = z if self.order is None else _permuted(z, self.order)
+        return z, jnp.sum(to_first) + jnp.sum(to_second)
 
     def inverse(
         self, z: Float[Array, " dim"], key: PRNGKeyArray | None = None
@@ -162,6 +181,7 @@ class CouplingFlow(Flow):
         dropout: float = 0.0,
         splits: int | None = None,
         base: Affine | None = None,
+        bounds: tuple[float, float] = (INPUT_BOUND, SCALE_BOUND),
         key: PRNGKeyArray,
     ) -> None:
         """A flow at the identity, up to permutations and the base.
@@ -173,6 +193,7 @@ class CouplingFlow(Flow):
             dropout: share of hidden units dropped where a training key is given.
             splits: blocks from one permutation to the next; None: as many as suit the dimension.
             base: leads from noise, its coordinates, to what the blocks begin with; None: nothing.
+            bounds: of what conditioners read, and of the log-scales they give.
             key: for the hidden layers and the permutations.
 
         Raises:
@@ -188,15 +209,26 @@ class CouplingFlow(Flow):
         for index, block_key in enumerate(jr.split(key, num_blocks)):
             which = index % splits
             permutes = which == splits - 1 or index == num_blocks - 1
-            blocks.append(Block(dim, width, dropout, 2**which, permutes, key=block_key))
+            blocks.append(Block(dim, width, dropout, 2**which, permutes, bounds, key=block_key))
         self.blocks = tuple(blocks)
 
     def coordinates(self, u: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """Noise to coordinates."""
-        z = u if self.base is None else self.base.decode(u)
+        return self.coordinates_and_log_det(u)[0]
+
+    def coordinates_and_log_det(
+        self, u: Float[Array, " dim"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
+        """Noise to coordinates y, and log|det dy/du|."""
+        log_det = jnp.zeros((), u.dtype)
+        z = u
+        if self.base is not None:
+            z = self.base.decode(u)
+            log_det = log_det - self.base.log_det
         for block in self.blocks:
-            z = block.forward(z)
-        return z
+            z, increment = block.forward(z)
+            log_det = log_det + increment
+        return z, log_det
 
     def inverse(self, y: Float[Array, " dim"]) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
         """Coordinates to noise, and log|det du/dy|."""

@@ -1,0 +1,133 @@
+"""`tiltflow.posterior` on densities whose evidence is known: error, stated error, verdict, cost.
+
+    python benchmarks/posterior.py                     # targets and traps, three seeds
+    python benchmarks/posterior.py --targets funnel shells --seeds 1 --json funnel.json
+    python benchmarks/posterior.py --frugal            # with a budget of evaluations
+
+`off` is log Z less the truth, `stated` its standard error, `tv` the total variation of the shares
+of modes, `inside` whether the bounds hold the truth. A run is *wrong* if it is `ok` and off by more
+than 2.5 stated errors, or with the truth outside of the bounds (there by more than rounding).
+Exit status 1 if any run is wrong, or a target misses what is asked of it at its seeds' median.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from posterior_targets import TARGETS, TRAPS, Case
+
+import tiltflow
+
+SLACK = 1e-3  # nats that the bounds may miss the truth by
+
+
+def total_variation(case: Case, draws: dict[str, np.ndarray]) -> float:
+    if case.shares is None or case.part is None:
+        return math.nan
+    found = np.bincount(case.part(draws).ravel(), minlength=len(case.shares))
+    return 0.5 * float(np.abs(found / found.sum() - np.asarray(case.shares)).sum())
+
+
+def measured(name: str, case: Case, seed: int, *, frugal: bool) -> dict[str, Any]:
+    """One run, in plain values."""
+    rng = np.random.default_rng(10_000 + seed)
+    start = None if case.start is None else case.start(rng)
+    limit, within = case.frugal if frugal and case.frugal else (None, case.within)
+    begun, cpu = time.perf_counter(), time.process_time()
+    post = tiltflow.posterior(
+        case.log_density, case.parameters, start=start, log_z_within=within, evaluations=limit,
+        seed=seed,
+    )  # fmt: skip
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    z = post.log_z
+    off = z.mean - case.log_z
+    inside = bool(z.lower - SLACK <= case.log_z <= z.upper + SLACK)
+    right = bool(abs(off) <= 2.5 * z.standard_error + SLACK / 2 and inside)
+    return {
+        "target": name,
+        "seed": seed,
+        "off": off,
+        "stated": z.standard_error,
+        "inside": inside,
+        "right": right,
+        "tv": total_variation(case, post.draws),
+        "rhat": post.worst["rhat"],
+        "effective": post.worst["effective_share"],
+        "k": post.worst["pareto_k"],
+        "seconds": seconds,
+        "cpu": cpu,
+        "evaluations": post.budget.used,
+        "verdict": post.verdict.status,
+        "broken": [f"{c.name} {c.value:.3g}" for c in post.verdict.broken],
+        "helped": list(post.verdict.helped),
+        "wrong ok": post.verdict.status == "ok" and not right,
+        "stages": {n: round(s.seconds, 1) for n, s in post.budget.stages.items()},
+    }
+
+
+def line(run: dict[str, Any]) -> str:
+    return (
+        f"{run['target']:>15} {run['seed']:4d} {run['off']:+9.4f} {run['stated']:7.4f} "
+        f"{run['inside']!s:>6} {run['tv']:6.3f} {run['rhat']:6.3f} {run['effective']:5.2f} "
+        f"{run['cpu']:6.1f} {run['evaluations'] / 1000:7.0f}k  {run['verdict']}"
+        f"{' WRONG' if run['wrong ok'] else ''}  {'; '.join(run['broken'])}"
+    )
+
+
+def missed(name: str, case: Case, runs: list[dict[str, Any]], *, frugal: bool) -> list[str]:
+    """What a target misses, at the median of its runs."""
+    found = [f"{name}: wrong ok, seed {run['seed']}" for run in runs if run["wrong ok"]]
+    if frugal or math.isnan(case.most[0]):
+        return found
+    error, seconds = case.most
+    for what, value, most in (
+        ("|off|", float(np.median([abs(run["off"]) for run in runs])), error),
+        ("first run's CPU seconds", runs[0]["cpu"], seconds),
+        ("tv", float(np.median([run["tv"] for run in runs])), case.most_tv),
+    ):
+        if value > most:
+            found.append(f"{name}: {what} {value:.4g}, asked {most:g}")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--targets", nargs="*", choices=[*TARGETS, *TRAPS])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--frugal", action="store_true", help="with a budget of evaluations")
+    parser.add_argument("--json", type=Path, help="write all numbers there")
+    given = parser.parse_args(arguments)
+    cases = TARGETS | TRAPS
+    print(
+        f"{'target':>15} seed {'off':>9} {'stated':>7} {'inside':>6} {'tv':>6} {'R-hat':>6} "
+        f"{'eff':>5} {'cpu s':>6} {'evals':>8}  verdict"
+    )
+    everything, misses = [], []
+    for name in given.targets or cases:
+        case = cases[name]()
+        runs = []
+        for seed in range(given.seeds):
+            runs.append(measured(name, case, seed, frugal=given.frugal))
+            print(line(runs[-1]), flush=True)
+            everything.append(runs[-1])
+            if given.json:
+                given.json.write_text(json.dumps(everything, indent=1))
+        misses += missed(name, case, runs, frugal=given.frugal)
+    right = [run for run in everything if run["right"]]
+    doubted = [run for run in right if run["verdict"] not in ("ok", "draw more")]
+    print(
+        f"{sum(run['wrong ok'] for run in everything)} wrong ok of {len(everything)} runs; "
+        f"{len(doubted)} of {len(right)} right runs doubted"
+    )
+    for words in misses:
+        print("MISSED", words)
+    return int(bool(misses))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

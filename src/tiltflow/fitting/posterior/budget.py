@@ -1,0 +1,104 @@
+"""What a run may spend: seconds and evaluations, and what each stage has spent of them."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tiltflow.errors import InputError
+
+Tell = Callable[[str], None]
+
+
+def to_terminal(line: str) -> None:
+    """A line of progress on standard error, if somebody looks at it."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Spent:
+    """What a stage has spent."""
+
+    seconds: float = 0.0
+    evaluations: int = 0
+
+
+@dataclass
+class Budget:
+    """Limits, and a clock. An evaluation is one log-density of one point, with or without gradient.
+
+    Attributes:
+        seconds, evaluations: at most so many in all; None: no limit.
+        tell: called with a line when a stage says how it goes.
+        stages: what each has spent, by name.
+        started: the clock's, at the beginning; earlier by what former runs have spent.
+    """
+
+    seconds: float | None = None
+    evaluations: int | None = None
+    tell: Tell = to_terminal
+    stages: dict[str, Spent] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a limit that is no positive number."""
+        for name in ("seconds", "evaluations"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise InputError(f"{name} is {limit!r}; expected a positive number, or None")
+        self._mark = time.monotonic()
+
+    @property
+    def used(self) -> int:
+        """Evaluations so far."""
+        return sum(stage.evaluations for stage in self.stages.values())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self.started
+
+    def left(self) -> tuple[float, float]:
+        """Seconds and evaluations; infinite where there is no limit."""
+        seconds = float("inf") if self.seconds is None else self.seconds - self.elapsed
+        number = float("inf") if self.evaluations is None else self.evaluations - self.used
+        return seconds, float(number)
+
+    def allows(self, seconds: float, evaluations: int) -> bool:
+        """Whether so much more stays within both limits."""
+        time_left, number_left = self.left()
+        return time_left >= seconds and number_left >= evaluations
+
+    def keeps(self, reserve: float, evaluations: int = 0) -> bool:
+        """Whether a share `reserve` of both limits is left, after so many evaluations."""
+        return self.allows(
+            reserve * (self.seconds or 0.0), evaluations + int(reserve * (self.evaluations or 0))
+        )
+
+    def spend(self, stage: str, evaluations: int, words: str = "") -> None:
+        """Book what was done since the last booking, and tell it if there are words."""
+        now = time.monotonic()
+        spent = self.stages.setdefault(stage, Spent())
+        spent.seconds += now - self._mark
+        spent.evaluations += int(evaluations)
+        self._mark = now
+        if words:
+            limit = "" if self.seconds is None else f" of {self.seconds:.0f}"
+            counted = f"{_short(self.used):>6} evaluations"
+            self.tell(f"{self.elapsed:6.1f}{limit} s  {counted}  {stage}: {words}")
+
+    @property
+    def words(self) -> str:
+        """All stages in a line."""
+        return ", ".join(
+            f"{name} {stage.seconds:.1f} s {_short(stage.evaluations)}"
+            for name, stage in self.stages.items()
+        )
+
+
+def _short(number: int) -> str:
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return str(number)

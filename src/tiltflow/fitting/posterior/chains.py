@@ -1,0 +1,160 @@
+"""Chains in the latent space of a proposal: HMC inside a mode, jumps between modes.
+
+In the coordinates z = g^-1(y) the density is pi(z) = p(g(z)) |det J_g(z)|, the neural transport of
+Hoffman et al. 2019 (arXiv 1903.03704). A transition is a trajectory there, and then a choice among
+the present point and some fresh draws of the proposal, by weights p / q (i-SIR: Andrieu, Lee and
+Vihola 2018, section 2). Both leave p invariant. The draws are scored beforehand, many at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tiltflow.backbones import CouplingFlow
+from tiltflow.fitting.posterior.proposal import Proposal, Scored, pushed
+from tiltflow.fitting.posterior.tailed import TailedDensity
+from tiltflow.fitting.posterior.target import Target
+from tiltflow.fitting.posterior.tempering import scattered
+from tiltflow.mcmc import hmc
+
+BLOCK = 32  # transitions of one call
+ACCEPTED = 0.8
+
+
+@dataclass
+class Chains:
+    """Where chains are, and what they have drawn under one proposal.
+
+    Attributes:
+        proposal: whose latent space they are in.
+        z: `[chains, dim]`.
+        step: of their trajectories.
+        leapfrogs, jumps_to: of a trajectory; draws that compete in a jump.
+        kept: blocks of draws: z, y, f (the log of p over q), log p, each `[chains, BLOCK, ...]`.
+        divergent, jumped, accepted: shares, one a block.
+    """
+
+    proposal: Proposal
+    z: np.ndarray
+    leapfrogs: int
+    jumps_to: int
+    step: float = 0.3
+    kept: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    divergent: list[float] = field(default_factory=list)
+    jumped: list[float] = field(default_factory=list)
+    accepted: list[float] = field(default_factory=list)
+
+    @property
+    def cost(self) -> int:
+        """Evaluations of a block."""
+        return len(self.z) * BLOCK * (self.leapfrogs + 1 + self.jumps_to)
+
+    def advance(
+        self, target: Target, rng: np.random.Generator, key: PRNGKeyArray, *, warming: bool
+    ) -> Scored:
+        """One block; if `warming`, the step is adapted and nothing is kept. The pool, scored."""
+        chains, dim = self.z.shape
+        shape = BLOCK, chains, self.jumps_to
+        pool = self.proposal.scored(target, rng, int(np.prod(shape)))
+        with target.scope:
+            z, y, f, log_det, told = (
+                np.asarray(x)
+                for x in _advanced(
+                    target,
+                    self.proposal.flow,
+                    self.proposal.base.compiled(),
+                    key,
+                    jnp.asarray(self.z, jnp.float32),
+                    jnp.asarray(self.proposal.within, jnp.float32),
+                    jnp.asarray(self.step, jnp.float32),
+                    jnp.asarray(self.leapfrogs, jnp.int32),
+                    jnp.asarray(warming),
+                    jnp.asarray(pool.z.reshape(*shape, dim), jnp.float32),
+                    jnp.asarray(pool.f.reshape(shape), jnp.float32),
+                )
+            )
+        self.z, self.step = z[-1], float(told[0])
+        if not warming:
+            log_q = self.proposal.base.log_prob(z.reshape(-1, dim)).reshape(log_det.shape) - log_det
+            self.kept.append(tuple(np.swapaxes(x, 0, 1) for x in (z, y, f, f + log_q)))
+            self.accepted.append(float(told[1]))
+            self.divergent.append(float(told[2]))
+            self.jumped.append(float(told[3]))
+        return pool
+
+    @property
+    def draws(self) -> int:
+        """Of each chain."""
+        return BLOCK * len(self.kept)
+
+    def drawn(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """z and y `[chains, draws, dim]`, f and log p `[chains, draws]`."""
+        z, y, f, value = (np.concatenate(parts, axis=1) for parts in zip(*self.kept, strict=True))
+        return z, y, f.astype(np.float64), value.astype(np.float64)
+
+
+@eqx.filter_jit
+def _advanced(
+    target: Target,
+    flow: CouplingFlow,
+    base: TailedDensity,
+    key: PRNGKeyArray,
+    z: Float[Array, "chains dim"],
+    within: Float[Array, "dim dim"],
+    step: Array,
+    leapfrogs: Array,
+    warming: Array,
+    pool_z: Float[Array, "block chains jumps_to dim"],
+    pool_f: Float[Array, "block chains jumps_to"],
+) -> tuple[Array, Array, Array, Array, Array]:
+    """A block of transitions: z, y, f and log|det J| after each, `[block, chains, ...]`.
+
+    What is told is the step, and the mean acceptance, divergent share and share of jumps made.
+    """
+
+    def latent(w: Array) -> Array:
+        def one(w: Array) -> Array:
+            y, log_det = pushed(flow, within @ w)
+            return target(y) + log_det
+
+        return jax.vmap(one)(w)
+
+    value_and_grad = hmc.value_and_gradient(latent)
+
+    def transition(carry: tuple, given: tuple) -> tuple:
+        z, step = carry
+        key, fresh_z, fresh_f = given
+        move_key, choice_key, step_key = jr.split(key, 3)
+        shorter = scattered(step_key, len(z))
+        w = jax.scipy.linalg.solve_triangular(within, z.T, lower=True).T
+        state = hmc.init(w, value_and_grad)
+        state, info = hmc.step(
+            move_key, state, value_and_grad, step * shorter, num_leapfrogs=leapfrogs
+        )
+        accepted = jnp.mean(info.acceptance_rate, where=shorter == 1.0)
+        new_step = jnp.clip(step * jnp.clip(jnp.exp(accepted - ACCEPTED), 0.5, 1.2), 1e-4, 3.0)
+        step = jnp.where(warming, new_step, step)
+
+        z = state.position @ within.T
+        f = state.log_density - jax.vmap(base)(z)
+        log_weights = jnp.concatenate([f[:, None], fresh_f], axis=1)
+        winner = jr.categorical(choice_key, log_weights, axis=1)
+        among = jnp.concatenate([z[:, None], fresh_z], axis=1)
+        z = jnp.take_along_axis(among, winner[:, None, None], axis=1)[:, 0]
+        f = jnp.take_along_axis(log_weights, winner[:, None], axis=1)[:, 0]
+        y, log_det = jax.vmap(lambda z: pushed(flow, z))(z)
+        told = accepted, jnp.mean(info.is_divergent), jnp.mean(winner > 0)
+        return (z, step), (z, y, f, log_det, jnp.stack([jnp.float32(x) for x in told]))
+
+    keys = jr.split(key, len(pool_z))
+    (_, step), (z, y, f, log_det, told) = jax.lax.scan(
+        transition, (z, step), (keys, pool_z, pool_f)
+    )
+    return z, y, f, log_det, jnp.append(step, jnp.mean(told, axis=0))

@@ -1,0 +1,169 @@
+"""Where temperings begin: two densities of different width that can be drawn exactly.
+
+With draws to start from, rough or of a prior, the first is a mixture fitted to them and the second
+one t density of twice their spread. Without, descents from many starts find optima, and both are t
+densities around these and the starts. Nothing that neither reaches can be found.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from tiltflow.fitting.posterior.budget import Budget
+from tiltflow.fitting.posterior.parameters import Parameters
+from tiltflow.fitting.posterior.tailed import Tailed
+from tiltflow.fitting.posterior.target import Target, gradients_at, in_parts, values_at
+from tiltflow.learning.gaussian_mixture import best_mixture
+
+STARTS, DESCENT_STEPS = 64, 80
+DRAWN = 2_000  # from distributions
+SPREAD = 3.0  # of first starts, in free numbers
+WIDER = 2.0  # the spread of the second base over that of the first
+INFLATED = 1.25  # factors of the first base over those of the draws
+PRIORS, SIZES = ((0.3, 0.3),), (4, 16)
+
+
+class Bases(NamedTuple):
+    """Where temperings begin.
+
+    Attributes:
+        narrow, wide: of rows y.
+        words: what was searched.
+    """
+
+    narrow: Tailed
+    wide: Tailed
+    words: str
+
+
+def located(target: Target, u: np.ndarray) -> Target:
+    """`target` in coordinates in which rows `[n, dim]` of free numbers have unit spread."""
+    low, middle, high = np.quantile(u, (0.1, 0.5, 0.9), axis=0)
+    scale = (high - low) / 2.56
+    fallback = np.maximum(u.std(axis=0), 1e-6 * np.maximum(1.0, np.abs(middle)))
+    return target.placed(middle, np.where(scale > 0, scale, fallback), float(target.reference))
+
+
+def from_draws(target: Target, u: np.ndarray, seed: int) -> Bases:
+    """Around rows `[n, dim]` of free numbers."""
+    y = target.from_free(u).astype(np.float64)
+    mean, factor = _moments(y)
+    rng = np.random.default_rng(seed)
+    y = y[rng.permutation(len(y))]
+    cut = max(1, len(y) // 5)
+    if len(y) >= 40:
+        found = best_mixture(y[cut:], y[:cut], priors=PRIORS, sizes=SIZES, seed=seed).mixture
+        found = found._replace(factors=INFLATED * found.factors)
+        narrow = Tailed.around(found, mean, WIDER * factor, 0.1)
+    else:
+        narrow = Tailed.single(mean, INFLATED * factor, 5.0)
+    wide = Tailed.single(mean, WIDER * np.diag(np.linalg.norm(factor, axis=1)), 5.0)
+    return Bases(narrow, wide, f"from {len(y):,} draws given and from {WIDER:g} times their spread")
+
+
+def first_starts(dim: int, seed: int) -> np.ndarray:
+    """Free numbers to descend from when there is nothing else, `[STARTS, dim]`."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((STARTS, dim))
+    return SPREAD * noise / np.sqrt(rng.chisquare(4, (STARTS, 1)) / 4)
+
+
+def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target, Bases]:
+    """Around optima that descents from rows `[n, dim]` of free numbers reach, and these."""
+    start = target.from_free(u)
+    ends = in_parts(lambda rows: _ascended(target, rows), start, target)
+    value = values_at(target, ends)
+    fine = np.isfinite(value) & np.isfinite(ends).all(axis=1)
+    ends = target.to_free(ends[fine] if fine.any() else start)
+    local = _local_spread(target, target.from_free(ends[np.argsort(-value[fine])][:8]))
+    local = local * np.asarray(target.scale, np.float64)
+    mean = np.median(ends, axis=0)
+    outward = np.quantile(np.abs(ends - mean), 0.9, axis=0)
+    spread = np.sqrt(outward**2 + (3 * local) ** 2 + (SPREAD / 3) ** 2)
+    new = target.placed(mean, spread, float(target.reference))
+    dim = len(mean)
+    narrow = Tailed.single(np.zeros(dim), np.eye(dim), 5.0)
+    wide = Tailed.single(np.zeros(dim), WIDER * np.eye(dim), 5.0)
+    budget.spend("search", len(u) * (DESCENT_STEPS + 1) + 8 * (dim + 1), f"{len(ends)} descents")
+    return new, Bases(narrow, wide, f"around what {len(u)} descents from random starts reached")
+
+
+@eqx.filter_jit
+def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+    """Rows after steps of resilient propagation, which knows no scale (Riedmiller, Braun 1993)."""
+    gradient = jax.vmap(jax.grad(target))
+
+    def step(_: Array, carry: tuple) -> tuple:
+        y, size, before = carry
+        slope = jnp.sign(jnp.nan_to_num(gradient(y)))
+        same = slope * before
+        size = jnp.clip(size * jnp.where(same > 0, 1.3, jnp.where(same < 0, 0.5, 1.0)), 1e-6, 1e4)
+        slope = jnp.where(same < 0, 0.0, slope)
+        return y + size * slope, size, slope
+
+    carry = (y, jnp.full_like(y, 0.1), jnp.zeros_like(y))
+    return jax.lax.fori_loop(0, DESCENT_STEPS, step, carry)[0]
+
+
+def _local_spread(target: Target, y: np.ndarray) -> np.ndarray:
+    """1 / sqrt of the curvature along each coordinate at rows `[n, dim]`: the largest, `[dim]`."""
+    dim, small = y.shape[1], 1e-2
+    moved = np.concatenate([y[:, None], y[:, None] + small * np.eye(dim)], axis=1)
+    _, slopes = gradients_at(target, moved.reshape(-1, dim).astype(np.float32))
+    slopes = slopes.reshape(len(y), dim + 1, dim)
+    bend = (slopes[:, :1] - slopes[:, 1:]) / small
+    diagonal = np.nan_to_num(np.diagonal(bend, axis1=1, axis2=2), nan=1.0, posinf=1e12, neginf=0.0)
+    return np.max(1 / np.sqrt(np.maximum(diagonal, 1e-2)), axis=0)
+
+
+def _moments(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of rows, and a factor of their covariance, shrunk a little."""
+    covariance = np.atleast_2d(np.cov(y, rowvar=False))
+    diagonal = np.diag(np.maximum(np.diagonal(covariance), 1e-8))
+    return y.mean(axis=0), np.linalg.cholesky(0.95 * covariance + 0.05 * diagonal + 1e-9 * diagonal)
+
+
+def drawn(start: Any, parameters: Parameters, rng: np.random.Generator) -> Any:
+    """Draws from what the user starts with: distributions are drawn from, draws stay.
+
+    Args:
+        start: draws, or a dict of distributions by name: frozen ones of SciPy (`rvs`), ones of
+            NumPyro (`sample`), or a list of one for each component.
+        parameters: whose they are.
+        rng: random numbers.
+
+    Raises:
+        InputError: draws and distributions are mixed, or there are too few draws.
+    """
+    if not isinstance(start, Mapping):
+        return start
+    made = {}
+    for name, given in start.items():
+        is_list = isinstance(given, list | tuple) and len(given) and _is_distribution(given[0])
+        if is_list:
+            made[name] = np.stack([_drawn(one, rng) for one in given], axis=1)
+        else:
+            made[name] = _drawn(given, rng) if _is_distribution(given) else given
+    for name, kind in zip(parameters.names, parameters.kinds, strict=True):
+        if name in made and _is_distribution(start[name]) and kind.shape:
+            values = np.asarray(made[name])
+            if values.ndim == 1:  # one distribution for all components
+                each = [_drawn(start[name], rng) for _ in range(int(np.prod(kind.shape)))]
+                made[name] = np.stack(each, axis=1).reshape(-1, *kind.shape)
+    return made
+
+
+def _is_distribution(given: Any) -> bool:
+    return hasattr(given, "rvs") or (hasattr(given, "sample") and hasattr(given, "log_prob"))
+
+
+def _drawn(distribution: Any, rng: np.random.Generator) -> np.ndarray:
+    if hasattr(distribution, "rvs"):
+        return np.asarray(distribution.rvs(size=DRAWN, random_state=rng))
+    key = jax.random.key(int(rng.integers(2**31)))
+    return np.asarray(distribution.sample(key, (DRAWN,)))

@@ -1,0 +1,150 @@
+"""The user's density in coordinates of order 1, less a reference value.
+
+With u = shift + scale y the density of y is exp of
+
+    l(value(u)) + log_weight(u) + sum log scale - reference
+
+whose integral is the evidence over exp(reference). What is of the size of a large constant in l
+goes at once: in float64 where float32 has no room for the differences (`precise`), and what the
+samplers see is of order 1, in float32.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from tiltflow.fitting.posterior.parameters import Parameters
+
+PART = 1_024  # rows that are evaluated at a time, so that one program does for all numbers of them
+
+
+class Target(eqx.Module):
+    """A log-density of rows y, `[dim]`, in nats.
+
+    Attributes:
+        function: the user's; it may be a pytree, whose arrays are traced.
+        data: handed to it as a second argument; None: it takes none.
+        shift, scale: from y to free numbers, `[dim]`.
+        reference: what is subtracted; a scalar.
+        parameters: what the function is a density of.
+        takes: how it takes its values (`Parameters.caller`).
+        batched: whether it takes many examples at once, with a leading axis.
+        precise: whether it is evaluated in float64.
+    """
+
+    function: Callable[..., Any]
+    data: Any
+    shift: Float[Array, " dim"]
+    scale: Float[Array, " dim"]
+    reference: Float[Array, ""]
+    parameters: Parameters = eqx.field(static=True)
+    takes: str = eqx.field(static=True)
+    batched: bool = eqx.field(static=True)
+    precise: bool = eqx.field(static=True)
+
+    @property
+    def scope(self) -> AbstractContextManager[Any]:
+        """In which it is to be called."""
+        return jax.enable_x64(True) if self.precise else nullcontext()
+
+    def values(self, y: Float[Array, " dim"]) -> tuple[dict[str, Array], Array]:
+        """The parameters at y by name, and the log-weight, with that of the scale."""
+        wide = jnp.float64 if self.precise else jnp.float32
+        u = self.shift.astype(wide) + self.scale.astype(wide) * y.astype(wide)
+        values, log_weight = self.parameters.natural(u)
+        return values, log_weight + jnp.sum(jnp.log(self.scale.astype(wide)))
+
+    def wide(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density in its own precision."""
+        values, log_weight = self.values(y)
+        if self.batched:
+            values = jax.tree.map(lambda value: value[None], values)
+        given = () if self.data is None else (self.data,)
+        if self.takes == "names":
+            found = self.function(*given, **values)
+        else:
+            alone = values[self.parameters.names[0]]
+            found = self.function(alone if self.takes == "array" else values, *given)
+        found = jnp.reshape(jnp.asarray(found), ())
+        return found.astype(log_weight.dtype) - self.reference + log_weight
+
+    def __call__(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density in float32."""
+        return self.wide(y).astype(jnp.float32)
+
+    def placed(self, shift: np.ndarray, scale: np.ndarray, reference: float) -> "Target":
+        """The same density in other coordinates and over another reference."""
+        with self.scope:
+            new = jnp.asarray(shift), jnp.asarray(scale), jnp.asarray(reference)
+        return eqx.tree_at(lambda t: (t.shift, t.scale, t.reference), self, new)
+
+    def made_precise(self) -> "Target":
+        """The same, in float64."""
+        shift, scale, reference = (
+            np.asarray(x, np.float64) for x in (self.shift, self.scale, self.reference)
+        )
+        target = Target(
+            self.function, self.data, self.shift, self.scale, self.reference,
+            self.parameters, self.takes, self.batched, True,
+        )  # fmt: skip
+        return target.placed(shift, scale, float(reference))
+
+    def to_free(self, y: np.ndarray) -> np.ndarray:
+        """Rows y to free numbers, float64."""
+        return np.asarray(self.shift, np.float64) + np.asarray(self.scale, np.float64) * y
+
+    def from_free(self, u: np.ndarray) -> np.ndarray:
+        """Free numbers to rows y, float32."""
+        shift, scale = np.asarray(self.shift, np.float64), np.asarray(self.scale, np.float64)
+        return ((u - shift) / scale).astype(np.float32)
+
+
+@eqx.filter_jit
+def _values(target: Target, y: Array) -> Array:
+    return jax.vmap(target.wide)(y)
+
+
+@eqx.filter_jit
+def _gradients(target: Target, y: Array) -> tuple[Array, Array]:
+    return jax.vmap(jax.value_and_grad(target.wide))(y)
+
+
+@eqx.filter_jit
+def _natural(target: Target, y: Array) -> tuple[dict[str, Array], Array]:
+    return jax.vmap(target.values)(y)
+
+
+def values_at(target: Target, y: np.ndarray) -> np.ndarray:
+    """The log-density at rows `[n, dim]`; `[n]`, float64, as it is, NaN and all."""
+    return in_parts(lambda rows: _values(target, rows), y, target)
+
+
+def gradients_at(target: Target, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The log-density and its gradient at rows `[n, dim]`; `[n]` and `[n, dim]`."""
+    return in_parts(lambda rows: _gradients(target, rows), y, target)
+
+
+def natural_at(target: Target, y: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The parameters at rows `[n, dim]` by name, `[n, *shape]` each, and the log-weights `[n]`.
+
+    A log-weight is what the density of y has beside that of the values, but for the reference.
+    """
+    return in_parts(lambda rows: _natural(target, rows), y, target)
+
+
+def in_parts(program: Callable[[Array], Any], rows: np.ndarray, target: Target) -> Any:
+    """A batched program of `rows`, `PART` of them at a time; the last part is filled up."""
+    number = len(rows)
+    filled = np.concatenate([rows, np.repeat(rows[-1:], -number % PART, axis=0)])
+    done = []
+    with target.scope:
+        for first in range(0, len(filled), PART):
+            part = jnp.asarray(filled[first : first + PART], jnp.float32)
+            done.append(jax.tree.map(np.asarray, program(part)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:number].astype(np.float64), *done)

@@ -1,0 +1,239 @@
+"""The verdict on a density: reasons, each a number held against its limit.
+
+An evidence *holds* only where two independent sides agree and the chains have converged: chains
+that have not are draws of another density, whose evidence both sides will agree on. What has not
+been searched cannot be judged, so nothing here says that all modes were found.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tiltflow.diagnostics.verdict import Check, Severity
+from tiltflow.normalizer.estimate import LogZ
+
+Status = Literal["ok", "draw more", "caution", "failed"]
+
+CONVERGED, MIXED, APART = 1.01, 1.02, 1.05  # R-hat: enough, draw more, caution; beyond: failed
+LEAST_SIZE = 400.0  # effective draws
+WIDEST = 0.2  # nats between the bounds of log Z
+FARTHEST = 1.0  # nats between a tempering and the bridge
+HEAVIEST, TOO_HEAVY = 0.7, 1.0  # Pareto k-hat of p over q
+MORE = {"R-hat", "bulk ESS", "tail ESS", "interval of log Z", "effective draws of log Z", "bounds"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What has been found, before it is judged.
+
+    Attributes:
+        rhat, rhat_of: the largest, and of what.
+        ess_bulk, ess_tail: the smallest effective sizes.
+        log_z: the estimate.
+        within: half the width that its 95% interval may have.
+        pareto_k: of the weights of p over the proposal.
+        effective: the share of the proposal's draws that is effective, in [0, 1].
+        apart: nats between the estimate and the nearer tempering, beyond 4 of its errors.
+        lacking: modes that fewer than two populations have found.
+        outward: how much farther out the second half of the draws is than the first, as a ratio.
+        growth: of the spread from the narrow population to the wide one, the largest ratio.
+        edge, edge_of: the share of draws within 1% of a bound, and of which parameter.
+        nan, nan_of: the share of all points looked at where the density is not a number.
+        divergent: the share of trajectories that broke off.
+        rounding: nats, of a value of the density.
+        gradient: its relative error.
+        unfinished: what had to be left out for want of time or evaluations.
+    """
+
+    rhat: float
+    rhat_of: str
+    ess_bulk: float
+    ess_tail: float
+    log_z: LogZ
+    within: float
+    pareto_k: float
+    effective: float
+    apart: float
+    lacking: int
+    outward: float
+    growth: float
+    edge: float
+    edge_of: str
+    nan: float
+    nan_of: str
+    divergent: float
+    rounding: float
+    gradient: float
+    unfinished: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to think of the draws and of the evidence.
+
+    Attributes:
+        status: `"ok"`; `"draw more"`: nothing is wrong but the numbers are not as precise as asked;
+            `"caution"`; or `"failed"`.
+        reasons: all checks, broken or not.
+        searched: where the density was looked for.
+        helped: what was tried beyond the first plan, and what came of it.
+    """
+
+    status: Status
+    reasons: tuple[Check, ...]
+    searched: str
+    helped: tuple[str, ...] = ()
+
+    @property
+    def broken(self) -> tuple[Check, ...]:
+        """Those that were not passed."""
+        return tuple(check for check in self.reasons if not check.ok)
+
+    @property
+    def words(self) -> str:
+        """The verdict in a sentence or two."""
+        if self.status == "ok":
+            return "ok: chains have converged, and both sides of log Z agree with them"
+        told = "; ".join(f"{c.name} {c.value:.3g} (limit {c.limit:g})" for c in self.broken)
+        first = self.broken[0]
+        return f"{self.status}: {told}. {first.means} {first.try_}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "status": self.status,
+            "searched": self.searched,
+            "helped": list(self.helped),
+            "checks": [check.to_dict() for check in self.reasons],
+        }
+
+
+def judged(facts: Facts, searched: str, helped: tuple[str, ...] = ()) -> Verdict:
+    """All reasons, and what they amount to."""
+    reasons = tuple(_checks(facts))
+    broken = [check for check in reasons if not check.ok]
+    status: Status = "ok"
+    if broken:
+        more = all(c.name in MORE and c.severity == "caution" for c in broken)
+        more &= not facts.rhat > MIXED
+        failed = any(check.severity == "failed" for check in broken)
+        status = "failed" if failed else "draw more" if more else "caution"
+    return Verdict(status, reasons, searched, helped)
+
+
+def _checks(facts: Facts) -> list[Check]:
+    log_z = facts.log_z
+    half = (log_z.high - log_z.low) / 2
+    wide = log_z.upper - log_z.lower
+    rhat: Severity = "failed" if not facts.rhat <= APART else "caution"
+    few: Severity = "failed" if not min(facts.ess_bulk, facts.ess_tail) >= 50 else "caution"
+    return [
+        _check(
+            "R-hat", facts.rhat, CONVERGED, rhat,
+            f"The chains disagree, most in {facts.rhat_of}: what they draw is not the density yet, "
+            "and an evidence made of it may be wrong though both of its sides agree.",
+            "Give it more time; scale or reparameterise what is badly curved.",
+        ),
+        _check(
+            "bulk ESS", facts.ess_bulk, LEAST_SIZE, few,
+            "Means rest on too few independent draws.", "Ask for more draws.", least=True,
+        ),
+        _check(
+            "tail ESS", facts.ess_tail, LEAST_SIZE, few,
+            "Quantiles rest on too few independent draws.", "Ask for more draws.", least=True,
+        ),
+        _check(
+            "log Z contradicts itself", float(not log_z.holds), 0.0, "failed",
+            f"The two sides of log Z do not fit together: {log_z.words}",
+            "Do not use log Z; give it more time.",
+        ),
+        _check(
+            "effective draws of log Z", log_z.ess_p, LEAST_SIZE, "caution",
+            "log Z rests on few independent draws of the density.", "Ask for more draws.",
+            least=True,
+        ),
+        _check(
+            "interval of log Z", half, facts.within, "caution",
+            "log Z is less certain than was asked.", "Give it more time or evaluations.",
+        ),
+        _check(
+            "bounds", wide, max(WIDEST, 2.5 * facts.within), "caution",
+            "Bounds of log Z from the two sides are far apart: the proposal does not fit well.",
+            "Give it more time; look at the tails.",
+        ),
+        _check(
+            "tempering against bridge", facts.apart, FARTHEST, "caution",
+            "All populations that were tempered from afar have another log Z than the chains. The "
+            "bridge is the better one, unless the chains have missed a mode.",
+            "Run it again with another seed and compare, or start elsewhere.",
+        ),
+        _check(
+            "modes that one population lacks", facts.lacking, 0, "caution",
+            "A mode was found by one population alone, so that others may have been missed by all.",
+            "Start from draws that cover more, or give it more time.",
+        ),
+        _check(
+            "tails", facts.pareto_k, HEAVIEST,
+            "failed" if not facts.pareto_k <= TOO_HEAVY else "caution",
+            "Tails of the density are heavier than those of the proposal: mass that no draw has "
+            "met may be missing from log Z and from the draws.",
+            "Reparameterise, so that tails fall faster.",
+        ),
+        _check(
+            "draws move outward", facts.outward, 1.25, "caution",
+            "Later draws are farther out than earlier ones: chains have not seen the tails.",
+            "Give it more time; is the density proper?",
+        ),
+        _check(
+            "improper", facts.growth, 1.7, "failed",
+            "The spread grows with that of the start: the density may have no finite integral.",
+            "Give every parameter a proper prior.",
+        ),
+        _check(
+            f"edge of {facts.edge_of}" if facts.edge_of else "edge", facts.edge, 0.05, "caution",
+            "Many draws lie at a bound: the density does not fall there.",
+            "Look whether the bound is meant; log Z depends on it.",
+        ),
+        _check(
+            f"not a number near {facts.nan_of}" if facts.nan_of else "not a number",
+            facts.nan, 0.001, "caution",
+            "The density is NaN at some points, which count as having no mass.",
+            "Look for a logarithm or a root of a negative number, an overflow, or 0 / 0.",
+        ),
+        _check(
+            "divergences", facts.divergent, 0.1, "caution",
+            "Trajectories broke off where the density is too steep or not finite.",
+            "Look at where it is steep; state bounds as kinds of parameters.",
+        ),
+        _check(
+            "rounding", facts.rounding, 0.01, "failed" if facts.rounding > 0.5 else "caution",
+            "The density's values are rounded by so many nats.",
+            "Compute in float64, or leave large constants out.",
+        ),
+        _check(
+            "gradient", facts.gradient, 0.2, "caution",
+            "The gradient is not the derivative of the density: moves are poor.",
+            "Mend the gradient; steps and clipped values have none.",
+        ),
+        _check(
+            "unfinished", float(bool(facts.unfinished)), 0.0, "caution",
+            f"Left out for want of time or evaluations: {facts.unfinished}.", "Allow more.",
+        ),
+    ]  # fmt: skip
+
+
+def _check(
+    name: str,
+    value: float,
+    limit: float,
+    severity: Severity,
+    means: str,
+    try_: str,
+    *,
+    least: bool = False,
+) -> Check:
+    """A number that has to be at most the limit, or at least; NaN is not."""
+    ok = value >= limit if least else value <= limit
+    return Check(
+        name, float(value), limit, bool(ok) and not math.isnan(value), severity, means, try_
+    )

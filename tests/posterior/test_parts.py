@@ -1,0 +1,150 @@
+"""The parts of a posterior, each against what is known of it."""
+
+import math
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from tiltflow.fitting.posterior.budget import Budget
+from tiltflow.fitting.posterior.evidence import bridged, effective_share
+from tiltflow.fitting.posterior.modes import Regions
+from tiltflow.fitting.posterior.tailed import NORMAL, Tailed
+from tiltflow.fitting.posterior.tempering import SHARE, Population, next_rise, resampled
+from tiltflow.fitting.posterior.verdict import Facts, judged
+from tiltflow.normalizer import LogZ
+
+
+def mixture():
+    factors = np.stack([np.eye(2), np.array([[0.5, 0.0], [0.3, 0.2]])])
+    means = np.array([[0.0, 0.0], [3.0, -1.0]])
+    return Tailed(np.log([0.4, 0.6]), means, factors, np.array([2.5, NORMAL]))
+
+
+def test_the_density_of_t_and_normal_components_is_scipys():
+    tailed, z = mixture(), np.random.default_rng(0).normal(size=(20, 2)) * 3
+    first = stats.multivariate_t(tailed.means[0], np.eye(2), 2.5).pdf(z)
+    covariance = tailed.factors[1] @ tailed.factors[1].T
+    second = stats.multivariate_normal(tailed.means[1], covariance).pdf(z)
+    want = np.log(0.4 * first + 0.6 * second)
+    np.testing.assert_allclose(tailed.log_prob(z), want, rtol=1e-4)
+    compiled = tailed.compiled()
+    found = [float(compiled(jnp.asarray(row, jnp.float32))) for row in z]
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+
+
+def test_draws_of_a_mixture_are_of_its_density():
+    tailed = mixture()
+    z = tailed.draws(np.random.default_rng(0), 20_000)
+    # E_q[N(z; 0, I) / q(z)] = 1 only if z are draws of q.
+    weights = np.exp(stats.multivariate_normal(np.zeros(2)).logpdf(z) - tailed.log_prob(z))
+    error = weights.std() / math.sqrt(len(z))
+    assert abs(weights.mean() - 1) < 4 * error
+    assert abs(np.roll(weights, 1).mean() * 1.2 - 1) > 4 * error  # power
+
+
+def test_the_next_rung_keeps_the_share_and_particles_without_mass_do_not_count():
+    tilt = np.random.default_rng(0).normal(size=4_000) * 10
+    rise = next_rise(np.append(tilt, [-np.inf] * 1_000), 1.0)
+    weights = np.exp(rise * tilt)
+    assert weights.sum() ** 2 / (weights**2).sum() / len(tilt) == pytest.approx(SHARE, abs=1e-3)
+    assert next_rise(tilt / 1e3, 0.25) == 0.25
+
+
+def test_resampling_is_by_weight():
+    index = resampled(np.random.default_rng(0), np.log([0.1, 0.2, 0.3, 0.4]).repeat(250))
+    assert np.bincount(index // 250) / 1_000 == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=2e-3)
+
+
+def test_the_error_of_a_share_counts_families_and_not_particles():
+    """Ten families of a hundred copies know a share as ten particles do."""
+    ancestors = np.repeat(np.arange(10), 100)
+    inside = (ancestors < 4).astype(float)
+    population = Population("", np.zeros((1_000, 1)), ancestors, 0.0, 0.0, 1, 0.0, True)
+    share, error = population.share_error(inside)
+    assert share == pytest.approx(0.4)
+    assert error == pytest.approx(math.sqrt(0.4 * 0.6 / 10), rel=0.05)
+
+
+def test_a_density_of_zero_counts_as_no_mass():
+    """Half of the proposal's draws are outside: Z is a half."""
+    f_q = np.where(np.arange(4_000) % 2 == 0, 0.0, -np.inf)
+    log_z = bridged(f_q, np.zeros((16, 50)), 7.0)
+    assert log_z.mean == pytest.approx(7 - math.log(2), abs=0.01)
+    assert log_z.holds
+    assert effective_share(f_q) == pytest.approx(0.5)
+
+
+def test_a_mode_that_one_population_lacks():
+    labels = np.zeros((4, 10), int)
+    sizes = np.array([1_000, 1_000])
+    both = Regions(
+        labels, np.array([0.7, 0.3]), np.zeros(2), np.array([[700, 300], [900, 100]]), sizes
+    )
+    assert both.lacking == 0
+    assert both._replace(particles=np.array([[700, 300], [1_000, 0]])).lacking == 1
+    assert list(both._replace(particles=np.array([[700, 300], [1_000, 0]])).found_by) == [2, 1]
+
+
+GOOD = Facts(
+    rhat=1.003, rhat_of="x", ess_bulk=2_000.0, ess_tail=2_000.0,
+    log_z=LogZ(
+        1.0, 0.005, 0.99, 1.01, "bridge", 5_000.0, 2_000.0, lower=0.98, upper=1.05, holds=True
+    ),
+    within=0.02, pareto_k=0.3, effective=0.8, apart=0.1, lacking=0, outward=1.02, growth=1.0,
+    edge=0.0, edge_of="", nan=0.0, nan_of="", divergent=0.0, rounding=1e-6, gradient=0.0,
+    unfinished="",
+)  # fmt: skip
+BROKEN = {
+    "R-hat": ({"rhat": 1.04}, "caution"),
+    "R-hat, far": ({"rhat": 1.2}, "failed"),
+    "R-hat, near": ({"rhat": 1.015}, "draw more"),
+    "R-hat, none": ({"rhat": math.nan}, "failed"),
+    "ESS": ({"ess_tail": 300.0}, "draw more"),
+    "log Z contradicts itself": ({"log_z": replace(GOOD.log_z, holds=False)}, "failed"),
+    "few draws of p": ({"log_z": replace(GOOD.log_z, ess_p=99.0)}, "draw more"),
+    "interval": ({"within": 0.001}, "draw more"),
+    "tempering": ({"apart": 1.5}, "caution"),
+    "modes": ({"lacking": 1}, "caution"),
+    "tails": ({"pareto_k": 0.8}, "caution"),
+    "tails, far": ({"pareto_k": 1.3}, "failed"),
+    "outward": ({"outward": 1.5}, "caution"),
+    "improper": ({"growth": 2.0}, "failed"),
+    "edge": ({"edge": 0.3, "edge_of": "p"}, "caution"),
+    "nan": ({"nan": 0.1, "nan_of": "a"}, "caution"),
+    "divergences": ({"divergent": 0.2}, "caution"),
+    "rounding": ({"rounding": 0.1}, "caution"),
+    "gradient": ({"gradient": 0.9}, "caution"),
+    "unfinished": ({"unfinished": "tempering"}, "caution"),
+}
+
+
+def test_a_verdict_is_ok_only_if_nothing_is_broken():
+    verdict = judged(GOOD, "2 populations")
+    assert verdict.status == "ok"
+    assert verdict.broken == ()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_reason_breaks_it(name):
+    change, status = BROKEN[name]
+    verdict = judged(replace(GOOD, **change), "2 populations")
+    assert verdict.status == status
+    assert len(verdict.broken) == 1
+    check = verdict.broken[0]
+    assert check.means
+    assert check.try_
+    assert check.name in verdict.words
+
+
+def test_a_budget_counts_and_keeps():
+    budget = Budget(seconds=100.0, evaluations=1_000, tell=lambda line: None)
+    budget.spend("probe", 600, "words")
+    assert budget.used == 600
+    assert budget.allows(1.0, 400)
+    assert not budget.allows(1.0, 401)
+    assert budget.keeps(0.4)
+    assert not budget.keeps(0.5)
+    assert not budget.allows(200.0, 0)

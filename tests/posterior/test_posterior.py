@@ -1,0 +1,186 @@
+"""A density in, draws, evidence and verdict out: closed forms, and twins that must not be ok."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import tiltflow
+from tiltflow import InputError, Interval, Positive, Real
+from tiltflow.normalizer.mean_error import of_chains
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def curved(x, data):
+    """A bent normal density in the plane, with a constant that is an argument."""
+    return -0.5 * x[0] ** 2 - 0.5 * ((x[1] - 0.5 * x[0] ** 2) / 0.5) ** 2 - data
+
+
+EVIDENCE = math.log(2 * math.pi * 0.5)
+
+
+def run(function, parameters, start=None, **settings):
+    quick = {
+        "draws": 2_000,
+        "log_z_within": 0.05,
+        "evaluations": 250_000,
+        "tell": lambda line: None,
+    }
+    return tiltflow.posterior(function, parameters, start=start, **quick | settings)
+
+
+@pytest.fixture(scope="module")
+def bent():
+    return run(curved, 2, data=0.0)
+
+
+def test_a_curved_density_without_a_start(bent):
+    z = bent.log_z
+    assert bent.verdict.status == "ok", str(bent)
+    assert abs(z.mean - EVIDENCE) < 4 * z.standard_error
+    assert z.standard_error < 0.03
+    assert z.lower < EVIDENCE < z.upper
+    x = bent.draws["x"]
+    assert x.shape[2:] == (2,)
+    assert x.shape[:2] == bent.log_density.shape
+    for moment, truth in ((x[..., 0] ** 2, 1.0), (x[..., 1], 0.5)):
+        error = 4 * moment.std() / math.sqrt(bent.worst["ess_bulk"])
+        assert abs(moment.mean() - truth) < error
+    assert bent.budget.used <= 1.1 * 250_000
+    assert str(bent).startswith("ok")
+    assert "all modes" not in str(bent)
+
+
+def test_log_prob_is_the_normalised_density(bent):
+    x = np.array([[0.0, 0.0], [1.0, 0.2]])
+    want = [float(curved(jnp.asarray(row), 0.0)) - bent.log_z.mean for row in x]
+    np.testing.assert_allclose(bent.log_prob(x), want, atol=1e-3)
+    of_draws = bent.draws["x"].reshape(-1, 2)[:7]
+    told = bent.log_density.reshape(-1)[:7] - bent.log_z.mean
+    np.testing.assert_allclose(bent.log_prob(of_draws), told, atol=1e-3)
+    assert bent.sample(11)["x"].shape == (11, 2)
+
+
+def test_a_constant_of_a_billion_changes_nothing(bent):
+    far = run(curved, 2, data=np.float64(1e9))
+    assert far.verdict.status == "ok", str(far)
+    assert abs(far.log_z.mean + 1e9 - EVIDENCE) < 4 * far.log_z.standard_error + 1e-6
+    assert far.target.precise
+    assert not bent.target.precise
+
+
+def test_a_density_that_rounds_by_itself_is_not_ok():
+    """The power twin: what float32 has lost inside of the function no one brings back."""
+    lost = run(lambda x: jnp.float32(-0.5 * jnp.sum(x**2)) - jnp.float32(1e8), 2)
+    assert lost.verdict.status == "failed"
+    assert "rounding" in [check.name for check in lost.verdict.broken]
+
+
+MEANS = np.array([[-4.0, 0.0, 0.0], [4.0, 1.0, 0.0]])
+
+
+def two_modes(x):
+    each = -0.5 * jnp.sum((x - MEANS) ** 2, axis=-1) + jnp.log(jnp.array([0.3, 0.7]))
+    return jax.nn.logsumexp(each) - 1.5 * LOG_2PI
+
+
+def test_two_modes_are_weighed():
+    rng = np.random.default_rng(0)
+    post = run(two_modes, 3, 6 * rng.standard_normal((500, 3)), seed=3)
+    assert post.verdict.status == "ok", str(post)
+    assert abs(post.log_z.mean) < 4 * post.log_z.standard_error
+    inside = (post.draws["x"][..., 0] < 0).astype(float)
+    error = of_chains(inside).variance ** 0.5
+    assert abs(inside.mean() - 0.3) < 5 * error
+    assert error < 0.05
+    assert all(mode.found_by == 2 for mode in post.modes)
+    assert sum(mode.share for mode in post.modes) == pytest.approx(1.0)
+    for number, mode in enumerate(post.modes):
+        assert mode.share == pytest.approx(np.mean(post.labels == number))
+
+
+def beta_and_gamma(p, rate):
+    return jnp.log(p) + 3 * jnp.log1p(-p) + 2 * jnp.log(rate) - 1.5 * rate
+
+
+def test_bounded_parameters_by_name_from_a_prior(tmp_path):
+    """Beta(2, 4) and Gamma(3, 1.5), started from distributions of SciPy."""
+    kinds = {"p": Interval(0, 1), "rate": Positive()}
+    prior = {"p": stats.uniform(), "rate": stats.expon(scale=3)}
+    post = run(beta_and_gamma, kinds, prior, out=tmp_path / "run")
+    truth = math.lgamma(2) + math.lgamma(4) - math.lgamma(6) + math.lgamma(3) - 3 * math.log(1.5)
+    assert post.verdict.status == "ok", str(post)
+    assert abs(post.log_z.mean - truth) < 4 * post.log_z.standard_error
+    assert stats.kstest(post.sample(400, seed=1)["p"], stats.beta(2, 4).cdf).pvalue > 1e-3
+    assert (
+        stats.kstest(post.sample(400, seed=2)["rate"], stats.gamma(3, scale=1 / 1.5).cdf).pvalue
+        > 1e-3
+    )
+    saved = json.loads((tmp_path / "run" / "posterior.json").read_text())
+    assert saved["verdict"]["status"] == "ok"
+    with np.load(tmp_path / "run" / "draws.npz") as arrays:
+        np.testing.assert_array_equal(arrays["rate"], post.draws["rate"])
+    factor = post.compare(post)
+    assert factor.mean == 0
+    assert factor.low < 0 < factor.high
+    assert factor.holds
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters", "settings", "words"),
+    [
+        (lambda x: x, 2, {}, r"returned shape \(2,\) for one example .*expected a scalar"),
+        (lambda x: jnp.sum(x > 0), 2, {}, "returned int32; expected a real number"),
+        (lambda x: x["mu"], {"nu": Real()}, {}, "failed on one example .*KeyError"),
+        (lambda x: jnp.nan * jnp.sum(x), 2, {}, "NaN at all 64 draws of the start, such as x ="),
+        (lambda x: jnp.inf + jnp.sum(x), 2, {}, r"\+inf at draw 0"),
+        ("density", 2, {}, "expected a function"),
+        (lambda x: -jnp.sum(x**2), 2, {"seconds": -1.0}, "seconds is -1.0"),
+        (lambda x: -jnp.sum(x**2), 2, {"draws": 3}, "draws is 3"),
+        (lambda x: -jnp.sum(x**2), 2, {"log_z_within": 0.0}, "log_z_within is 0.0"),
+        (lambda x: -jnp.sum(x**2), 2, {"start": np.zeros((9, 3))}, r"has shape \(9, 3\)"),
+    ],
+)
+def test_bad_input_is_one_line(function, parameters, settings, words):
+    with pytest.raises(InputError, match=words) as found:
+        run(function, parameters, **settings)
+    assert "\n" not in str(found.value)
+
+
+def test_a_density_of_a_batch_is_found_out():
+    from tiltflow.fitting.posterior.parameters import Parameters
+    from tiltflow.fitting.posterior.probe import probed
+
+    known = Parameters.of(3)
+    assert probed(lambda x: -jnp.sum(x**2, axis=1), known, None).batched
+    assert not probed(lambda x: -jnp.sum(x**2, axis=-1), known, None).batched
+
+
+@pytest.mark.slow
+def test_improper_densities_and_heavy_tails_are_not_ok():
+    """Twins of what is right above: nothing here has the evidence that it seems to have."""
+    rng = np.random.default_rng(0)
+    flat = run(lambda x: -0.5 * jnp.sum(x[:-1] ** 2), 3, 3 * rng.standard_normal((500, 3)))
+    assert flat.verdict.status in ("caution", "failed"), str(flat)
+    cauchy = run(lambda x: -jnp.sum(jnp.log1p(x**2)), 3, 3 * rng.standard_normal((500, 3)))
+    truth = 3 * math.log(math.pi)
+    z = cauchy.log_z
+    right = abs(z.mean - truth) < 2.5 * z.standard_error and z.lower < truth < z.upper
+    assert right or cauchy.verdict.status != "ok", str(cauchy)
+
+
+@pytest.mark.slow
+def test_a_region_where_it_is_not_a_number_is_named():
+    def cut(a, b):
+        return jnp.log(a + 0.5) - 0.5 * a**2 - 0.5 * b**2
+
+    rng = np.random.default_rng(0)
+    start = {"a": rng.standard_normal(500), "b": rng.standard_normal(500)}
+    post = run(cut, {"a": Real(), "b": Real()}, start)
+    assert post.verdict.status == "caution", str(post)
+    assert any(check.name == "not a number near a" for check in post.verdict.broken)
