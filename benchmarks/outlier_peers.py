@@ -8,6 +8,7 @@ for stranger rows.
 
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -111,7 +112,7 @@ def by_pyod(module: str, name: str) -> Peer:
     """A detector of pyod by its module and class, with its own defaults."""
 
     def score(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-        detector = getattr(__import__(f"pyod.models.{module}", fromlist=[name]), name)
+        detector = getattr(import_module(f"pyod.models.{module}"), name)
         return detector().fit(train).decision_function(test)
 
     return score

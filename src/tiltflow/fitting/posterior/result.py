@@ -53,7 +53,7 @@ class Posterior:
     """Draws of a density, its evidence, and the verdict on both.
 
     Attributes:
-        verdict: `.status`, `.reasons`, `.words`.
+        verdict: its status, reasons and words.
         log_z: log of the integral, with an interval and bounds from both sides (`LogZ`).
         draws: by name, `[chains, draws, *shape]`, natural coordinates, equal weights.
         log_density: the user's, with its constant, at each draw, `[chains, draws]`.
