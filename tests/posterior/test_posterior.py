@@ -137,6 +137,13 @@ def test_bounded_parameters_by_name_from_a_prior(tmp_path):
         (lambda x: x, 2, {}, r"returned shape \(2,\) for one example .*expected a scalar"),
         (lambda x: jnp.sum(x > 0), 2, {}, "returned int32; expected a real number"),
         (lambda x: x["mu"], {"nu": Real()}, {}, "failed on one example .*KeyError"),
+        (
+            lambda x: -float(x[0]),
+            2,
+            {},
+            "wants the values themselves, .* expected a function in JAX",
+        ),
+        (lambda x: np.linalg.norm(np.asarray(x)), 2, {}, "wants the values themselves"),
         (lambda x: jnp.nan * jnp.sum(x), 2, {}, "NaN at all 64 draws of the start, such as x ="),
         (lambda x: jnp.inf + jnp.sum(x), 2, {}, r"\+inf at draw 0"),
         ("density", 2, {}, "expected a function"),

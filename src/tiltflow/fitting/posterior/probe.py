@@ -19,6 +19,10 @@ from tiltflow.fitting.posterior.tempering import spread_factor
 ROWS = 256  # that are looked at
 TINY, SMALL = 1e-4, 2e-2  # differences, in units of the spread of the draws
 MOST_ROUNDED = 1e-3  # nats by which a value may be rounded in float32
+NOT_IN_JAX = (
+    "it wants the values themselves, as NumPy, float() and `if` do; expected a function in JAX "
+    "(jax.numpy, jnp.where), which can be differentiated: others are not taken yet"
+)
 
 
 class Roughness(NamedTuple):
@@ -83,6 +87,8 @@ def _returned(target: Target) -> tuple[Any, str]:
     try:
         with target.scope:
             found = [jax.eval_shape(look, row)]
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
+        return None, NOT_IN_JAX
     except Exception as error:  # whatever the user's function raises
         return None, f"{type(error).__name__}: {error}"
     if not (hasattr(found[0], "shape") and hasattr(found[0], "dtype")):
