@@ -76,8 +76,8 @@ class _Cells:
     """
 
     def __init__(self, x: np.ndarray, grid: Grid | None) -> None:
-        self.spread = x
-        self._exact, self._steps = _flat(x), np.zeros(x[:1].size)
+        self.spread = self._exact = x
+        self._steps = np.zeros(x[:1].size)
         if grid is not None:
             noise = np.random.default_rng(0).uniform(size=x.shape)
             self.spread = x + grid.step * noise
@@ -85,10 +85,7 @@ class _Cells:
 
     def bins(self, part: slice = slice(None)) -> list[tuple[np.ndarray, np.ndarray]]:
         """Edges and shares of every column, from a part of the rows."""
-        exact, spread = self._exact[part][:JUDGED], _flat(self.spread[part])[:JUDGED]
-        if part == slice(None):
-            exact, spread = self._exact, _flat(self.spread)
-        return bins_of(exact, spread, self._steps)
+        return bins_of(_flat(self._exact[part]), _flat(self.spread[part]), self._steps)
 
 
 def bins_of(
@@ -128,7 +125,7 @@ def _suited(x: np.ndarray, integers: bool, cells: _Cells) -> str:
     plain = _as_normal(
         (dequantised - mean) / scale, (left_out - mean) / scale, -np.sum(np.log(scale))
     )
-    bins = integer_bins(fitted) if integers else cells.bins(slice(None, None, 2))
+    bins = integer_bins(fitted) if integers else cells.bins(slice(None, 2 * JUDGED, 2))
     (old, _), (new, slopes) = (
         np.stack([normal_scores(c, *b) for c, b in zip(rows.T, bins, strict=True)], axis=-1)
         for rows in (dequantised, left_out)

@@ -44,7 +44,7 @@ def best_bins(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def cell_bins(column: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges and shares, as `best_bins`, of values on a grid: a bin for each cell [v, v + step).
 
-    Between the first value and the last; a cell without rows has a share of one of them.
+    Between the first value and the last; all cells together get one row more, in equal shares.
     """
     low, span = float(column.min()), float(np.ptp(column)) + step
     places = np.rint((np.asarray(column, np.float64) - low) / step).astype(np.int64)
