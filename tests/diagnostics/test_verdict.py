@@ -27,10 +27,11 @@ def test_good_chains():
 @pytest.mark.parametrize(
     ("change", "status", "name"),
     [
-        ({"rhat_max": 1.02}, "caution", "R-hat"),
+        ({"rhat_max": 1.015}, "draw more", "R-hat"),
+        ({"rhat_max": 1.04}, "caution", "R-hat"),
         ({"rhat_max": 1.2}, "failed", "R-hat"),
         ({"rhat_max": float("nan")}, "failed", "R-hat"),
-        ({"ess_bulk_min": 300.0}, "caution", "bulk ESS"),
+        ({"ess_bulk_min": 300.0}, "draw more", "bulk ESS"),
         ({"ess_bulk_min": 30.0}, "failed", "bulk ESS"),
         ({"ess_tail_min": float("nan")}, "failed", "tail ESS"),
         ({"divergences": 200}, "caution", "divergences"),
@@ -61,7 +62,23 @@ def test_checks_from_outside_count():
 
 def test_one_failed_check_among_cautions_fails_the_verdict():
     assert judge(**GOOD | {"rhat_max": 1.02, "ess_bulk_min": 30.0})["status"] == "failed"
-    assert judge(**GOOD | {"rhat_max": 1.02, "ess_bulk_min": 300.0})["status"] == "caution"
+    assert judge(**GOOD | {"rhat_max": 1.04, "ess_bulk_min": 300.0})["status"] == "caution"
+    assert judge(**GOOD | {"rhat_max": 1.02, "ess_bulk_min": 300.0})["status"] == "draw more"
+
+
+def test_each_part_has_its_own_status_and_the_worst_is_named():
+    def of(part, severity, *, ok=False):
+        return Check(f"{part} is {severity}", 1.0, 0.0, ok, severity, "", "", part)
+
+    checks = [of("data", "caution"), of("backbone", "failed", ok=True), of("log Z", "failed")]
+    verdict = judge(**GOOD | {"rhat_max": 1.015}, extra=checks)
+    assert verdict["status"] == "failed"
+    assert list(verdict["parts"].items()) == [
+        ("data", "caution"), ("backbone", "ok"), ("chains", "draw more"), ("log Z", "failed"),
+    ]  # fmt: skip
+    assert "(log Z)" in verdict["text"]
+    assert "data" not in verdict["text"]
+    assert {check["part"] for check in verdict["checks"]} == set(verdict["parts"])
 
 
 @pytest.mark.parametrize(("acceptance", "limit"), [(0.5, 0.6), (0.8, 0.6), (0.99, 0.95)])

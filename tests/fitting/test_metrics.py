@@ -22,7 +22,7 @@ def told(log_z_of_learning=2.1, gain=GAIN, log_z=LOG_Z, calibration=None):
 def test_a_sound_model_passes_all_three():
     assert all(check.ok for check in told().values())
     assert list(told()) == [
-        "log Z, standard error", "witnesses against fresh chains", "gain, lower end",
+        "log Z, standard error", "witnesses against fresh chains", "gain, upper end",
     ]  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_each_fault_is_seen_by_its_check_alone():
     for name, found in {
         "log Z, standard error": told(log_z=unknown),
         "witnesses against fresh chains": told(log_z_of_learning=3.5),
-        "gain, lower end": told(gain=dataclasses.replace(GAIN, low=-0.1)),
+        "gain, upper end": told(gain=dataclasses.replace(GAIN, low=-0.3, high=-0.1)),
     }.items():
         assert [check.name for check in found.values() if not check.ok] == [name]
     assert "No overlap." in told(log_z=unknown)["log Z, standard error"].means

@@ -23,7 +23,7 @@ def test_finished_run_on_images(tmp_path, sharp):
     (tmp_path / "config.toml").write_text(config)
     page = report(tmp_path)
     for text in (
-        "Converged", "93.62", "89.30", "89.04 to 89.58", "+4.31", "+3.97 to +4.66",
+        "Sound", "93.62", "89.30", "89.04 to 89.58", "+4.31", "+3.97 to +4.66",
         "mixing.rhat_max", "1.006", "1,210", "8 × 8", "5 min 18 s", "draw longer",
         "rate halved", "tiltflow fit digits --seed 0", "256, 256", "nats per image",
     ):  # fmt: skip
@@ -38,7 +38,7 @@ def test_finished_run_on_a_table(tmp_path, sharp):
     write_metrics(tmp_path, status="failed")
     write_evidence(tmp_path, (7,), columns=np.array(["height", "$x_{", HOSTILE]))
     page = report(tmp_path)
-    assert "Not converged" in page.text
+    assert "Failed" in page.text
     assert "nats per row" in page.text
     names = {f.stem for f in (tmp_path / "figures").iterdir()}
     assert {"marginal_1", "marginal_6", "pairs", "travel"} <= names

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tiltflow.runs.encode import to_json
 
-COLOURS = {"ok": "green", "caution": "yellow", "failed": "red"}
+COLOURS = {"ok": "green", "draw more": "cyan", "caution": "yellow", "failed": "red"}
 
 
 def show_json(value: Mapping[str, Any]) -> None:
@@ -51,6 +51,9 @@ def show_verdict(verdict: Mapping[str, Any], console: Console | None = None) -> 
     status = verdict.get("status", "failed")
     text = escape(verdict.get("text", "No verdict."))
     console.print(f"\n[{COLOURS.get(status, 'red')}]{text}[/]")
+    if len(parts := verdict.get("parts") or {}) > 1:
+        told = (f"{part} [{COLOURS.get(found, 'red')}]{found}[/]" for part, found in parts.items())
+        console.print(f"  {', '.join(told)}", highlight=False)
     for check in verdict.get("checks", []):
         if not check["ok"]:
             words = f"  {check['name']}: {check['means']} {check['try']}"

@@ -19,7 +19,19 @@ class Repeats(NamedTuple):
 
 
 def repeated_rows(array: np.ndarray) -> Repeats:
-    """Count equal rows of `[rows, ...]`, as float32, by 64-bit hashes of 8 bytes a row."""
+    """Count equal rows of `[rows, ...]`, as float32, by 64-bit hashes."""
+    counts = np.unique(_hashes(array), return_counts=True)[1]
+    repeated = counts[counts > 1]
+    return Repeats(int(repeated.sum()), int(repeated.max(initial=0)))
+
+
+def found_again(rows: np.ndarray, among: np.ndarray) -> float:
+    """The share of `rows` that are equal to one of `among`, as float32; both `[n, ...]`."""
+    return float(np.isin(_hashes(rows), _hashes(among)).mean())
+
+
+def _hashes(array: np.ndarray) -> np.ndarray:
+    """64 bits for each row of `[rows, ...]`."""
     width = array[:1].size
     factors = np.random.default_rng(0).integers(1, 2**64, width, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(array), np.uint64)
@@ -28,9 +40,7 @@ def repeated_rows(array: np.ndarray) -> Repeats:
             values = block.reshape(len(block), width).astype(np.float32) + np.float32(0)
         words = _mixed(values.view(np.uint32).astype(np.uint64) + factors)
         hashes[start : start + len(block)] = (words * factors).sum(axis=1, dtype=np.uint64)
-    counts = np.unique(hashes, return_counts=True)[1]
-    repeated = counts[counts > 1]
-    return Repeats(int(repeated.sum()), int(repeated.max(initial=0)))
+    return hashes
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:

@@ -1,11 +1,22 @@
-"""The verdict: numbers held against limits, in words that say what to do."""
+"""The verdict: numbers held against limits, in words that say what to do.
+
+It has five parts: the data, the backbone, the tilt, the chains and log Z. Each check belongs to
+one, and each part is `ok`; `draw more`, where nothing is wrong but a number is not as precise as it
+should be; `caution`, where something is doubtful; or `failed`, where numbers are not to be used.
+The whole is as its worst part.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Severity = Literal["caution", "failed"]
+Severity = Literal["draw more", "caution", "failed"]
+Part = Literal["data", "backbone", "tilt", "chains", "log Z"]
+STATUSES = ("ok", "draw more", "caution", "failed")
+PARTS: tuple[Part, ...] = get_args(Part)
+MOST_RHAT, NEARLY, DISAGREE = 1.01, 1.02, 1.05  # beyond: draw more, caution, failed
+LEAST_ESS, FEWEST_ESS = 400.0, 100.0  # below: draw more, failed
 LEAST_ACCEPTED, MOST_ACCEPTED = 0.6, 0.95
 
 
@@ -20,6 +31,7 @@ class Check:
         severity: what the verdict becomes if it is not.
         means: what a failure means.
         try_: what to try then.
+        part: of the verdict that it belongs to.
     """
 
     name: str
@@ -29,10 +41,12 @@ class Check:
     severity: Severity
     means: str
     try_: str
+    part: Part = "chains"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `try_` is called `try`."""
         return {
+            "part": self.part,
             "name": self.name,
             "value": self.value if math.isfinite(self.value) else None,
             "limit": self.limit,
@@ -59,15 +73,15 @@ def judge(
     recorded, or means nothing for a kernel, is None, and not judged.
 
     Returns:
-        `status` (`"ok"`, `"caution"` or `"failed"`), `text` and `checks`.
+        `status` (one of `STATUSES`), `text`, `parts` and `checks`, as `conclude`.
     """
     checks = [
         Check(
             name="R-hat",
             value=rhat_max,
-            limit=1.01,
-            ok=rhat_max <= 1.01,
-            severity="caution" if rhat_max <= 1.05 else "failed",
+            limit=MOST_RHAT,
+            ok=rhat_max <= MOST_RHAT,
+            severity=_of_rhat(rhat_max),
             means="The chains do not agree with one another: they have not forgotten where they "
             "started.",
             try_="Draw more, or warm up longer; if it stays, the model has modes that the chains "
@@ -76,18 +90,18 @@ def judge(
         Check(
             name="bulk ESS",
             value=ess_bulk_min,
-            limit=400.0,
-            ok=ess_bulk_min >= 400,
-            severity="caution" if ess_bulk_min >= 100 else "failed",
+            limit=LEAST_ESS,
+            ok=ess_bulk_min >= LEAST_ESS,
+            severity="draw more" if ess_bulk_min >= FEWEST_ESS else "failed",
             means="Means rest on too few independent draws.",
             try_="Draw more from each chain.",
         ),
         Check(
             name="tail ESS",
             value=ess_tail_min,
-            limit=400.0,
-            ok=ess_tail_min >= 400,
-            severity="caution" if ess_tail_min >= 100 else "failed",
+            limit=LEAST_ESS,
+            ok=ess_tail_min >= LEAST_ESS,
+            severity="draw more" if ess_tail_min >= FEWEST_ESS else "failed",
             means="Quantiles in the tails rest on too few independent draws.",
             try_="Draw more from each chain.",
         ),
@@ -97,6 +111,10 @@ def judge(
     if acceptance is not None:
         checks.append(_accepted(acceptance))
     return conclude([*checks, *extra])
+
+
+def _of_rhat(rhat: float) -> Severity:
+    return "draw more" if rhat <= NEARLY else "caution" if rhat <= DISAGREE else "failed"
 
 
 def _divergent(share: float) -> Check:
@@ -153,23 +171,44 @@ def biased(kernel: str) -> Check:
 
 
 def conclude(checks: Sequence[Check]) -> dict[str, Any]:
-    """What checks amount to: the worst severity among those that are not passed, in words."""
+    """What checks amount to: the worst severity among those that are not passed, in words.
+
+    Returns:
+        `status`, one of `STATUSES`; `text`; `parts`, the status of each part that was looked at;
+        and `checks`.
+    """
     broken = [check for check in checks if not check.ok]
-    status = "ok"
-    if broken:
-        status = "failed" if any(check.severity == "failed" for check in broken) else "caution"
+    looked_at = {check.part for check in checks}
+    parts = {
+        part: _worst([check for check in broken if check.part == part])
+        for part in PARTS
+        if part in looked_at
+    }
+    status = _worst(broken)
+    # Of a failure the doubts beside it are not the news.
+    names = _listed([check.name for check in broken if check.severity == status])
+    where = _listed(
+        [f"the {part}" if part != "log Z" else part for part in parts if parts[part] == status]
+    )
     return {
         "status": status,
-        "text": _TEXTS[status].format(names=_listed([check.name for check in broken])),
+        "text": _TEXTS[status].format(names=names, where=where),
+        "parts": parts,
         "checks": [check.to_dict() for check in checks],
     }
+
+
+def _worst(broken: Sequence[Check]) -> str:
+    """The status that checks that are not passed amount to."""
+    return max((check.severity for check in broken), key=STATUSES.index, default="ok")
 
 
 _TEXTS = {
     "ok": "The chains have converged: they agree with one another, and every number rests on "
     "enough independent draws.",
-    "caution": "Use with caution: {names} missed the limit.",
-    "failed": "Not converged: do not use these numbers. {names} failed.",
+    "draw more": "Draw more: nothing is wrong, but {names} missed the limit.",
+    "caution": "Use with caution ({where}): {names} missed the limit.",
+    "failed": "Failed ({where}): do not use these numbers. {names} failed.",
 }
 
 
@@ -185,5 +224,5 @@ def _listed(names: list[str]) -> str:
 
 def refusal(reason: str) -> dict[str, Any]:
     """The verdict on a model that is not worth checking, for `reason`."""
-    text = f"{_TEXTS['failed'].format(names='The model')} {reason}"
-    return {"status": "failed", "text": text, "checks": []}
+    text = f"{_TEXTS['failed'].format(names='The model', where='the backbone')} {reason}"
+    return {"status": "failed", "text": text, "parts": {"backbone": "failed"}, "checks": []}

@@ -16,7 +16,8 @@ import numpy as np
 from tiltflow.data import Dataset
 from tiltflow.diagnostics.verdict import Check, conclude
 from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, suited_sampling
+from tiltflow.evaluation.chains import SamplingSettings, suited_sampling
+from tiltflow.evaluation.enough import enough_chains
 from tiltflow.evaluation.generated import has_noise
 from tiltflow.evaluation.likelihood import (
     BOUNDS,
@@ -28,7 +29,6 @@ from tiltflow.evaluation.likelihood import (
     likelihood,
     score,
 )
-from tiltflow.evaluation.mixing import mixing
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.learning import Rows
 from tiltflow.model.fitted import FittedModel
@@ -120,8 +120,9 @@ def assess(
 
     sampling = settings.sampling or suited_sampling(fitted.model)
     sampling = replace(sampling, leapfrogs=fitted.leapfrogs)
-    draws = fresh_chains(fitted.model, sampling, chain_key, listen, step_size=fitted.step_size)
-    mixed = mixing(draws, fitted.model)
+    draws, mixed = enough_chains(
+        fitted.model, sampling, chain_key, listen, step_size=fitted.step_size
+    )
     left = None if settings.budget is None else settings.budget - (time.monotonic() - started)
     log_z = log_normalizer(
         fitted.model,
@@ -189,6 +190,7 @@ def finite(scores: Scores) -> Check:
         value=scores.bad,
         limit=0.0,
         ok=scores.bad == 0.0,
+        part="data",
         severity="failed",
         means="Some rows have no finite density under the model.",
         try_="Look for rows far outside the data that the model was fitted to.",
@@ -203,6 +205,7 @@ def known(log_z: LogZ) -> Check:
         value=error if math.isfinite(error) else math.inf,
         limit=LARGEST_ERROR,
         ok=log_z.holds and error <= LARGEST_ERROR,
+        part="log Z",
         severity="failed",
         means="The likelihood of the tilted model is not known."
         if log_z.holds

@@ -1,7 +1,7 @@
 """Chains started afresh from the backbone: what every judgement of a model rests on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jax.random as jr
 from tiltflow.backbones.glow import Glow
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.mcmc import catalogue
-from tiltflow.mcmc.draws import Draws
+from tiltflow.mcmc.draws import Draws, joined
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.run import sample
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
@@ -34,6 +34,8 @@ class SamplingSettings:
         warmup: transitions before that.
         leapfrogs: in a transition.
         exact_draws: of the backbone, for log Z.
+        at_most: how many times as many draws are made, where so many have not converged or are too
+            few; 1: as many as were asked for.
         kernel: how chains move, by its name in `mcmc.catalogue`; None: as it suits the model.
         far: whether half of the chains start three times as far out as draws of the backbone, so
             that chains which agree have forgotten where they began.
@@ -46,13 +48,14 @@ class SamplingSettings:
     warmup: int = 300
     leapfrogs: int = 8
     exact_draws: int = 200_000
+    at_most: int = 4
     kernel: str | None = None
     far: bool = False
     calibrate: bool = False
 
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""
-        at_least_one(self, "leapfrogs", "exact_draws")
+        at_least_one(self, "leapfrogs", "exact_draws", "at_most")
         if self.leapfrogs > MOST_LEAPFROGS:
             raise InputError(f"leapfrogs is {self.leapfrogs}; expected at most {MOST_LEAPFROGS:,}")
         if self.warmup < 0:
@@ -99,15 +102,52 @@ def fresh_chains(
     start = model.backbone.draws(start_key, settings.chains)
     if settings.far:
         start = start.at[settings.chains // 2 :].multiply(FAR)
-    kernel = kernel or kernel_of(model, settings.kernel, settings.leapfrogs)
+    return _sampled(model, settings, key, start, listen, step_size=step_size, kernel=kernel)
+
+
+def more_chains(
+    model: TiltedModel,
+    settings: SamplingSettings,
+    key: jax.Array,
+    draws: Draws,
+    listen: Callable[..., Any],
+    *,
+    kernel: Kernel | None = None,
+) -> Draws:
+    """As many draws again, with the former ones; chains go on where they ended, tuned as they are.
+
+    Args:
+        model, settings, listen, kernel: as of `fresh_chains`, which made `draws`.
+        key: random key, another one.
+        draws: so far.
+    """
+    assert draws.positions is not None
+    settings = replace(settings, draws=draws.positions.shape[1], warmup=0)
+    more = _sampled(
+        model, settings, key, draws.final.position, listen, step_size=draws.step_size,
+        length=float(draws.tuning.length), kernel=kernel,
+    )  # fmt: skip
+    return joined(draws, more)
+
+
+def _sampled(
+    model: TiltedModel,
+    settings: SamplingSettings,
+    key: jax.Array,
+    start: jax.Array,
+    listen: Callable[..., Any],
+    *,
+    kernel: Kernel | None,
+    **tuning: float,
+) -> Draws:
     return sample(
         key,
         model.latent_log_densities,
         start,
         num_draws=settings.draws,
         num_warmup=settings.warmup,
-        kernel=kernel,
-        step_size=step_size,
+        kernel=kernel or kernel_of(model, settings.kernel, settings.leapfrogs),
         summary=summary_of(model),
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),
+        **tuning,
     )

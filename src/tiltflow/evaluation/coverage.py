@@ -60,6 +60,7 @@ def reach(model: TiltedModel, number: int, key: PRNGKeyArray) -> Found:
         value=k,
         limit=limit,
         ok=k <= limit,
+        part="backbone",
         severity="caution",
         means="The backbone's draws hardly reach the mass that f makes: from q alone nobody can "
         "say whether chains started there find all of it.",
@@ -175,6 +176,7 @@ def against_held_out(
         value=value,
         limit=GAP,
         ok=value <= GAP,
+        part="tilt",
         severity="caution",
         means=f"Draws and held-out data differ in the latent space by more than chance, most in "
         f"{names[worst]} (in standard deviations): the model, or the chains, put mass elsewhere.",

@@ -160,6 +160,7 @@ def agreement(by_bridge: LogZ, by_ladder: LogZ) -> list[Check]:
         value=apart,
         limit=AGREE,
         ok=by_ladder.holds and apart <= AGREE,
+        part="log Z",
         severity="failed",
         means="Two ways to log Z disagree, in nats"
         + ("." if by_ladder.holds else f": {by_ladder.words}"),

@@ -18,7 +18,7 @@ from tiltflow.diagnostics.convergence import Convergence, convergence
 from tiltflow.diagnostics.verdict import Check, biased, is_tuned, judge
 from tiltflow.mcmc.draws import Draws
 from tiltflow.model.tilted import TiltedModel
-from tiltflow.parallel.devices import map_in_parts, over_devices
+from tiltflow.parallel.devices import over_devices
 
 PROJECTIONS = 16  # of the data's coordinates, at most, on random directions
 LOOKED_AT = 2**26  # numbers in the draws that are projected, at most
@@ -138,14 +138,26 @@ def looked_at(
         del scalars["f"]
     # Of a folder's draws the whole is never in memory: some, evenly thinned, are pushed.
     some = positions[:, :: max(1, -(-positions.size // LOOKED_AT))]
-    u = jnp.asarray(some.reshape(-1, *some.shape[2:]))
-    projected = np.asarray(projections(model, u)).reshape(*some.shape[:2], -1)
+    projected = projected_in_parts(model, some.reshape(-1, *some.shape[2:]))
+    projected = projected.reshape(*some.shape[:2], -1)
     seen = latent, np.stack([*scalars.values()], axis=-1), projected
     found = Convergence(
         *(np.concatenate(values) for values in zip(*map(convergence, seen), strict=True))
     )
     names = (f"u[{i}]" for i in range(latent.shape[-1]))
     return (*names, *scalars, *(f"projection[{i}]" for i in range(projected.shape[-1]))), found
+
+
+def projected_in_parts(
+    model: TiltedModel, u: Float[np.ndarray, "draws ..."]
+) -> Float[np.ndarray, "draws projections"]:
+    """`projections`, part by part: more draws compile nothing anew."""
+    parts = []
+    for first in range(0, len(u), PART):
+        part = u[first : first + PART]
+        filled = np.concatenate([part, np.repeat(part[:1], PART - len(part), axis=0)])
+        parts.append(np.asarray(projections(model, jnp.asarray(filled)))[: len(part)])
+    return np.concatenate(parts)
 
 
 @over_devices
@@ -160,4 +172,4 @@ def projections(
         y = model.backbone.coordinates(u)
         return jnp.matmul(y, directions, precision=jax.lax.Precision.HIGHEST)
 
-    return map_in_parts(one, u, PART)
+    return jax.vmap(one)(u)

@@ -104,6 +104,7 @@ def not_behind(ahead: dict[str, Interval], *, is_bound: bool) -> Check:
         value=worst.high,
         limit=-ROUNDING,
         ok=not worst.high < -ROUNDING,
+        part="backbone",
         severity="caution" if is_bound else "failed",
         means=f"{NAMES[name].capitalize()} is ahead of this model by {-worst.mean:.2f} nats a row"
         + (": by what is known of it, which is a bound." if is_bound else "."),

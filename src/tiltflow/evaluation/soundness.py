@@ -31,6 +31,7 @@ def soundness(model: TiltedModel, key: PRNGKeyArray) -> list[Check]:
             value=float(np.mean(~(np.isfinite(f) & np.isfinite(y).all(axis=1)))),
             limit=0.0,
             ok=bool(np.isfinite(f).all() and np.isfinite(y).all()),
+            part="backbone",
             severity="failed",
             means="The model is not defined where its backbone draws.",
             try_="Fit again; lower the learning rate if it stays.",
@@ -40,6 +41,7 @@ def soundness(model: TiltedModel, key: PRNGKeyArray) -> list[Check]:
             value=narrowest,
             limit=FLAT,
             ok=narrowest >= FLAT,
+            part="backbone",
             severity="failed",
             means="A dimension has collapsed, relative to the others: the backbone draws on a "
             "surface, where a density is infinite.",
@@ -50,6 +52,7 @@ def soundness(model: TiltedModel, key: PRNGKeyArray) -> list[Check]:
             value=off,
             limit=OFF,
             ok=off <= OFF,
+            part="backbone",
             severity="failed",
             means="The backbone is not a bijection any more: its density is not that of its draws.",
             try_="Fit again.",

@@ -71,6 +71,7 @@ def _shares(off: float) -> Check:
         value=off,
         limit=SHARES,
         ok=off <= SHARES,
+        part="tilt",
         severity="caution",
         means="The draws' labels are not distributed as the data's, as one classifier tells both "
         "(total variation).",

@@ -22,16 +22,17 @@ from tiltflow.errors import InputError
 from tiltflow.evaluation.assess import finite
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
-from tiltflow.evaluation.chains import fresh_chains
 from tiltflow.evaluation.copies import copies
+from tiltflow.evaluation.enough import enough_chains
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
 from tiltflow.evaluation.interpolation import interpolation
 from tiltflow.evaluation.likelihood import Likelihood, Scores, likelihood, score
-from tiltflow.evaluation.mixing import Mixing, mixing
+from tiltflow.evaluation.mixing import Mixing
 from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.evaluation.report_arrays import gather_evidence
 from tiltflow.evaluation.simple_models import ahead_of, block_of, not_behind, simple_models
 from tiltflow.evaluation.soundness import soundness
+from tiltflow.evaluation.trust import trust
 from tiltflow.fitting.metrics import (
     add_bits,
     are_bytes_of_images,
@@ -191,7 +192,10 @@ def fit(
         checks.append(finite(judged.scores))
     else:
         simple, check = _beside_simple_models(judged, rows, seed, hear)
-        checks.append(check)
+        checks += [
+            check,
+            *trust(judged.scores, fitted.model, rows, jr.fold_in(keys["evidence"], 2)),
+        ]
     metrics = {
         "data": of_data(data, parts),
         **of_likelihood(judged.found, judged.log_z),
@@ -242,7 +246,7 @@ def _judge(
     keys: dict[str, PRNGKeyArray],
     hear: Callable[..., Any],
 ) -> _Judged:
-    draws = fresh_chains(model, settings.sampling, keys["chains"], hear)
+    draws, mixed = enough_chains(model, settings.sampling, keys["chains"], hear)
     calibration = None
     if settings.sampling.calibrate and isinstance(model.tilt, SCALABLE):
         few = rows["val"].first(settings.tilt.judge_rows)
@@ -250,8 +254,7 @@ def _judge(
         calibration = calibrate(f_val, draws.summaries["f"])
         if calibration.matters:
             model = TiltedModel(model.backbone, scaled(model.tilt, calibration.beta))
-            draws = fresh_chains(model, settings.sampling, keys["again"], hear)
-    mixed = mixing(draws, model)
+            draws, mixed = enough_chains(model, settings.sampling, keys["again"], hear)
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
     log_z = _log_z(model, draws, f_backbone, keys["bank"], keys["ladder"])
     scores = score(model, rows["test"], keys["score"])
@@ -274,6 +277,8 @@ def _verdict(judged: _Judged, checks: Sequence[Check]) -> dict[str, Any]:
     verdict = judged.mixed.verdict(checks)
     if is_backbone(judged.found.gain):
         verdict["text"] += " The tilt gains nothing: the model is its backbone."
+    elif judged.found.gain.low <= 0 <= judged.found.gain.high:
+        verdict["text"] += " No gain over the backbone is certain: it alone may be as good."
     return verdict
 
 

@@ -1,6 +1,6 @@
 """What a run returns, and some of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,35 @@ class Draws:
     def interrupted(self) -> bool:
         """Whether Ctrl-C or a request to terminate ended the run."""
         return self.stopped == "interrupted"
+
+
+def joined(first: Draws, second: Draws) -> Draws:
+    """Draws of chains, and those of the same chains that went on; positions of both are kept."""
+    assert first.positions is not None
+    assert second.positions is not None
+    transitions = first.transitions + second.transitions
+    accepted = [d.acceptance * d.transitions for d in (first, second)]
+    both = [first.replicas, second.replicas]
+    return replace(
+        second,
+        positions=_end_to_end(first.positions, second.positions),
+        summaries={
+            name: _end_to_end(values, second.summaries[name])
+            for name, values in first.summaries.items()
+        },
+        energies=_end_to_end(first.energies, second.energies),
+        divergent=_end_to_end(first.divergent, second.divergent),
+        replicas=None if any(x is None for x in both) else _end_to_end(*both),
+        acceptance=sum(accepted) / max(transitions, 1),
+        divergences=first.divergences + second.divergences,
+        transitions=transitions,
+        gradients=first.gradients + second.gradients,
+        seconds=first.seconds + second.seconds,
+    )
+
+
+def _end_to_end(first: Any, second: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(first), np.asarray(second)], axis=1)
 
 
 def over_chains(

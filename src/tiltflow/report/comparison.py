@@ -48,13 +48,13 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """That of its verdict, `ok`, `caution` or `failed`; or `unfinished`."""
+        """That of its verdict, one of `STATUSES`; or `unfinished`."""
         return self.run.metric("verdict", "status") if self.run.judged else "unfinished"
 
     @property
     def trusted(self) -> bool:
         """Whether its numbers may be held against others'."""
-        return self.status in ("ok", "caution")
+        return self.status in ("ok", "draw more", "caution")
 
     @property
     def is_bound(self) -> bool:

@@ -9,7 +9,7 @@ from tiltflow.runs import atomic
 from . import palette
 from .comparison import UNKNOWN, Comparison, Entry, best
 from .figures import Picture, axes_with
-from .header import VERDICTS
+from .header import VERDICTS, class_of
 from .markup import Markup, element, join
 from .numbers import interval, literal, nats, readable, seconds, signed_nats
 from .offline import offline_page, plate
@@ -92,7 +92,7 @@ def _results(comparison: Comparison) -> Markup:
 
 def _row(entry: Entry, *, first: bool) -> Markup:
     name, _ = VERDICTS.get(entry.status, ("No verdict", "?"))
-    status = entry.status if entry.status in ("ok", "caution", "failed") else "none"
+    status = class_of(entry.status)
     ends = interval(entry.number("tilted", "nll_low"), entry.number("tilted", "nll_high"))
     low, high = entry.number("gain_nats", "low"), entry.number("gain_nats", "high")
     data = f"{entry.run.data_name or 'not recorded'} ({entry.group})"

@@ -9,9 +9,10 @@ from .run_folder import Run, column
 from .tables import check_mark
 
 VERDICTS = {
-    "ok": ("Converged", "✓"),
+    "ok": ("Sound", "✓"),
+    "draw more": ("Draw more", "+"),
     "caution": ("Caution", "!"),
-    "failed": ("Not converged", "✕"),
+    "failed": ("Failed", "✕"),
     "unfinished": ("Unfinished", "…"),
 }
 """Title and sign of each status; anything else is no verdict."""
@@ -85,11 +86,32 @@ def _verdict(run: Run) -> Markup:
             "div",
             element("h2", name),
             *(element("p", sentence) for sentence in words or _progress(run)),
+            _parts(run),
             element("ul", *chips, class_="chips") if chips else None,
         ),
-        class_=f"verdict {status if status in ('ok', 'caution', 'failed') else 'none'}",
+        class_=f"verdict {class_of(status)}",
         aria_label="Verdict",
     )
+
+
+def class_of(status: Any) -> str:
+    """The style of a status."""
+    return status.replace(" ", "-") if status in VERDICTS and status != "unfinished" else "none"
+
+
+def _parts(run: Run) -> Markup | None:
+    """The verdict's parts, each with its status."""
+    parts = run.metric("verdict", "parts")
+    if not isinstance(parts, Mapping) or not parts:
+        return None
+    each = [
+        element(
+            "li", readable(part), " ", element("b", status, class_=f"status {class_of(status)}")
+        )
+        for part, status in parts.items()
+        if isinstance(status, str)
+    ]
+    return element("ul", *each, class_="parts")
 
 
 def _progress(run: Run) -> list[str]:
@@ -115,15 +137,16 @@ def _headline(run: Run) -> Markup:
         "dl",
         _number(
             "Backbone", "backbone", nats(run.metric("backbone", "nll_test")),
-            f"{unit}, test data{_bits(run, 'backbone')}",
+            f"{unit}, test data{_bits(run, 'backbone')}", struck=_is_struck(run, "backbone"),
         ),
         _number(
             "Tilted model", "tilted", nats(run.metric("tilted", "nll_test")),
             f"95% interval {tilted}{_bits(run, 'tilted')}" if tilted else "no interval",
+            struck=_is_struck(run, "tilted"),
         ),
         _number(
             "Gain", "gain", signed_nats(run.metric("gain_nats", "mean")),
-            f"95% interval {gain}" if gain else "no interval",
+            f"95% interval {gain}" if gain else "no interval", struck=_is_struck(run, "gain"),
         ),
         class_="headline",
     )  # fmt: skip
@@ -175,17 +198,33 @@ def _so_far(run: Run) -> Markup:
 
 
 def _number(
-    label: str, class_: str, value: str, below: str, without: str = "not known: see the verdict"
+    label: str,
+    class_: str,
+    value: str,
+    below: str,
+    without: str = "not known: see the verdict",
+    *,
+    struck: bool = False,
 ) -> Markup:
-    """A number and what is to be said of it, or what is said `without` it."""
+    """A number and what is to be said of it, or what is said `without` it; or it is `struck`."""
     missing = value == MISSING
+    if struck and not missing:
+        below = f"not to be used: see the verdict; {below}"
     return element(
         "div",
         element("dt", label),
-        element("dd", value, class_="value"),
+        element("dd", element("s", value) if struck and not missing else value, class_="value"),
         element("dd", without if missing else below, class_="below"),
         class_=f"{class_} missing" if missing else class_,
     )
+
+
+def _is_struck(run: Run, label: str) -> bool:
+    """Whether a number is not to be used: that of a backbone is, where only the rest has failed."""
+    parts = run.metric("verdict", "parts")
+    parts = parts if isinstance(parts, Mapping) else {}
+    of_all = {part for part, status in parts.items() if status == "failed"}
+    return bool(of_all & {"data", "backbone"}) or (label != "backbone" and bool(of_all))
 
 
 def _missing(run: Run) -> Markup | None:

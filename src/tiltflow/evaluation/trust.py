@@ -1,0 +1,133 @@
+"""What held-out rows say of the data's own end: is a mean of their scores worth giving?
+
+Chains may mix and log Z hold while a mean of log p over rows means nothing: a few rows carry it, as
+where columns have tails that a normal tail cannot follow; it hangs on the last digit of the
+numbers; or held-out rows are copies of those that were learned from.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from tiltflow.data.repeats import found_again
+from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.likelihood import Scores
+from tiltflow.learning import Rows
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.normalizer.pareto import pareto_k
+from tiltflow.parallel.devices import over_devices
+
+LARGEST_SHARE = 0.3  # of the variance of a mean, in one row of at least LEAST_ROWS
+HEAVY, NO_VARIANCE = 0.5, 0.7  # Pareto k-hat of -log p: from 1/2 on a variance is not finite
+LEAST_ROWS = 50
+COARSE, ROUGH = 0.05, 0.5  # nats that the last digit of a row may move its score by, on average
+COPIES = 0.05  # share of held-out rows that are rows of the training set
+LOOKED_AT = 2_000  # rows
+
+
+def trust(
+    scores: Scores, model: TiltedModel, rows: dict[str, Rows], key: PRNGKeyArray
+) -> list[Check]:
+    """The checks of the part "data" of a verdict; `scores` are those of `rows["test"]`."""
+    nll = -scores.of_rows()[1]
+    return [*_carried(nll), _resolved(model, rows["test"], key), *_copied(rows)]
+
+
+def _carried(nll: np.ndarray) -> list[Check]:
+    """Whether a mean of scores rests on all rows, and not on the strangest few."""
+    if len(nll) < LEAST_ROWS:
+        return []
+    away = (nll - nll.mean()) ** 2
+    largest = int(np.argmax(away))
+    share = float(away[largest] / max(away.sum(), np.finfo(float).tiny))
+    k = pareto_k(np.log(np.maximum(nll - np.median(nll), np.finfo(float).tiny)))
+    return [
+        Check(
+            name="largest row's share of the variance of the mean",
+            value=share,
+            limit=LARGEST_SHARE,
+            ok=share <= LARGEST_SHARE,
+            part="data",
+            severity="caution",
+            means=f"One held-out row (number {largest + 1} of them, {nll[largest]:.4g} nats) "
+            "carries the mean: its interval says nothing.",
+            try_="Look at that row; take it out if it is a mistake, or tell medians.",
+        ),
+        Check(
+            name="Pareto k-hat of -log p over rows",
+            value=k,
+            limit=HEAVY,
+            ok=k <= HEAVY,
+            part="data",
+            severity="caution" if k <= NO_VARIANCE else "failed",
+            means="Scores of held-out rows have so heavy a tail that their mean has no variance, "
+            "or hardly one: the columns' tails are heavier than the model's.",
+            try_="Take logarithms of columns with heavy tails, or leave out rows that are "
+            "mistakes.",
+        ),
+    ]  # fmt: skip
+
+
+def _resolved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Check:
+    """Whether scores hang on the last digit of the numbers: the density has spikes."""
+    moved = np.asarray(_moved(model, rows.first(LOOKED_AT).through(model.backbone), key))
+    moved = moved[: min(len(rows), LOOKED_AT)]
+    mean = float(np.mean(np.where(np.isfinite(moved), np.minimum(moved, 10.0), 10.0)))
+    return Check(
+        name="nats that the last digit of a row moves",
+        value=mean,
+        limit=COARSE,
+        ok=mean <= COARSE,
+        part="data",
+        severity="caution" if mean <= ROUGH else "failed",
+        means="The density has spikes as narrow as the spacing of 32-bit numbers: scores are not "
+        "likelihoods of anything that was measured.",
+        try_="Look for values that repeat, and for columns that follow from others (`tiltflow "
+        "data inspect`); subtract a column's offset where it is far larger than its spread.",
+    )
+
+
+@over_devices
+def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
+    """How much log p changes from a row to the next numbers in 32 bits, of each row."""
+
+    def log_p(x: Array, key: PRNGKeyArray) -> Array:
+        c, log_weight = model.backbone.embed(x, key)
+        return model.tilt(c) + model.backbone.log_prob_coordinates(c) + log_weight
+
+    x = rows.data(key)
+    up = jnp.nextafter(
+        x, jnp.where(jax.random.bernoulli(key, shape=x.shape), jnp.inf, -jnp.inf).astype(x.dtype)
+    )
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(x))
+
+    def one(pair: tuple[Array, Array, PRNGKeyArray]) -> Array:
+        here, there, key = pair
+        return jnp.abs(log_p(there, key) - log_p(here, key))
+
+    return jax.lax.map(one, (x, up, keys), batch_size=256)
+
+
+def _copied(rows: dict[str, Rows]) -> list[Check]:
+    """Whether held-out rows are copies of rows that were learned from.
+
+    Where all numbers are on a grid, rows repeat as they like.
+    """
+    test = rows["test"]
+    if test.integers or (test.steps is not None and bool(np.all(np.asarray(test.steps) > 0))):
+        return []
+    share = found_again(test.array(), rows["train"].array())
+    return [
+        Check(
+            name="held-out rows that are training rows, share",
+            value=share,
+            limit=COPIES,
+            ok=share <= COPIES,
+            part="data",
+            severity="caution",
+            means="Rows come more than once and lie on both sides of the split: the scores are "
+            "those of rows that were learned.",
+            try_="Leave out copies before the split; or split by what they are copies of.",
+        )
+    ]

@@ -1,0 +1,70 @@
+"""The data's own end: each way in which a mean of scores means nothing is seen, and named."""
+
+import jax.random as jr
+import numpy as np
+import pytest
+
+from tiltflow.backbones import CouplingFlow, fit_units
+from tiltflow.evaluation.likelihood import score
+from tiltflow.evaluation.trust import trust
+from tiltflow.learning import Rows
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.tilts import MLPTilt
+
+NAMES = {
+    "row": "largest row's share of the variance of the mean",
+    "tail": "Pareto k-hat of -log p over rows",
+    "digit": "nats that the last digit of a row moves",
+    "copies": "held-out rows that are training rows, share",
+}
+
+
+def doubted(train, test):
+    """The names of the checks that are not passed, for a model that fits the training rows."""
+    units = fit_units("standardise", train, integers=False)
+    flow = CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))
+    model = TiltedModel(flow, MLPTilt(3, width=4, key=jr.key(1)))
+    rows = {"train": Rows(train, units, False), "test": Rows(test, units, False)}
+    found = trust(score(model, rows["test"], jr.key(2)), model, rows, jr.key(3))
+    assert {check.part for check in found} == {"data"}
+    return {check.name for check in found if not check.ok}
+
+
+def normal(seed, rows=500):
+    return np.random.default_rng(seed).normal(size=(rows, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sound_rows_raise_no_doubt(seed):
+    assert doubted(normal(seed), normal(seed + 100)) == set()
+
+
+def test_one_row_that_carries_the_mean():
+    test = normal(1)
+    test[17] = 60.0
+    assert NAMES["row"] in doubted(normal(0), test)
+
+
+def test_tails_that_leave_a_mean_without_variance():
+    """Student's t with 2 degrees of freedom under a normal tail: -log p has no variance."""
+    heavy = np.random.default_rng(2).standard_t(2, size=(4_000, 3)).astype(np.float32)
+    assert NAMES["tail"] in doubted(heavy[:2_000], heavy[2_000:])
+
+
+def test_a_spread_as_narrow_as_the_spacing_of_numbers():
+    """Around 10,000 the spacing in 32 bits is 0.001, and so is the spread."""
+    offset = np.float32(10_000)
+    train, test = normal(0), normal(1)
+    train[:, 1], test[:, 1] = (offset + np.float32(1e-3) * x[:, 1] for x in (train, test))
+    assert doubted(train, test) == {NAMES["digit"]}
+    train, test = normal(0), normal(1)
+    train[:, 1], test[:, 1] = (offset + x[:, 1] for x in (train, test))
+    assert doubted(train, test) == set()
+
+
+def test_held_out_rows_that_were_learned_from():
+    train, test = normal(0), normal(1)
+    test[:50] = train[100:150]
+    assert doubted(train, test) == {NAMES["copies"]}
+    test[2:50] = normal(5, 48)  # two of 500 may be chance
+    assert doubted(train, test) == set()
