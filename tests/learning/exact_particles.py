@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import jax.random as jr
 
-from tiltflow.learning.particles import Particles, push_in_parts
+from tiltflow.learning.particles import Particles
+from tiltflow.model.exact import push_in_parts
 
 
 def exact(key, backbone, number, step_size):

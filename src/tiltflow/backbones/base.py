@@ -66,6 +66,13 @@ class Backbone(eqx.Module):
         """So many exact draws of q, as latent points."""
         return jr.normal(key, (number, *self.latent_shape))
 
+    def drawn(
+        self, key: PRNGKeyArray, number: int
+    ) -> tuple[Float[Array, "number ..."], Float[Array, "number dim"]]:
+        """So many exact draws of q, as latent points and as coordinates."""
+        u = self.draws(key, number)
+        return u, jax.vmap(self.coordinates)(u)
+
     @property
     def is_normal(self) -> bool:
         """Whether exact draws of q are standard normal in the latent space: there is no excess."""

@@ -10,9 +10,12 @@ Its integral over N(0, I) is 1, so that log Z of a tilt stays relative to q, whi
 draws of q are exact draws of the latent density, for starts, jumps and bridges.
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import Flow
@@ -68,7 +71,10 @@ class Ensemble(Flow):
 
     def each(self, y: Float[Array, " dim"]) -> Float[Array, " members"]:
         """The log-density of y under each member, the transport first."""
-        others = [member.log_prob(y) for member in self.members]
+        others = _in_order(
+            (which, jax.vmap(lambda member: member.log_prob(y))(alike))
+            for which, alike in _groups(self.members)
+        )
         return jnp.stack([self.transport.log_prob_coordinates(y), *others])
 
     def excess(self, u: Float[Array, "..."], c: Float[Array, " dim"]) -> Float[Array, ""]:
@@ -85,11 +91,35 @@ class Ensemble(Flow):
 
     def _some(self, key: PRNGKeyArray, number: int) -> Array:
         """Of each member as many as of all: which is meant is then drawn."""
-        pick_key, noise_key, *keys = jr.split(key, 2 + len(self.members))
+        pick_key, noise_key, key = jr.split(key, 3)
+        keys = jr.split(key, len(self.members))
         u = jr.normal(noise_key, (number, *self.latent_shape))
         own = jax.vmap(self.transport.coordinates)(u)
-        others = [m.draws(k, number) for m, k in zip(self.members, keys, strict=True)]
+        # One member after the other: loops that run side by side have locked each other out for
+        # good on few threads (jaxlib 0.10.2 on processors).
+        others = _in_order(
+            (which, jax.lax.map(lambda pair: pair[0].draws(pair[1], number), (alike, keys[which])))
+            for which, alike in _groups(self.members)
+        )
         which = jr.categorical(pick_key, self.log_weights, shape=(number,))
         y = jnp.take_along_axis(jnp.stack([own, *others]), which[None, :, None], axis=0)[0]
         pulled = jax.vmap(lambda y: self.transport.inverse(y)[0])(y)
         return jnp.where((which == 0).reshape(-1, *[1] * (u.ndim - 1)), u, pulled)
+
+
+def _groups(members: tuple[Density, ...]) -> list[tuple[np.ndarray, Density]]:
+    """Members of one structure, stacked: their places, and one pytree. A program has each once."""
+    places: dict[tuple, list[int]] = {}
+    for place, member in enumerate(members):
+        leaves, structure = jax.tree.flatten(member)
+        places.setdefault((structure, *(x.shape for x in leaves)), []).append(place)
+    return [
+        (np.asarray(some), jax.tree.map(lambda *x: jnp.stack(x), *(members[i] for i in some)))
+        for some in places.values()
+    ]
+
+
+def _in_order(found: Iterable[tuple[np.ndarray, Array]]) -> list[Array]:
+    """What groups have found, member by member."""
+    each = {int(i): x for which, values in found for i, x in zip(which, values, strict=True)}
+    return [each[i] for i in sorted(each)]

@@ -13,6 +13,7 @@ from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws, joined
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.run import sample
+from tiltflow.model.exact import exact_points, independent_chains
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
 from tiltflow.model.latent_chains import summary_of
 from tiltflow.model.tilted import TiltedModel
@@ -98,8 +99,11 @@ def fresh_chains(
         step_size: that warm-up starts with.
         kernel: how chains move; None: as the settings say.
     """
+    if _are_independent(model, settings, kernel):
+        sizes = {"chains": settings.chains, "draws": settings.draws, "warmup": settings.warmup}
+        return independent_chains(model, key, **sizes)
     start_key, key = jr.split(key)
-    start = model.backbone.draws(start_key, settings.chains)
+    start = exact_points(model.backbone, start_key, settings.chains)
     if settings.far:
         start = start.at[settings.chains // 2 :].multiply(FAR)
     return _sampled(model, settings, key, start, listen, step_size=step_size, kernel=kernel)
@@ -122,12 +126,22 @@ def more_chains(
         draws: so far.
     """
     assert draws.positions is not None
+    if _are_independent(model, settings, kernel):
+        chains, more = draws.positions.shape[:2]
+        added = independent_chains(model, key, chains=chains, draws=more, former=draws)
+        return joined(draws, added)
     settings = replace(settings, draws=draws.positions.shape[1], warmup=0)
     more = _sampled(
         model, settings, key, draws.final.position, listen, step_size=draws.step_size,
         length=float(draws.tuning.length), kernel=kernel,
     )  # fmt: skip
     return joined(draws, more)
+
+
+def _are_independent(model: TiltedModel, settings: SamplingSettings, kernel: Kernel | None) -> bool:
+    """Whether chains move by exact draws of the backbone alone, as suits one that is near."""
+    asked = kernel is not None or settings.kernel is not None or settings.far
+    return not (model.backbone.is_normal or asked)
 
 
 def _sampled(

@@ -24,6 +24,7 @@ from tiltflow.diagnostics.verdict import Check
 from tiltflow.learning.filled import Filled, with_room
 from tiltflow.mcmc.run import sample
 from tiltflow.model.data_space import data_space_log_density, data_space_start
+from tiltflow.model.exact import exact_points
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.log_normalizer import exact_f
 from tiltflow.model.tilted import TiltedModel
@@ -94,7 +95,7 @@ def against_data_space(
     if not isinstance(model.backbone, Flow):
         return Found({}, None, "There is no data-space reference: the backbone is not a flow.")
     start_key, key = jr.split(key)
-    start = model.backbone.draws(start_key, len(positions))
+    start = exact_points(model.backbone, start_key, len(positions))
     reference = sample(
         key,
         data_space_log_density(model),

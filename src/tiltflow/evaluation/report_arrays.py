@@ -8,6 +8,7 @@ from tiltflow.diagnostics.convergence import autocorrelation
 from tiltflow.evaluation.likelihood import Scores
 from tiltflow.evaluation.mixing import Mixing
 from tiltflow.mcmc.draws import Draws
+from tiltflow.model.exact import exact_points
 from tiltflow.model.fitted import FittedModel
 
 SHOWN = 64  # samples of each kind, of images
@@ -46,7 +47,7 @@ def gather_evidence(
     latent = positions.reshape(chains, number, -1)
     worst = int(np.nanargmin(mixed.ess_bulk[: latent.shape[-1]]))
     lags = min(LAGS, number - 1)
-    u = fitted.model.backbone.draws(key, shown)
+    u = exact_points(fitted.model.backbone, key, shown)
     dim = latent.shape[-1]
     return {
         "data": test.values[:shown],

@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Flow, Generator
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.model.exact import exact_points
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.devices import over_devices_once
 
@@ -21,7 +22,10 @@ OFF = 1e-2  # of the typical coordinate of a dimension, after a round trip
 
 def soundness(model: TiltedModel, key: PRNGKeyArray) -> list[Check]:
     """Checks on exact draws of the backbone; all of them must hold."""
-    u, y, y_again, u_again, f = (np.asarray(values) for values in _there_and_back(model, key))
+    u, y, y_again, u_again, f = (
+        np.asarray(values)
+        for values in _there_and_back(model, exact_points(model.backbone, key, DRAWS))
+    )
     spread = y.std(axis=0)
     narrowest = float(spread.min() / np.median(spread)) if np.isfinite(y).all() else 0.0
     off = max(_typical(y_again - y), _typical(u_again - u))
@@ -67,10 +71,9 @@ def _typical(off: np.ndarray) -> float:
 
 
 @over_devices_once
-def _there_and_back(model: TiltedModel, key: PRNGKeyArray) -> tuple[Array, ...]:
+def _there_and_back(model: TiltedModel, u: Array) -> tuple[Array, ...]:
     """Latent draws, their coordinates [draws, dim], the same by way of data, u again, and f."""
     backbone = model.backbone
-    u = backbone.draws(key, DRAWS)
     y = jax.vmap(backbone.coordinates)(u)
     y_again, u_again = y, u
     if isinstance(backbone, Flow):

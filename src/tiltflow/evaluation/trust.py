@@ -16,7 +16,7 @@ from tiltflow.evaluation.likelihood import Scores
 from tiltflow.learning import Rows
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.pareto import pareto_k
-from tiltflow.parallel.devices import over_devices
+from tiltflow.parallel.devices import over_devices_once
 
 LARGEST_SHARE = 0.3  # of the variance of a mean, in one row of at least LEAST_ROWS
 HEAVY, NO_VARIANCE = 0.5, 0.7  # Pareto k-hat of -log p: from 1/2 on a variance is not finite
@@ -88,7 +88,7 @@ def _resolved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Check:
     )
 
 
-@over_devices
+@over_devices_once
 def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
     """How much log p changes from a row to the next numbers in 32 bits, of each row."""
 

@@ -352,7 +352,7 @@ def _log_z(
 ) -> LogZ:
     """log Z from fresh chains and exact draws; by the ladder, where these do not suffice."""
     positions, exact_draws = np.asarray(draws.positions), len(f_backbone)
-    if model.mixture is None:
+    if model.mixture is None or not model.backbone.is_normal:
         found = from_values(f_backbone, draws.summaries["f"])
     else:
         found = from_exact(model, positions, exact_draws, bank_key)

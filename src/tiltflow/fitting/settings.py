@@ -172,8 +172,11 @@ def suited_ensemble(rows: int) -> Settings:
             tilt_width=128,
             tilt_dropout=0.1 if many else 0.3,
         ),
-        backbone=replace(settings.backbone, decay=0.1 if many else settings.backbone.decay),
+        backbone=replace(
+            settings.backbone, steps=1_000, decay=0.1 if many else settings.backbone.decay
+        ),
         members=MemberSettings(
+            flows=2 if many else 3,
             width=128 if many else 64,
             dropout=0.05 if many else 0.1,
             batch=256 if many else 128,
@@ -181,7 +184,7 @@ def suited_ensemble(rows: int) -> Settings:
         ),
         tilt=replace(
             settings.tilt,
-            steps=3_000,
+            steps=1_500,
             particles=8_192,
             batch_particles=1_024,
             share_end=0.3,
@@ -191,7 +194,7 @@ def suited_ensemble(rows: int) -> Settings:
             patience=3,
             bank=10_000,
         ),
-        sampling=replace(settings.sampling, draws=600, warmup=100, exact_draws=50_000),
+        sampling=replace(settings.sampling, draws=500, warmup=100, exact_draws=20_000),
     )
 
 

@@ -23,9 +23,10 @@ from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper, KeepsNothing
-from tiltflow.learning.particles import exact_draws, push_in_parts
+from tiltflow.learning.particles import exact_draws
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
+from tiltflow.model.exact import push_in_parts
 from tiltflow.parallel.devices import over_devices, spread
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.base import freeze

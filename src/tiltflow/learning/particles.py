@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.mcmc import hmc
+from tiltflow.model.exact import exact, exact_points, push_in_parts
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.resampling import systematic
-from tiltflow.parallel.devices import map_in_parts, over_devices
+from tiltflow.parallel.devices import over_devices
 
 
 class Particles(eqx.Module):
@@ -49,15 +50,26 @@ class Particles(eqx.Module):
         return slice(self.half, 2 * self.half)
 
 
-@over_devices
-def push_in_parts(backbone: Backbone, u: Array, part: int = 1024) -> Float[Array, "N dim"]:
-    """Coordinates of many latent points, in memory bounded by `part`."""
-    return map_in_parts(backbone.coordinates, u, part)
-
-
-@over_devices
 def exact_draws(backbone: Backbone, key: PRNGKeyArray, number: int) -> Float[Array, "number ..."]:
     """So many exact draws of the backbone, as latent points, in a program of its own."""
+    return (
+        _normal(backbone, key, number)
+        if backbone.is_normal
+        else exact_points(backbone, key, number)
+    )
+
+
+def exact_coordinates(
+    backbone: Backbone, key: PRNGKeyArray, number: int
+) -> Float[Array, "number dim"]:
+    """The coordinates of so many exact draws."""
+    if backbone.is_normal:
+        return push_in_parts(backbone, _normal(backbone, key, number))
+    return jnp.asarray(exact(backbone, key, number).c)
+
+
+@over_devices
+def _normal(backbone: Backbone, key: PRNGKeyArray, number: int) -> Float[Array, "number ..."]:
     return backbone.draws(key, number)
 
 

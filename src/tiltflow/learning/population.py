@@ -25,7 +25,6 @@ from tiltflow.learning.particles import (
     effective_share,
     f_of,
     log_mean_exp,
-    push_in_parts,
     resample,
     tilt_of,
 )
@@ -39,6 +38,7 @@ from tiltflow.learning.state import (
     restart_gauge,
 )
 from tiltflow.mcmc import Tuning, catalogue, hmc
+from tiltflow.model.exact import push_in_parts
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.running import bridge_jax
 from tiltflow.parallel.devices import map_in_parts, over_devices, spread, together
@@ -66,9 +66,8 @@ def stage(
     log_weights = together(jax.vmap(state.tilt)(spread(particles.y))) - particles.f
     index = resample(resample_key, particles, log_weights)
     model = TiltedModel(backbone, state.tilt)
-    moved, f, info = _move(
-        model, together(particles.u)[index], particles.step_size, settings, course.effort, move_key
-    )
+    u, y = (together(x)[index] for x in (particles.u, particles.y))
+    moved, f, info = _move(model, u, y, particles.step_size, settings, course.effort, move_key)
     info = eqx.tree_at(lambda i: i.share, info, share)
     increment = _increment(before, log_weights, moved)
     state = eqx.tree_at(
@@ -97,6 +96,7 @@ def settle(
     moved, f, info = _move(
         TiltedModel(backbone, state.tilt),
         together(particles.u),
+        together(particles.y),
         particles.step_size,
         long,
         jnp.asarray(1),
@@ -192,6 +192,7 @@ def _jump(key: PRNGKeyArray, model: TiltedModel, u: Array, at_once: int) -> Arra
 def _move(
     model: TiltedModel,
     u: Array,
+    y: Array,
     step_size: Array,
     settings: TiltSettings,
     effort: Array,
@@ -205,7 +206,7 @@ def _move(
     of f is, and without them resampling leaves the descendants of a few.
     """
     if not model.backbone.is_normal:
-        return _jumped(model, u, step_size, settings, effort, key)
+        return _jumped(model, u, y, step_size, settings, effort, key)
     half = len(u) // 2
     at_once = settings.moved_at_once or len(u)
     latent = hmc.value_and_gradient_in_parts(model.latent_log_density, at_once)
@@ -255,6 +256,7 @@ def _move(
 def _jumped(
     model: TiltedModel,
     u: Array,
+    y: Array,
     step_size: Array,
     settings: TiltSettings,
     effort: Array,
@@ -262,13 +264,13 @@ def _jumped(
 ) -> tuple[Particles, Array, StageInfo]:
     """`_move` over a backbone that draws near the model: a transition is one fresh draw for each.
 
-    It is accepted on what f adds, so that it needs neither a gradient nor the backbone's density.
+    It is accepted on what f adds, so that it needs neither a gradient nor the backbone's density;
+    nor its draws, where the backbone is a `Bank` of them.
     """
     half = len(u) // 2
     at_once = settings.moved_at_once or len(u)
 
-    def located(u: Array) -> tuple[Array, Array, Array]:
-        y = push_in_parts(model.backbone, u)
+    def located(u: Array, y: Array) -> tuple[Array, Array, Array]:
         return u, y, together(map_in_parts(model.tilt, y, at_once))
 
     def goes_on(carry: tuple) -> Array:
@@ -280,7 +282,7 @@ def _jumped(
     def transition(carry: tuple) -> tuple:
         there, key, transitions, _, _ = carry
         key, draw_key, accept_key = jr.split(key, 3)
-        new = located(model.backbone.draws(draw_key, len(u)))
+        new = located(*model.backbone.drawn(draw_key, len(u)))
         rise = new[2] - there[2]
         rate = jnp.where(jnp.isfinite(rise), jnp.exp(jnp.minimum(rise, 0.0)), 0.0)
         accepted = jr.uniform(accept_key, rate.shape) < rate
@@ -291,7 +293,7 @@ def _jumped(
         return there, key, transitions + 1, jnp.mean(rate), agreement(there[2], half)
 
     zero = jnp.asarray(0)
-    start = (located(u), key, zero, jnp.zeros(()), jnp.zeros(()))
+    start = (located(u, y), key, zero, jnp.zeros(()), jnp.zeros(()))
     (u, y, f), _, transitions, acceptance, apart = jax.lax.while_loop(goes_on, transition, start)
     info = StageInfo(
         share=jnp.ones(()),

@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
-from tiltflow.learning.particles import Particles, exact_draws, push_in_parts
+from tiltflow.learning.particles import Particles, exact_draws
+from tiltflow.model.exact import exact, push_in_parts
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import smc
 from tiltflow.parallel.devices import over_devices_once
@@ -31,11 +32,13 @@ class Start(NamedTuple):
         u: `[N, *latent_shape]`; the second half, the witnesses, is independent of the first.
         log_z: of the model, in nats.
         step_size: that suits its transitions.
+        y: `[N, dim]`, the coordinates of u, if they are known.
     """
 
     u: Float[Array, "N ..."]
     log_z: Float[Array, ""]
     step_size: Float[Array, ""]
+    y: Float[Array, "N dim"] | None = None
 
 
 def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Start:
@@ -45,6 +48,10 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
         InputError: f is too large, or not finite, for a ladder of 128 rungs.
     """
     plan_key, start_key, key, planners_key = jr.split(key, 4)
+    if is_zero(tilt, backbone) and not backbone.is_normal:
+        made = exact(backbone, start_key, number)
+        u, y = jnp.asarray(made.u), jnp.asarray(made.c)
+        return Start(u, jnp.zeros(()), jnp.asarray(0.5, u.dtype), y)
     u = exact_draws(backbone, start_key, number)
     if is_zero(tilt, backbone):
         return Start(u, jnp.zeros(()), jnp.asarray(0.5, u.dtype))
@@ -65,7 +72,7 @@ def begin(key: PRNGKeyArray, backbone: Backbone, tilt: Tilt, number: int) -> Sta
 
 def as_particles(start: Start, backbone: Backbone, tilt: Tilt) -> Particles:
     """The particles of a learner that begins at `start` with `tilt`."""
-    y = push_in_parts(backbone, start.u)
+    y = push_in_parts(backbone, start.u) if start.y is None else start.y
     f = _f_of(tilt, y)
     # With a weak type a stage would compile again when it is handed its own result.
     return Particles(start.u, y, f, jnp.asarray(start.step_size, start.u.dtype))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning.filled import Filled
-from tiltflow.learning.particles import Particles, exact_draws, log_mean_exp, push_in_parts
+from tiltflow.learning.particles import Particles, exact_coordinates, log_mean_exp
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.normalizer.running import bridge_jax
@@ -121,14 +121,13 @@ class Judge(eqx.Module):
         `tilt` is any of the shape to be judged, and `particles` are as many as there will be.
         """
         bank_key, train_key, val_key = jr.split(key, 3)
-        u = exact_draws(backbone, bank_key, settings.bank)
         y_train, y_val = (
             rows.through(backbone).first(settings.judge_rows).embedded(key, draws)
             for rows, key, draws in ((train, train_key, 1), (val, val_key, settings.judge_draws))
         )
         y = particles.y[particles.witnesses]
         return cls(
-            push_in_parts(backbone, u),
+            exact_coordinates(backbone, bank_key, settings.bank),
             Anchor(y, jnp.zeros(len(y)), tilt, jnp.zeros(()), jnp.asarray(False)),
             Filled(y_train.rows[0], y_train.count),
             Filled(y_val.rows[0], y_val.count),

@@ -20,6 +20,7 @@ from tiltflow.backbones import Prior
 from tiltflow.errors import InputError
 from tiltflow.mcmc import sample
 from tiltflow.mcmc.draws import Draws
+from tiltflow.model.exact import exact_points
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.kernels import kernel_of
 from tiltflow.model.latent_chains import summary_of
@@ -71,7 +72,7 @@ def inpaint(
     y, mask = _observation(fitted, x, seen)
     start_key, key = jr.split(jr.key(seed))
     latent, step_size = None, fitted.step_size
-    at = fitted.model.backbone.draws(start_key, chains)
+    at = exact_points(fitted.model.backbone, start_key, chains)
     for stage in range(halvings, -1, -1):
         model = observed(fitted.model, y, mask, sigma * 2**stage)
         latent = sample(

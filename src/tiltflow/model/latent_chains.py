@@ -20,6 +20,7 @@ from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice, choose
 from tiltflow.mcmc.program import Summary
 from tiltflow.mcmc.run import sample
+from tiltflow.model.exact import exact_points
 from tiltflow.model.kernels import kernel_of, suited_kernel
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.runs.draws import DrawsFolder, load_draws
@@ -148,4 +149,4 @@ def summary_of(model: TiltedModel) -> Summary:
 def _start(model: TiltedModel, chains: int, seed: int) -> tuple[jax.Array, jax.Array]:
     """The key of the chains, and exact draws of the backbone's noise."""
     start_key, key = jr.split(jr.key(seed))
-    return key, model.backbone.draws(start_key, chains)
+    return key, exact_points(model.backbone, start_key, chains)

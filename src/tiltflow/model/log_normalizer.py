@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.mcmc import run
+from tiltflow.model.exact import exact, exact_points, f_of, push_in_parts
 from tiltflow.model.kernels import kernel_of
 from tiltflow.model.tilted import ExactDraws, TiltedModel
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
@@ -25,7 +26,7 @@ from tiltflow.normalizer.smc import in_parts, that_fit, tilt
 from tiltflow.parallel.devices import map_in_parts, over_devices, spread
 from tiltflow.tilts import MixtureTilt, WithNoise
 
-Mixture = MixtureTilt | WithNoise | ExactDraws
+Mixture = MixtureTilt | WithNoise
 EXACT_DRAWS = 200_000
 PART = 2_048  # of them at a time, at most
 CHAINS, DRAWS, WARMUP, LEAPFROGS = 32, 1_000, 300, 8
@@ -62,7 +63,7 @@ def log_normalizer(
     settings = settings or LadderSettings()
     exact_key, start_key, chain_key, key = jr.split(key, 4)
     if draws is None:
-        start = model.backbone.draws(start_key, CHAINS)
+        start = exact_points(model.backbone, start_key, CHAINS)
         sampled = run.sample(
             chain_key,
             model.latent_log_densities,
@@ -102,15 +103,13 @@ def from_exact(
     0, and it is much nearer.
     """
     u = jnp.asarray(draws)
-    if (mixture := model.mixture) is None:
+    if (mixture := model.mixture) is None or isinstance(mixture, ExactDraws):
         return from_values(exact_f(model, number, key), f_at(model, u))
     return from_values(_added_to_exact(model, mixture, number, key), _added(model, mixture, u))
 
 
 def _adds(model: TiltedModel, mixture: Mixture, u: Float[Array, " dim"]) -> Float[Array, ""]:
     """What the model adds to the log-density of its mixture over N(0, I)."""
-    if isinstance(mixture, ExactDraws):
-        return model.tilt(model.backbone.coordinates(u))
     return model.tilt(model.backbone.coordinates(u)) - mixture(u) - mixture.level
 
 
@@ -129,21 +128,21 @@ def _added_to_exact(
 ) -> Float[Array, " number"]:
     """That at exact draws of the mixture, which are never all in memory."""
 
-    if isinstance(mixture, ExactDraws):
-        u = mixture.draw(key, number)
-        return map_in_parts(lambda u: _adds(model, mixture, u), u, _at_once(model))
-
     def one(key: PRNGKeyArray) -> Array:
         return _adds(model, mixture, mixture.draw(key, 1)[0])
 
     return map_in_parts(one, jr.split(key, number), _at_once(model))
 
 
-@over_devices
 def exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
     """f at `number` exact draws of the backbone; memory does not grow with their size."""
-    if model.mixture is not None and isinstance(model.mixture, ExactDraws):
-        return _added_to_exact(model, model.mixture, number, key)
+    if model.backbone.is_normal:
+        return _exact_f(model, number, key)
+    return jnp.asarray(f_of(model.tilt, exact(model.backbone, key, number).c))
+
+
+@over_devices
+def _exact_f(model: TiltedModel, number: int, key: PRNGKeyArray) -> Float[Array, " number"]:
     shape = model.backbone.latent_shape
 
     def one(key: PRNGKeyArray) -> Array:
@@ -158,9 +157,16 @@ def _at_once(model: TiltedModel) -> int:
     return min(PART, that_fit(model.latent_log_densities, u))
 
 
-@over_devices
 def f_at(model: TiltedModel, u: Float[Array, "chains draws ..."]) -> Float[Array, "chains draws"]:
     """f at latent points, as many at a time as fit."""
+    if model.backbone.is_normal:
+        return _f_at(model, u)
+    c = np.asarray(push_in_parts(model.backbone, u.reshape(-1, *u.shape[2:])))
+    return jnp.asarray(f_of(model.tilt, c).reshape(u.shape[:2]))
+
+
+@over_devices
+def _f_at(model: TiltedModel, u: Float[Array, "chains draws ..."]) -> Float[Array, "chains draws"]:
     flat, density = u.reshape(-1, *u.shape[2:]), model.latent_log_densities
     f = in_parts(lambda u: tilt(density, u), spread(flat), that_fit(density, flat))
     return f.reshape(u.shape[:2])

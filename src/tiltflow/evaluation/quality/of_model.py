@@ -20,6 +20,7 @@ from tiltflow.evaluation.quality.features import Features
 from tiltflow.evaluation.quality.frechet import PARTS
 from tiltflow.evaluation.subsample import evenly
 from tiltflow.mcmc.draws import over_chains
+from tiltflow.model.exact import exact_points
 from tiltflow.model.fitted import FittedModel
 
 LEAST = max(PARTS)  # chains: one for each part
@@ -120,7 +121,7 @@ def quality_of(
     # Not the first: rows may lie in the order of their classes.
     reference, others = (fitted.check_rows(x)[evenly(rows, len(x))] for x in (reference, others))
     known = quality(others, reference, features, seed=seed)
-    u = fitted.model.backbone.draws(jr.fold_in(jr.key(seed), BACKBONE), rows)
+    u = exact_points(fitted.model.backbone, jr.fold_in(jr.key(seed), BACKBONE), rows)
     backbone = fitted.push(np.asarray(u), noise=False)
     _, latent = fitted.sample(
         settings.chains,

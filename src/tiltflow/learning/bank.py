@@ -1,0 +1,81 @@
+"""A backbone whose exact draws have been made: what learning proposes to its particles.
+
+Draws of an ensemble are dear. While a tilt is learned its particles jump to some of a bank of
+them, as often as they like; learners and witnesses each have a half of the bank, so that what is
+learned from the one is judged by the other.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tiltflow.backbones import Backbone
+from tiltflow.backbones.units.bijections import Units
+from tiltflow.model.exact import exact
+
+DRAWS = 20_000
+
+
+class Bank(Backbone):
+    """A backbone, with draws of it.
+
+    Attributes:
+        backbone: it.
+        u: `[draws, *latent_shape]`.
+        c: `[draws, dim]`, their coordinates.
+    """
+
+    backbone: Backbone
+    u: Float[Array, "draws ..."]
+    c: Float[Array, "draws dim"]
+
+    @classmethod
+    def of(cls, backbone: Backbone, key: PRNGKeyArray, number: int = DRAWS) -> Bank:
+        """So many fresh draws."""
+        made = exact(backbone, key, number)
+        return cls(backbone, jnp.asarray(made.u), jnp.asarray(made.c))
+
+    @property
+    def units(self) -> Units:  # type: ignore[override]
+        """The backbone's."""
+        return self.backbone.units
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The backbone's."""
+        return self.backbone.latent_shape
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The backbone's."""
+        return self.backbone.data_shape
+
+    def coordinates(self, u: Float[Array, "..."]) -> Float[Array, " dim"]:
+        """The backbone's."""
+        return self.backbone.coordinates(u)
+
+    def log_prob_coordinates(self, y: Float[Array, " dim"], /) -> Float[Array, ""]:
+        """The backbone's."""
+        return self.backbone.log_prob_coordinates(y)
+
+    def excess(self, u: Float[Array, "..."], c: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The backbone's."""
+        return self.backbone.excess(u, c)
+
+    def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number ..."]:
+        """Some of the bank: the first half of them from its first half, the rest from the other."""
+        return self.u[self._which(key, number)]
+
+    def drawn(
+        self, key: PRNGKeyArray, number: int
+    ) -> tuple[Float[Array, "number ..."], Float[Array, "number dim"]]:
+        """`draws`, and their coordinates."""
+        which = self._which(key, number)
+        return self.u[which], self.c[which]
+
+    def _which(self, key: PRNGKeyArray, number: int) -> Array:
+        half = len(self.u) // 2
+        index = jr.randint(key, (number,), 0, half)
+        return index + half * (jnp.arange(number) >= number // 2)
