@@ -18,7 +18,7 @@ import pytest
 from tiltflow.cli.main import run
 
 SMALL = ("--config", str(Path(__file__).parent / "learns.toml"))
-SMALL += ("--checkpoint-every", "1steps", "--json")
+SMALL += ("--backbone", "coupling", "--checkpoint-every", "1steps", "--json")
 
 
 @pytest.fixture(scope="module", autouse=True)

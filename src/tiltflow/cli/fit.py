@@ -65,9 +65,9 @@ def fit(
     backbone: Annotated[
         Literal["coupling", "ensemble", "glow", "vae"] | None,
         Parameter(
-            help="What is tilted: a coupling flow, which is the default; ensemble, for tables, "
-            "with Gaussian mixtures and autoregressive flows beside it; glow, for images; or vae, "
-            "a variational autoencoder, in its latent."
+            help="What is tilted: coupling, a flow; ensemble, which is the default for tables of "
+            "up to 64 columns, with Gaussian mixtures and autoregressive flows beside it; glow, "
+            "for images; or vae, a variational autoencoder, in its latent."
         ),
     ] = None,
     network: Annotated[
@@ -195,7 +195,7 @@ def fit(
     backbone = backbone or file.settings.get("model", {}).get("backbone")
     if network is not None and backbone != "vae":
         raise InputError(f"--network {network} is of a vae; expected --backbone vae beside it")
-    suits = suited_to(backbone, rows, dataset.shape)
+    suits = suited_to(backbone, rows, dataset.shape, learner or _learner(file.settings))
     of_contrast = (learner or _learner(file.settings) or suits.tilt.learner) == "nce"
     settings = layered(
         suits,
@@ -209,6 +209,7 @@ def fit(
                 "data_width": data_tilt,
             },
             "backbone": {"steps": backbone_steps},
+            "members": {"steps": backbone_steps},
             "vae": {"steps": backbone_steps},
             "tilt": {
                 "learner": learner,

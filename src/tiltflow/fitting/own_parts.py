@@ -110,7 +110,9 @@ def chosen(
     if isinstance(backbone, Generator | Prior):
         name = "vae"
     if settings is None:
-        settings = suited_to(name, rows, shape)
+        of_learner = learner if learner is None or isinstance(learner, str) else "own"
+        suits = "coupling" if name is None and backbone is not None else name
+        settings = suited_to(suits, rows, shape, of_learner)
     elif name is not None:
         settings = replace(settings, model=replace(settings.model, backbone=name))
     settings, stage = _with_learner(settings, learner)

@@ -15,6 +15,7 @@ from tiltflow.mcmc.catalogue import REPLICAS
 from tiltflow.tilts import ConvSizes
 
 BACKBONES = ("coupling", "ensemble", "glow", "vae")
+MOST_COLUMNS = 64  # of a table whose backbone is an ensemble, if nobody says
 MANY_ROWS = 5_000
 # A high rate makes f walk at random in hundreds of dimensions, and the gain comes as it falls.
 DATA_TILT = TiltSettings(
@@ -184,22 +185,32 @@ def suited_ensemble(rows: int) -> Settings:
         ),
         tilt=replace(
             settings.tilt,
-            steps=1_500,
+            steps=4_000,
             particles=8_192,
             batch_particles=1_024,
             share_end=0.3,
             check_every=20,
-            least_transitions=4,
+            least_transitions=8,
+            most_transitions=60,
             judge_every=1,
             patience=3,
             bank=10_000,
         ),
-        sampling=replace(settings.sampling, draws=500, warmup=100, exact_draws=20_000),
+        sampling=replace(settings.sampling, draws=2_000, warmup=100, exact_draws=20_000),
     )
 
 
-def suited_to(backbone: str | None, rows: int, shape: tuple[int, ...]) -> Settings:
-    """The settings that suit `rows` training rows of `shape`; None is the coupling flow."""
+def suited_to(
+    backbone: str | None, rows: int, shape: tuple[int, ...], learner: str | None = None
+) -> Settings:
+    """The settings that suit `rows` training rows of `shape`.
+
+    Of tables, backbone None is an ensemble: of images, of very many or of one column, and for a
+    learner that needs gradients in the latent space, the coupling flow.
+    """
+    is_table = len(shape) == 1 and 2 <= shape[0] <= MOST_COLUMNS
+    if backbone is None and is_table and learner in (None, "population"):
+        backbone = "ensemble"
     if backbone == "ensemble":
         return suited_ensemble(rows)
     if backbone == "glow":

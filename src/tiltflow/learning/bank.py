@@ -1,8 +1,9 @@
 """A backbone whose exact draws have been made: what learning proposes to its particles.
 
-Draws of an ensemble are dear. While a tilt is learned its particles jump to some of a bank of
-them, as often as they like; learners and witnesses each have a half of the bank, so that what is
-learned from the one is judged by the other.
+Draws of an ensemble are dear to compile. In a stage of learning particles jump to some of a bank
+of them, as often as they like; learners and witnesses each have a half of the bank, so that what
+is learned from the one is judged by the other. Each stage has a bank of its own: f falls where
+learners are, and would be told to fall there again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from tiltflow.backbones import Backbone
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.model.exact import exact
 
-DRAWS = 20_000
+TIMES = 2  # as many draws as there are particles
+
+
+def with_fresh_draws(backbone: Backbone, key: PRNGKeyArray, particles: int) -> Backbone:
+    """A bank for so many particles; the backbone itself, if its draws are standard normal noise."""
+    return backbone if backbone.is_normal else Bank.of(backbone, key, TIMES * particles)
 
 
 class Bank(Backbone):
@@ -32,7 +38,7 @@ class Bank(Backbone):
     c: Float[Array, "draws dim"]
 
     @classmethod
-    def of(cls, backbone: Backbone, key: PRNGKeyArray, number: int = DRAWS) -> Bank:
+    def of(cls, backbone: Backbone, key: PRNGKeyArray, number: int) -> Bank:
         """So many fresh draws."""
         made = exact(backbone, key, number)
         return cls(backbone, jnp.asarray(made.u), jnp.asarray(made.c))

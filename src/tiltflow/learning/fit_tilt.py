@@ -9,7 +9,6 @@ from jaxtyping import Array, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
-from tiltflow.learning.bank import Bank
 from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.nce import fit_nce
@@ -90,8 +89,6 @@ def fit_tilt(
     judge = Judge.gather(backbone, train, val, settings, tilt, particles, key=judge_key)
     if not is_zero(tilt, backbone):
         judge = judge.at(tilt, particles, start.log_z)
-    if not backbone.is_normal:
-        backbone = Bank.of(backbone, jr.fold_in(key, 2))
     learning = Learning(
         backbone, train, settings, listen, keeper, phase, classes, state, judge, key,
         stage or STAGES[settings.learner],

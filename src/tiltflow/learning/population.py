@@ -265,7 +265,8 @@ def _jumped(
     """`_move` over a backbone that draws near the model: a transition is one fresh draw for each.
 
     It is accepted on what f adds, so that it needs neither a gradient nor the backbone's density;
-    nor its draws, where the backbone is a `Bank` of them.
+    nor its draws, where the backbone is a `Bank` of them. Most are refused where f is large, and
+    cost little: the acceptance that is told is the share of particles that have moved at all.
     """
     half = len(u) // 2
     at_once = settings.moved_at_once or len(u)
@@ -274,13 +275,13 @@ def _jumped(
         return u, y, together(map_in_parts(model.tilt, y, at_once))
 
     def goes_on(carry: tuple) -> Array:
-        _, _, transitions, _, apart = carry
+        _, _, _, transitions, apart = carry
         few = transitions < settings.least_transitions * effort
         lags = ~(jnp.abs(apart) < settings.agree_within)
         return few | (lags & (transitions < settings.most_transitions * effort))
 
     def transition(carry: tuple) -> tuple:
-        there, key, transitions, _, _ = carry
+        there, has_moved, key, transitions, _ = carry
         key, draw_key, accept_key = jr.split(key, 3)
         new = located(*model.backbone.drawn(draw_key, len(u)))
         rise = new[2] - there[2]
@@ -290,15 +291,16 @@ def _jumped(
             jnp.where(accepted.reshape(-1, *[1] * (a.ndim - 1)), a, b)
             for a, b in zip(new, there, strict=True)
         )
-        return there, key, transitions + 1, jnp.mean(rate), agreement(there[2], half)
+        apart = agreement(there[2], half)
+        return there, has_moved | accepted, key, transitions + 1, apart
 
     zero = jnp.asarray(0)
-    start = (located(u, y), key, zero, jnp.zeros(()), jnp.zeros(()))
-    (u, y, f), _, transitions, acceptance, apart = jax.lax.while_loop(goes_on, transition, start)
+    start = (located(u, y), jnp.zeros(len(u), bool), key, zero, jnp.zeros(()))
+    (u, y, f), has_moved, _, transitions, apart = jax.lax.while_loop(goes_on, transition, start)
     info = StageInfo(
         share=jnp.ones(()),
         transitions=transitions,
-        acceptance=acceptance,
+        acceptance=jnp.mean(has_moved),
         agreement=apart,
         lag=jnp.zeros(()),
         divergences=zero,

@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import persistent, population
+from tiltflow.learning.bank import with_fresh_draws
 from tiltflow.learning.class_swings import Swings
 from tiltflow.learning.early_stopping import Listener
 from tiltflow.learning.fresh_monitor import look_afresh
@@ -223,7 +224,7 @@ class Learning:
         agree_within = self.wider * self.settings.agree_within
         self.state, info = self.stage(
             self.state,
-            self.backbone,
+            with_fresh_draws(self.backbone, jr.fold_in(key, 1), self.settings.particles),
             self.train,
             replace(self.settings, agree_within=agree_within).traced(),
             self.monitor.course(),

@@ -181,7 +181,7 @@ def _drawn(backbone: Backbone, key: PRNGKeyArray) -> tuple[Array, Array]:
     return backbone.drawn(key, PART)
 
 
-@over_devices_once
+@over_devices
 def _draws(member: Density, key: PRNGKeyArray) -> Float[Array, "part dim"]:
     return member.draws(key, PART)
 

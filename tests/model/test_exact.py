@@ -1,0 +1,114 @@
+"""Exact draws on the host, and the chains whose proposals they are, against closed forms."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
+from tiltflow.learning.bank import Bank
+from tiltflow.mcmc.draws import joined
+from tiltflow.model import exact as module
+from tiltflow.model.exact import exact, f_of, independent_chains
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.tilts import Tilt
+
+WEIGHTS = np.array([0.2, 0.5, 0.3])
+MEANS = np.array([0.0, 4.0, -3.0])  # of the first column: the transport's, the members'
+SLOPE = 0.4
+
+
+class Line(Tilt):
+    """f = SLOPE c[0]: of a mixture of normal densities all is known."""
+
+    level: jax.Array = eqx.field(default_factory=lambda: jnp.zeros(()))
+
+    def __call__(self, y, key=None):
+        return SLOPE * y[0]
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    """Three normal densities of two columns, with unit variance: one of them the transport."""
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    units = fit_units("standardise", x, integers=False)
+    flow = CouplingFlow(units, num_blocks=1, width=4, key=jr.key(0))  # starts at N(0, I)
+    members = tuple(
+        eqx.tree_at(lambda m: m.means, MixtureDensity.standard(1, 2), jnp.asarray([[mean, 0.0]]))
+        for mean in MEANS[1:]
+    )
+    return Ensemble(flow, members, jnp.log(jnp.asarray(WEIGHTS, jnp.float32)))
+
+
+def test_exact_draws_have_the_members_shares(ensemble):
+    made = exact(ensemble, jr.key(1), 20_000)
+    assert made.u.shape == made.c.shape == (20_000, 2)
+    back = jax.vmap(ensemble.coordinates)(jnp.asarray(made.u[:500]))
+    assert np.abs(np.asarray(back) - made.c[:500]).max() < 1e-3
+    log_q = np.asarray(jax.vmap(ensemble.log_prob_coordinates)(jnp.asarray(made.c)))
+    in_program = jax.vmap(ensemble.coordinates)(ensemble.draws(jr.key(2), 20_000))
+    other = np.asarray(jax.vmap(ensemble.log_prob_coordinates)(in_program))
+    for name, values, others in (
+        ("first column", made.c[:, 0], np.asarray(in_program)[:, 0]),
+        ("log q", log_q, other),
+    ):
+        error = np.hypot(values.std(), others.std()) / np.sqrt(20_000)
+        assert abs(values.mean() - others.mean()) < 4 * error, name
+    # Power: even weights would be seen.
+    even = eqx.tree_at(lambda e: e.log_weights, ensemble, jnp.log(jnp.full(3, 1 / 3)))
+    wrong = exact(even, jr.key(1), 20_000).c[:, 0]
+    assert abs(wrong.mean() - np.asarray(in_program)[:, 0].mean()) > 20 * error
+
+
+def mean_f_of(model):
+    """E_p f, by weights of many exact draws; and its standard error."""
+    f = f_of(model.tilt, exact(model.backbone, jr.key(5), 200_000).c).astype(np.float64)
+    w = np.exp(f - f.max())
+    mean = float(np.sum(w * f) / w.sum())
+    return mean, float(np.sqrt(np.sum((w * (f - mean)) ** 2)) / w.sum())
+
+
+def error_of(f):
+    """Of the mean over chains, which are independent."""
+    return f.mean(axis=1).std(ddof=1) / np.sqrt(len(f))
+
+
+def test_chains_of_exact_draws_have_the_models_mean(ensemble, monkeypatch):
+    model = TiltedModel(ensemble, Line())
+    truth, error = mean_f_of(model)
+    draws = independent_chains(model, jr.key(3), chains=64, draws=300, warmup=50)
+    f = np.asarray(draws.summaries["f"], np.float64)
+    assert draws.positions.shape == (64, 300, 2)
+    assert abs(f.mean() - truth) < 4 * np.hypot(error, error_of(f))
+    c = np.asarray(jax.vmap(ensemble.coordinates)(jnp.asarray(draws.positions[:, 7])))
+    assert np.allclose(SLOPE * c[:, 0], f[:, 7], atol=1e-3)
+    assert 0.3 < draws.acceptance < 0.95
+
+    accepted = module._accepted  # power: chains that accept all they are told
+    monkeypatch.setattr(module, "_accepted", lambda f, uniform: accepted(np.zeros_like(f), uniform))
+    wrong = independent_chains(model, jr.key(3), chains=64, draws=300, warmup=50).summaries["f"]
+    assert abs(wrong.mean() - truth) > 8 * np.hypot(error, error_of(wrong))
+
+
+def test_chains_that_go_on_begin_where_they_ended(ensemble):
+    model = TiltedModel(ensemble, Line())
+    first = independent_chains(model, jr.key(3), chains=16, draws=40)
+    more = independent_chains(model, jr.key(4), chains=16, draws=40, former=first)
+    both = joined(first, more)
+    assert both.positions.shape == (16, 80, 2)
+    stay = np.all(both.positions[:, 1:] == both.positions[:, :-1], axis=2)
+    assert 0 < stay[:, 39].mean() < 1  # some have refused the first proposal of the second part
+    f = both.summaries["f"]
+    c = np.asarray(jax.vmap(ensemble.coordinates)(jnp.asarray(both.positions[:, 40])))
+    assert np.allclose(SLOPE * c[:, 0], f[:, 40], atol=1e-3)
+
+
+def test_learners_and_witnesses_have_no_draw_in_common(ensemble):
+    bank = Bank.of(ensemble, jr.key(6), 400)
+    u, c = bank.drawn(jr.key(7), 300)
+    rows = {tuple(row) for row in np.asarray(bank.u[:200])}
+    assert all(tuple(row) in rows for row in np.asarray(u[:150]))
+    assert not any(tuple(row) in rows for row in np.asarray(u[150:]))
+    assert np.allclose(np.asarray(jax.vmap(bank.coordinates)(u)), np.asarray(c), atol=1e-3)
