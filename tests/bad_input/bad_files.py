@@ -134,3 +134,12 @@ def raw_weights(text, data=b"", length=None):
 
 def gzipped(content):
     return gzip.compress(content, mtime=0)
+
+
+def zstandard(content):
+    import pyarrow
+
+    stream = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(stream, "zstd") as out:
+        out.write(content)
+    return stream.getvalue().to_pybytes()

@@ -26,6 +26,7 @@ from bad_files import (
     png,
     table,
     write_run,
+    zstandard,
 )  # fmt: skip
 
 from tiltflow.data import load
@@ -78,6 +79,7 @@ READERS = {
     "csv": ("x.csv", lambda: table(REALS, "a,b,c"), _file("x.csv")),
     "tsv": ("x.tsv", lambda: table(REALS, "a\tb\tc", "\t"), _file("x.tsv")),
     "csv.gz": ("x.csv.gz", lambda: gzipped(table(REALS, "a,b,c")), _file("x.csv.gz")),
+    "csv.zst": ("x.csv.zst", lambda: zstandard(table(REALS, "a,b,c")), _file("x.csv.zst")),
     "parquet": ("x.parquet", lambda: parquet(a=REALS[:, 0], b=np.arange(40)), _file("x.parquet")),
     "idx": ("x.idx", lambda: idx(SMALL), _file("x.idx")),
     "idx.gz": ("x.idx.gz", lambda: gzipped(idx(SMALL)), _file("x.idx.gz")),

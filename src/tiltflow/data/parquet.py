@@ -1,7 +1,9 @@
-"""Parquet through pyarrow (the extra `parquet`): numeric columns become a table."""
+"""Parquet through pyarrow: numeric columns become a table."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +14,88 @@ from tiltflow.data.source_contents import Found
 from tiltflow.errors import InputError
 
 LONGEST_TEXT, MOST_ENTRIES = 2**24, 2**20  # of the file's own description
+ROWS = 2**16  # of a batch
 
 
 def read_parquet(path: Path) -> Found:
     """The columns of a `.parquet` file, `[rows, columns]`; float64 if any is floating.
 
     Raises:
-        InputError: pyarrow is not installed; text, missing values or nested columns; a corrupt
-            file.
+        InputError: text, missing values or nested columns; a corrupt file.
     """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(
-            f"{path} needs pyarrow, which is not installed: pip install 'tiltflow[parquet]'"
-        ) from None
-    try:
-        with parquet.ParquetFile(
-            path, thrift_string_size_limit=LONGEST_TEXT, thrift_container_size_limit=MOST_ENTRIES
-        ) as file:
-            names, dtype = _columns(file.schema_arrow, path)
-            rows = file.metadata.num_rows
-            limits.refuse_size(rows * len(names), str(path))
-            array = np.empty((rows, len(names)), dtype)
-            filled = 0
-            for batch in file.iter_batches(2**16):
-                if filled + batch.num_rows > rows:
-                    raise InputError(f"{path} holds more rows than it says: write it again")
-                _refuse_missing(batch, filled, path)
-                for number, column in enumerate(batch.columns):
-                    part = array[filled : filled + batch.num_rows, number]
-                    part[:] = column.to_numpy(zero_copy_only=False)
-                filled += batch.num_rows
-    except (pyarrow.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not a whole Parquet file ({error}); write it again") from None
+    with _open(path) as file:
+        names = tuple(file.schema_arrow.names)
+        if not names:
+            raise InputError(f"{path} has no columns; expected a table of numbers")
+        dtype = _type_of(file.schema_arrow, path)
+        rows = file.metadata.num_rows
+        limits.refuse_size(rows * len(names), str(path))
+        array = np.empty((rows, len(names)), dtype)
+        filled = 0
+        for batch in file.iter_batches(ROWS):
+            if filled + batch.num_rows > rows:
+                raise InputError(f"{path} holds more rows than it says: write it again")
+            _fill(array[filled : filled + batch.num_rows], batch, filled, path)
+            filled += batch.num_rows
     if filled != rows or not array.size:
         raise InputError(f"{path} holds {filled} of {rows} rows; expected a table of numbers")
     return Found(path.name, str(path), array, columns=names)
 
 
-def _columns(schema: Any, path: Path) -> tuple[tuple[str, ...], np.dtype]:
-    """The names of the columns, and the NumPy type that holds them all."""
+def names_of(path: Path) -> tuple[str, ...]:
+    """The names of the columns.
+
+    Raises:
+        InputError: a corrupt file.
+    """
+    with _open(path) as file:
+        return tuple(file.schema_arrow.names)
+
+
+def batches(
+    path: Path, wanted: Sequence[int], kept: int | None = None
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Batches of rows: float64 `[rows, wanted]`, and the column `kept`, of any type.
+
+    Raises:
+        InputError: text, missing values or nested columns among those wanted; a corrupt file.
+    """
+    with _open(path) as file:
+        schema = file.schema_arrow
+        places = [*wanted, *([] if kept is None else [kept])]
+        names = [schema.names[place] for place in places]
+        _type_of([schema.field(place) for place in wanted], path)
+        start = 0
+        for batch in file.iter_batches(ROWS, columns=names):
+            some = batch.select(names[: len(wanted)])
+            values = np.empty((batch.num_rows, len(wanted)))
+            _fill(values, some, start, path)
+            start += batch.num_rows
+            yield values, None if kept is None else batch.column(names[-1])
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """The file; raises InputError for whatever shows that it is corrupt, in the block, too."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(
+            path, thrift_string_size_limit=LONGEST_TEXT, thrift_container_size_limit=MOST_ENTRIES
+        ) as file:
+            yield file
+    except (pyarrow.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not a whole Parquet file ({error}); write it again") from None
+
+
+def _type_of(fields: Any, path: Path) -> np.dtype:
+    """The NumPy type that holds all columns; raises InputError if one holds no numbers."""
     from pyarrow import types
 
-    if not len(schema):
-        raise InputError(f"{path} has no columns; expected a table of numbers")
-    for field in schema:
+    for field in fields:
         kind = field.type
         if not (types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)):
             raise InputError(
@@ -68,16 +103,21 @@ def _columns(schema: Any, path: Path) -> tuple[tuple[str, ...], np.dtype]:
                 f"floats or booleans: cast, encode or drop the column"
             )
     # Unsigned 64-bit integers beyond 2^63 would turn negative.
-    floating = any(types.is_floating(f.type) or types.is_uint64(f.type) for f in schema)
-    return tuple(schema.names), np.dtype(np.float64 if floating else np.int64)
+    floating = any(types.is_floating(f.type) or types.is_uint64(f.type) for f in fields)
+    return np.dtype(np.float64 if floating else np.int64)
 
 
-def _refuse_missing(batch: Any, before: int, path: Path) -> None:
-    """Raises InputError for the first missing value of a batch that begins at row `before`."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+def _fill(array: np.ndarray, batch: Any, before: int, path: Path) -> None:
+    """Fill `array` from a batch that begins at row `before`.
+
+    Raises:
+        InputError: a value is missing.
+    """
+    for number, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
         if column.null_count:
             row = before + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
             raise InputError(
                 f"{path}, column '{name:.60}', row {row} is missing; expected a number: fill it in "
                 f"or drop the row"
             )
+        array[:, number] = column.to_numpy(zero_copy_only=False)

@@ -25,14 +25,12 @@ from tiltflow.data.public import SETS, read_public
 from tiltflow.data.scan import scan
 from tiltflow.data.source_contents import Found
 from tiltflow.data.tables import read_table
+from tiltflow.data.text import ENDINGS as TEXT
 from tiltflow.errors import InputError
 
 _READERS: dict[str, Callable[[Path], Found]] = {
     ".npy": lambda path: Found(path.name, str(path), read_npy(path)),
-    ".csv": read_table,
-    ".csv.gz": read_table,
-    ".tsv": read_table,
-    ".tsv.gz": read_table,
+    **dict.fromkeys(TEXT, read_table),
     ".parquet": read_parquet,
 }
 ENDINGS = f".npz, {', '.join(_READERS)}, .idx or .idx.gz"
@@ -56,7 +54,8 @@ def load(
             (scikit-learn's 8x8 digits: 1,797 rows, values 0..16, with labels), `"mnist"`,
             `"fashion-mnist"` or `"cifar10"` (`data/public.py`); the path of a file, `.npy`,
             `.npz` and idx with `[rows, *event_shape]` in 2 to 4 axes, `.csv`, `.tsv` (or `.gz`
-            of them) and `.parquet` with one example a row; or the path of a folder of images.
+            and `.zst` of them) and `.parquet` with one example a row; or the path of a folder of
+            images.
             What is called as a known set is reached as `./digits`, or as a `Path`.
         key: the name of the array in an `.npz`; not needed if there is only one.
         integers: whether the values are integers to be dequantised. By default they are if the
@@ -154,7 +153,7 @@ def _digits() -> Found:
 
 def _read_file(path: Path, key: str | None) -> Found:
     reader = _reader(path)
-    _refuse_unreadable(path)
+    refuse_unreadable(path)
     if reader is None:
         return read_npz(path, key)
     _refuse_key(key, str(path))
@@ -181,7 +180,7 @@ def _reader(path: Path) -> Callable[[Path], Found] | None:
     )
 
 
-def _refuse_unreadable(path: Path) -> None:
+def refuse_unreadable(path: Path) -> None:
     """Raises InputError unless `path` is a regular file with something in it."""
     try:
         status = path.stat()
