@@ -12,12 +12,9 @@ import numpy as np
 
 from tiltflow.errors import InputError
 
-KINDS = "biuf"  # of NumPy's types, that are numbers
-NUMBER = (int, float, np.number, np.bool_)  # what else stands in a nullable column is missing
-
 
 def plain(source: Any, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """`source` as an array, and its columns' names if it is a frame (pandas, Polars).
+    """`source` as an array, and its columns' names if it is a frame (pandas, Polars, pyarrow).
 
     Args:
         source: an array of any library, a list of rows, a masked array of which nothing is masked,
@@ -29,11 +26,21 @@ def plain(source: Any, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """
     if isinstance(source, np.ma.MaskedArray):
         return _unmasked(source, where), None
-    if hasattr(source, "columns") and hasattr(source, "dtypes"):
-        return _of_frame(source, where)
+    if _is_frame(source):
+        from tiltflow.data.frames import of_frame
+
+        return of_frame(source, where)
     if hasattr(source, "toarray") and hasattr(source, "nnz"):
         raise InputError(f"{where} is a sparse matrix; expected all numbers: pass its .toarray()")
     return np.asanyarray(source), None  # a map of a file stays one
+
+
+def _is_frame(source: Any) -> bool:
+    """Whether a container has named columns; frames that are yet to be computed, too."""
+    kind = type(source)
+    return hasattr(kind, "columns") and any(
+        hasattr(kind, name) for name in ("dtypes", "schema", "column_names")
+    )
 
 
 def _unmasked(source: np.ma.MaskedArray, where: str) -> np.ndarray:
@@ -47,29 +54,3 @@ def _unmasked(source: np.ma.MaskedArray, where: str) -> np.ndarray:
             f"expected a number everywhere: fill them in or drop the rows"
         )
     return np.asarray(source)
-
-
-def _of_frame(frame: Any, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    names = tuple(map(str, frame.columns))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{where} has more than one column '{twice[0]:.60}'; rename all but one")
-    if not names:
-        raise InputError(f"{where} has no columns; expected a frame of numbers")
-    pairs = zip(frame.columns, names, strict=True)
-    return np.stack([_numbers(frame[key], name, where) for key, name in pairs], axis=1), names
-
-
-def _numbers(series: Any, name: str, where: str) -> np.ndarray:
-    """A column of a frame, as numbers."""
-    kind = str(series.dtype)
-    values = series.to_numpy()
-    if values.dtype.kind in KINDS:
-        return values
-    nullable = kind.lower().startswith(("int", "uint", "float", "bool", "double"))
-    if values.dtype == object and nullable:
-        return np.array([float(v) if isinstance(v, NUMBER) else np.nan for v in values])
-    raise InputError(
-        f"{where}: column '{name:.60}' holds {kind:.60}; expected numbers: leave it out, or give "
-        f"its values numbers"
-    )
