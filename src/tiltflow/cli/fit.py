@@ -159,6 +159,7 @@ def fit(
     from tiltflow.cli.recording import Options, Recording
     from tiltflow.cli.show import show_metrics
     from tiltflow.data import load, split
+    from tiltflow.data.far_rows import far_rows, of_far_rows
     from tiltflow.fitting.config import Config, layered, read_config
     from tiltflow.fitting.experiment import fit as run_experiment
     from tiltflow.fitting.settings import suited_to
@@ -237,6 +238,8 @@ def fit(
         join(coordinator, processes, process_id, detect=distributed)
     if is_first() and dataset.note:
         print(f"tiltflow: {dataset.name}: {dataset.note}", file=sys.stderr)
+    if is_first() and (words := of_far_rows(far_rows(dataset.values), dataset.columns)):
+        print(f"tiltflow: {dataset.name}: {words}", file=sys.stderr)
     if is_first() and (words := _undivided(settings, jax.device_count())):
         print(f"tiltflow: {words}", file=sys.stderr)
     options = Options(overwrite, resume, seconds, steps, json, tensorboard)

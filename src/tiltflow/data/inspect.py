@@ -14,6 +14,7 @@ import numpy as np
 
 from tiltflow.data.checks import FEWEST_ROWS, column, judged, place
 from tiltflow.data.dataset import Dataset
+from tiltflow.data.far_rows import far_rows, of_far_rows
 from tiltflow.data.grids import Grid, grid_of
 from tiltflow.data.limits import blocks
 from tiltflow.data.repeats import repeated_rows
@@ -95,6 +96,11 @@ def _inspected(found: Found, seen: Scan, asked: bool | None) -> Inspection:
         facts["columns"] = _columns(found, seen, looked_at, grid)
         facts["dependent"] = _dependent(looked_at, found.columns) if not refusal else []
     advice += _on_values(found, seen, facts, integers=integers)
+    far = far_rows(found.array)
+    facts["far_rows"] = [one._asdict() for one in far]
+    if far:
+        words = of_far_rows(far, found.columns)
+        advice.append(f"{words[0].upper()}{words[1:]}.")
     advice += _on_rows(facts)
     return Inspection(facts, tuple(advice), refusal)
 

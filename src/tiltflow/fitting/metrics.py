@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tiltflow.data import Dataset, Splits
+from tiltflow.data.far_rows import far_rows
 from tiltflow.data.grids import Grid
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.assess import known
@@ -15,6 +16,7 @@ from tiltflow.learning.witnesses import Judgement
 from tiltflow.normalizer import Interval, LogZ
 
 WELL_SCALED = 0.2  # beyond it the scale of a tilt says that learning went wrong
+MOST_FAR = 20  # that are listed
 ROUNDING = 1e-6  # nats: a gain of less is none
 HONEST = 0.3  # nats between the witnesses' log Z and that of fresh chains
 
@@ -28,14 +30,21 @@ def of_data(data: Dataset, parts: Splits) -> dict[str, Any]:
         "test": len(parts.test),
         "shape": list(data.shape),
         "integers": data.integers,
+        "columns": None if data.columns is None else list(data.columns),
         **({"grid": _of_grid(data.grid)} if data.grid is not None else {}),
         **({"note": data.note} if data.note else {}),
+        **({"far_rows": far} if (far := _of_far_rows(data)) else {}),
     }
 
 
 def _of_grid(grid: Grid) -> dict[str, Any]:
     """How many numbers of a row are dequantised, and the log of their cells' volume, nats."""
     return {"numbers": int(grid.cells.sum()), "log_cell": round(grid.log_cell, 6)}
+
+
+def _of_far_rows(data: Dataset) -> list[dict[str, Any]]:
+    """The rows that carry a column, at most `MOST_FAR`, the largest share first."""
+    return [far._asdict() for far in far_rows(data.values)[:MOST_FAR]]
 
 
 def seconds_of(ended: dict[str, float], sampled: float, now: float) -> dict[str, float]:
