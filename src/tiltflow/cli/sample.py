@@ -1,6 +1,5 @@
 """`tiltflow sample RUN --out FILE`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +19,9 @@ def sample(
     out: Annotated[
         Path | None,
         Parameter(
-            help="A .npz file for the draws, by default RUN/draws.npz; with --stream a folder, by "
-            "default RUN/draws."
+            help="A file for the draws, by default RUN/draws.npz: .npz for all arrays; of tables "
+            ".csv or .parquet, too, with the data's own columns; of images .png, a sheet of them. "
+            "With --stream a folder, by default RUN/draws."
         ),
     ] = None,
     chains: Annotated[int, Parameter(help="Started from fresh draws of the backbone.")] = 64,
@@ -69,7 +69,9 @@ def sample(
     energy is -f). Exits with status 3 if the chains have not converged; Ctrl-C keeps the draws
     made so far and exits with 130.
     """
+    from tiltflow.cli.draws_out import check_kind, write_draws
     from tiltflow.cli.progress import Progress
+    from tiltflow.cli.run_data import columns_of
     from tiltflow.cli.show import show_json
     from tiltflow.cli.targets import targets
     from tiltflow.diagnostics.verdict import refusal
@@ -102,6 +104,10 @@ def sample(
             raise
         show_json({"run": str(store.path), "verdict": refusal(str(error))})
         return FAILED
+    columns = None
+    if not stream:
+        check_kind(out, fitted.model.backbone.data_shape)
+        columns = columns_of(store)
     kernel = kernel or suited_kernel(fitted.model)
     with Progress(quiet=json) as progress:
         about = _about(fitted, kernel, chains, seed, out if stream and resume else None, progress)
@@ -125,7 +131,7 @@ def sample(
     if not stream and (latent.interrupted or number < LEAST):
         out = _beside(out)
     if number and not stream:
-        _write(out, x, latent, thin)
+        write_draws(out, fitted, x, latent, thin=thin, columns=columns)
     if latent.interrupted:
         print(f"tiltflow: {_interrupted(out, number, stream=stream)}", file=sys.stderr)
         return INTERRUPTED
@@ -145,7 +151,9 @@ def sample(
 
 def _checked_out(out: Path, *, stream: bool, resume: bool, overwrite: bool) -> Path:
     """Where the draws go; raises InputError if they cannot."""
+    from tiltflow.cli.draws_out import ARRAYS, PICTURE
     from tiltflow.errors import InputError
+    from tiltflow.runs.row_tables import check_out
 
     if stream:
         if out.suffix == ".npz":
@@ -164,15 +172,9 @@ def _checked_out(out: Path, *, stream: bool, resume: bool, overwrite: bool) -> P
         return out
     if resume:
         raise InputError("--resume goes on with draws that were streamed: pass --stream, too")
-    if out.suffix != ".npz":
-        raise InputError(
-            f"{out} does not end in .npz: the draws are written as .npz, or to a folder with "
-            f"--stream"
-        )
-    if not os.access(out.parent, os.W_OK):
-        raise InputError(f"{out.parent} is not a folder that can be written: choose another --out")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists: choose another file with --out, or pass --overwrite")
+    if not out.suffix:
+        raise InputError(f"{out} is a folder's name; expected a file, or --stream beside it")
+    check_out(out, overwrite=overwrite, also=(ARRAYS, PICTURE))
     return out
 
 
@@ -229,22 +231,6 @@ def _told(news: Any) -> dict[str, Any]:
         "part": fields.pop("phase"),
         **fields,
     }
-
-
-def _write(out: Path, x: Any, latent: Any, thin: int) -> None:
-    import numpy as np
-
-    from tiltflow.runs import atomic
-
-    atomic.write_arrays(
-        out,
-        {
-            "x": x,
-            "u": np.asarray(latent.positions),
-            "f": latent.summaries["f"],
-            "thin": np.asarray(thin),
-        },
-    )
 
 
 def _missed(stopped: str, until: Any) -> str:

@@ -1,0 +1,97 @@
+"""The file that `tiltflow sample` leaves: all arrays, a table in the data's columns, a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tiltflow.model.fitted import FittedModel
+
+ARRAYS, PICTURE = ".npz", ".png"
+SHOWN = 64  # images on a sheet
+
+
+def check_kind(out: Path, shape: tuple[int, ...]) -> None:
+    """Raises InputError if draws of this shape cannot be written as `out` is called."""
+    from tiltflow.errors import InputError
+
+    images = len(shape) > 1
+    if out.suffix == PICTURE and not images:
+        raise InputError(
+            f"--out {out}: the draws are rows of a table and no images; expected a name that ends "
+            f"in .csv, .parquet or .npz"
+        )
+    if images and out.suffix not in (ARRAYS, PICTURE):
+        raise InputError(
+            f"--out {out}: the draws are arrays of shape {shape} and no rows of a table; expected "
+            f"a name that ends in .npz or .png"
+        )
+
+
+def write_draws(
+    out: Path,
+    fitted: "FittedModel",
+    x: "np.ndarray",
+    latent: Any,
+    *,
+    thin: int,
+    columns: tuple[str, ...] | None,
+) -> None:
+    """Write draws x (`[chains, draws, *data_shape]`), and what is known of them, by `out`'s ending.
+
+    A table has the data's own columns, the draws of one chain after those of another. A picture
+    has the last draws of the chains.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+    import numpy as np
+
+    from tiltflow.runs import atomic
+
+    if out.suffix == ARRAYS:
+        arrays = {
+            "x": x,
+            "u": np.asarray(latent.positions),
+            "f": latent.summaries["f"],
+            "thin": np.asarray(thin),
+        }
+        if columns is not None:
+            arrays["columns"] = np.asarray(columns)
+        atomic.write_arrays(out, arrays)
+    elif out.suffix == PICTURE:
+        _write_picture(out, x)
+    else:
+        _write_table(out, fitted, x, columns)
+
+
+def _write_table(
+    out: Path, fitted: "FittedModel", x: "np.ndarray", columns: tuple[str, ...] | None
+) -> None:
+    import numpy as np
+
+    from tiltflow.runs.row_tables import writing_rows
+
+    width = x.shape[-1]
+    names = columns or tuple(f"column_{place}" for place in range(width))
+    with writing_rows(out) as table:
+        for chain in x:
+            values = np.asarray(chain).reshape(-1, width)
+            if fitted.integers:
+                values = values.astype(np.int64)
+            table.write({name: values[:, place] for place, name in enumerate(names)})
+
+
+def _write_picture(out: Path, x: "np.ndarray") -> None:
+    import numpy as np
+
+    from tiltflow.evaluation.subsample import evenly
+    from tiltflow.report import palette
+    from tiltflow.report.gallery import Sheet, gallery, write_gallery
+
+    chains = len(x)
+    last = -(-min(SHOWN, x.shape[0] * x.shape[1]) // chains)  # draws of each chain
+    images = np.asarray(x[:, evenly(last, x.shape[1])]).reshape(-1, *x.shape[2:])
+    some = images[evenly(min(SHOWN, len(images)), len(images))]
+    write_gallery(out, gallery([Sheet("Draws of the tilted model", palette.TILTED, some)]))
