@@ -24,6 +24,7 @@ from tiltflow.cli.outliers import outliers
 from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
+from tiltflow.cli.score import score
 from tiltflow.cli.status import FAILED, INTERRUPTED, MISTAKE
 from tiltflow.errors import InputError, Interrupted, UnsoundModel
 
@@ -41,6 +42,7 @@ app.command(fit)
 app.command(sample)
 app.command(diagnose)
 app.command(likelihood)
+app.command(score)
 app.command(outliers)
 app.command(quality)
 app.command(report)

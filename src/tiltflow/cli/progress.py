@@ -23,6 +23,7 @@ TITLES = {
     "simple": "Simple",
     "copies": "Copies",
     "interpolation": "Between",
+    "scores": "Scores",
     "report": "Report",
 }
 
@@ -149,5 +150,6 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("simple", "started"): lambda fields: "one Gaussian, a mixture, a histogram of each column",
     ("copies", "started"): lambda fields: f"looking among {fields['training']:,} training images",
     ("interpolation", "started"): lambda fields: "images between images",
+    ("scores", "rows"): lambda fields: f"{fields['rows']:,} rows",
     ("report", "started"): lambda fields: "drawing figures",
 }

@@ -50,6 +50,20 @@ def other_rows(store: "RunStore", data: str, key: str | None) -> "Dataset":
     return load(data, key=key, to_score=True, **how)
 
 
+def columns_of(store: "RunStore") -> tuple[str, ...] | None:
+    """The names of the columns of the run's data; None: they have none, or nobody knows any more.
+
+    Runs of former versions do not say: then the data are looked at, where they are still there.
+    """
+    told = store.metrics().get("data") or {}
+    if "columns" in told:
+        return None if told["columns"] is None else tuple(map(str, told["columns"]))
+    try:
+        return run_data(store).columns
+    except InputError:
+        return None
+
+
 def _where(source: str, store: "RunStore") -> str:
     """The source as it was named: from here, or from a folder above the run."""
     from tiltflow.data.sources import NAMES

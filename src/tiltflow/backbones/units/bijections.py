@@ -17,6 +17,7 @@ from jax.scipy.special import ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+LEAST = 1e-4  # of the noise in a cell of width 1, from either end
 TAIL = 1e-4  # the mass that Gaussianise leaves outside the range of the data, on each side
 
 
@@ -232,6 +233,12 @@ def dequantise(
     Its expected log bounds the log-probability of the integers from below (Theis et al. 2016,
     arXiv 1511.01844, eq. 9).
     """
-    noise = jax.random.uniform(key, x.shape, minval=1e-4, maxval=1 - 1e-4)
+    return within_cell(x, jax.random.uniform(key, x.shape, minval=LEAST, maxval=1 - LEAST), step)
+
+
+def within_cell(
+    x: Float[Array, "..."], point: Float[Array, "..."], step: float | Float[Array, "..."] = 1.0
+) -> Float[Array, "..."]:
+    """Values x at a point of their cells, inside of (0, 1) `step`; where that is 0, as they are."""
     # From 2,048 on float32 may round the sum up to the next bin.
-    return jnp.minimum(x + step * noise, jnp.nextafter(x + step, x))
+    return jnp.minimum(x + step * point, jnp.nextafter(x + step, x))
