@@ -6,7 +6,8 @@ One table, normal numbers of eight digits, is written as text, gzipped text and 
 four programs run in turn, in a new order in each round, and are compared within rounds
 (`timing.py`): pyarrow alone, with the types that it finds; the same as one NumPy array, which is
 what a reader of rows has to make of it; `tiltflow`'s reader; and `tiltflow.load_data`, which also
-checks every value. `exact` is the reader that names what is wrong, cell by cell.
+checks every value. Polars' reader runs beside them where it is installed. `exact` is the reader
+that names what is wrong, cell by cell.
 
 Exits with 1 where tiltflow's reader takes more than twice the time of the library alone.
 Keys of the JSON: {format}.{program}.{seconds, ratio}, rows, columns, cores, missed.
@@ -19,6 +20,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,8 @@ from tiltflow.data.sources import read
 from tiltflow.data.text import head_of
 
 MOST = 2.0  # times what the library alone takes
-ALONE, ARRAY, READER, CHECKED, EXACT = (
-    "library alone", "library, as an array", "tiltflow's reader", "load_data", "exact",
+ALONE, ARRAY, READER, CHECKED, PEER, EXACT = (
+    "library alone", "library, as an array", "tiltflow's reader", "load_data", "Polars", "exact",
 )  # fmt: skip
 
 
@@ -100,6 +102,11 @@ def programs(path: Path, *, exact: bool) -> dict[str, Callable[[], np.ndarray | 
         READER: lambda: read(path).array,
         CHECKED: lambda: load(path).values,
     }
+    if find_spec("polars") is not None:
+        import polars
+
+        of = polars.read_parquet if path.suffix == ".parquet" else polars.read_csv
+        found[PEER] = lambda: (of(path), None)[1]
     if exact and path.suffix != ".parquet":
         head = head_of(path)
         found[EXACT] = lambda: [len(v) for v, _ in exact_batches(path, head, range(head.width))]

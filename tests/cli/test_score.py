@@ -3,52 +3,18 @@
 import csv
 import json
 
-import jax.random as jr
 import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
+from table_run import X, made, text
 
-from tiltflow.backbones import fit_units
 from tiltflow.cli.main import run
 from tiltflow.data import load, split
 from tiltflow.evaluation.row_scores import RowScorer
 from tiltflow.evaluation.scored_table import held_out_scores, tail_of
-from tiltflow.model.fitted import FittedModel, load_model
-from tiltflow.model.specs import specify
-from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.fitted import load_model
 from tiltflow.normalizer import LogZ
-from tiltflow.runs import atomic
-
-X = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
-LOG_Z = LogZ(0.25, 0.01, 0.23, 0.27, "bridge", 900.0, 800.0, holds=True, words="Fine.")
-
-
-def text(rows, names="a,b", ids=None):
-    lines = [names, *(",".join(map(str, row)) for row in rows.tolist())]
-    if ids is not None:
-        lines = [f"{first},{line}" for first, line in zip(["id", *ids], lines, strict=True)]
-    return "\n".join(lines) + "\n"
-
-
-def made(folder, status="ok", log_z=LOG_Z):
-    """A run of two columns whose model was not learned."""
-    units = fit_units("standardise", X, integers=False)
-    spec = specify(units, blocks=1, flow_width=8, tilt_width=8)
-    model = TiltedModel(spec.flow(units, key=jr.key(1)), spec.tilt(key=jr.key(2)))
-    source = folder.parent / "train.csv"
-    source.parent.mkdir(exist_ok=True)
-    source.write_text(text(X))
-    FittedModel(model, spec, log_z, False, 0.5, 4).save(folder / "model")
-    atomic.write_toml(
-        folder / "config.toml", {"data": {"source": str(source), "name": "train.csv"}}
-    )
-    atomic.write_bytes(folder / "events.jsonl", b"")
-    verdict = {"status": status, "text": "", "checks": []}
-    atomic.write_json(
-        folder / "metrics.json", {"data": {"columns": ["a", "b"]}, "verdict": verdict}
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

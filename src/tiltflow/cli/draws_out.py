@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 ARRAYS, PICTURE = ".npz", ".png"
 SHOWN = 64  # images on a sheet
+MOST_DECIMALS = 6  # of a step
+NEAR = 1e-5  # how far from a decimal a step may be found, as its share
 
 
 def check_kind(out: Path, shape: tuple[int, ...]) -> None:
@@ -75,12 +77,26 @@ def _write_table(
 
     width = x.shape[-1]
     names = columns or tuple(f"column_{place}" for place in range(width))
+    steps = np.zeros(width) if fitted.grid is None else fitted.grid.step
     with writing_rows(out) as table:
         for chain in x:
             values = np.asarray(chain).reshape(-1, width)
             if fitted.integers:
                 values = values.astype(np.int64)
-            table.write({name: values[:, place] for place, name in enumerate(names)})
+            each = zip(names, values.T, steps, strict=True)
+            table.write({name: _tidy(column, float(step)) for name, column, step in each})
+
+
+def _tidy(column: "np.ndarray", step: float) -> "np.ndarray":
+    """Values on a grid of a decimal step, such as 0.05, with its decimals; others as they are."""
+    import numpy as np
+
+    for decimals in range(MOST_DECIMALS + 1):
+        scaled = step * 10**decimals
+        if scaled > 0.5 and abs(scaled - round(scaled)) < NEAR * scaled:
+            rounded = np.round(column.astype(np.float64), decimals)
+            return rounded if np.all(np.abs(rounded - column) < 0.1 * step) else column
+    return column
 
 
 def _write_picture(out: Path, x: "np.ndarray") -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tiltflow.errors import InputError
 
+KINDS = "biuf"  # of NumPy's types, that are numbers
 NUMBER = (int, float, np.number, np.bool_)
 ADVICE = {
     "text": "give its values numbers, or leave it out",
@@ -67,13 +68,14 @@ def _names(source: Any) -> tuple[str, ...]:
 def _numbers(series: Any, name: str, where: str) -> np.ndarray:
     """A column, as numbers."""
     kind = series.dtype
-    if kind == nw.Boolean or kind.is_numeric():
-        if series.null_count() or kind.is_decimal():
-            return series.cast(nw.Float64).to_numpy().astype(np.float64)
-        values = np.asarray(series.to_numpy())
-        if values.dtype.kind in "biuf":
-            return values
+    known = kind == nw.Boolean or kind.is_numeric()
+    if known and (series.null_count() or kind.is_decimal()):
+        return series.cast(nw.Float64).to_numpy().astype(np.float64)
     words, kind_name = _words(kind), _kind_name(series)
+    if words == "other":  # numbers, or a type that narwhals does not know
+        values = np.asarray(series.to_numpy())
+        if values.dtype.kind in KINDS:
+            return values
     if kind == nw.Object:
         raise InputError(_of_object(series, name, where))
     raise InputError(

@@ -15,6 +15,7 @@ from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.units.bijections import Units, dequantise
 from tiltflow.backbones.units.scale import identity
 from tiltflow.data.checks import looked_at
+from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
 from tiltflow.learning.filled import Filled, with_room
 from tiltflow.parallel.devices import over_devices_once, spread
@@ -81,7 +82,7 @@ class Rows(eqx.Module):
         """
         if integers is None:
             values, integers, grid = looked_at(
-                np.asarray(values), "the array of rows", constant=True
+                plain(values, "the array of rows")[0], "the array of rows", constant=True
             )
             steps = None if grid is None else grid.step
             values = in_little_memory(values, integers=integers)

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float
 
+from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
 from tiltflow.evaluation.outliers.blurred import as_neighbours_are, with_noise
 from tiltflow.evaluation.outliers.columns import Columns
@@ -200,7 +201,7 @@ def _learn(
 
 
 def _finite_rows(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, float)
+    x = np.asarray(plain(x, "the array of rows")[0], float)
     x = x.reshape(len(x), -1) if x.ndim else x[None, None]
     if not np.isfinite(x).all():
         row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
