@@ -89,7 +89,8 @@ def fit(
         ),
     ] = None,
     units: Annotated[
-        Literal["auto", "gaussianise", "logit", "histogram", "standardise", "whiten"] | None,
+        Literal["auto", "gaussianise", "logit", "histogram", "standardise", "tails", "whiten"]
+        | None,
         Parameter(help="The bijection at the data's end; auto, the default, looks at the data."),
     ] = None,
     noise: Annotated[

@@ -11,6 +11,7 @@ from rich.table import Table
 UNITS = {
     "gaussianise": "each column through its own histogram to a standard normal (gaussianise)",
     "histogram": "each column through a histogram of unequal bins (histogram)",
+    "tails": "each column through a histogram between power tails (tails)",
     "standardise": "each column to mean 0 and deviation 1 (standardise)",
 }
 

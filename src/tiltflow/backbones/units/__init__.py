@@ -9,11 +9,13 @@ from tiltflow.backbones.units.bijections import (
     dequantise,
 )
 from tiltflow.backbones.units.fitting import fit_units
+from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.scale import Scale, fit_logit_scale, fit_scale
 
 __all__ = [
     "Affine",
     "Gaussianise",
+    "HeavyTailed",
     "Histogram",
     "Logit",
     "Scale",

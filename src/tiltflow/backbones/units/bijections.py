@@ -9,6 +9,7 @@ take one example.
 """
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -125,7 +126,7 @@ class Gaussianise(Units):
         level = jnp.clip(jnp.floor(x - self.low).astype(int), 0, self.levels - 1)
         below, above, mass = self._bins(level)
         part = jnp.clip(x - self.low - level, 0.0, 1.0)
-        y = _normal_at(part, below, above, mass)
+        y = normal_at(part, below, above, mass)
         return y, jnp.log(mass) - norm.logpdf(y)
 
     def encode_and_log_det(
@@ -141,7 +142,7 @@ class Gaussianise(Units):
         """Coordinates to data."""
         inside, level = _bin_of(y, self.below, self.above, self.mass)
         below, above, mass = self._bins(level)
-        x = self.low + level + _part_at(inside, below, above, mass)
+        x = self.low + level + part_at(inside, below, above, mass)
         x = x + (y - inside) * jnp.exp(norm.logpdf(inside)) / mass
         return x.reshape(self.data_shape)
 
@@ -164,15 +165,6 @@ class Histogram(Units):
         """The number of bins of a column."""
         return self.mass.shape[-1]
 
-    def _bins(self, level: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Mass below, above and in each column's bin `level`, its lower edge and its width."""
-        column = jnp.arange(self.mass.shape[0])
-        low = self.edges[column, level]
-        width = self.edges[column, level + 1] - low
-        tables = (self.below, self.above, self.mass)
-        below, above, mass = (table[column, level] for table in tables)
-        return below, above, mass, low, width
-
     def encode_and_log_det(
         self, x: Float[Array, "..."]
     ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
@@ -180,16 +172,16 @@ class Histogram(Units):
         x = x.ravel()
         inside = jnp.clip(x, self.edges[:, 0], self.edges[:, -1])
         level = jnp.sum(inside[:, None] >= self.edges[:, 1:-1], axis=1)
-        below, above, mass, low, width = self._bins(level)
-        y = _normal_at(jnp.clip((inside - low) / width, 0.0, 1.0), below, above, mass)
+        below, above, mass, low, width = bins_at(self, level)
+        y = normal_at(jnp.clip((inside - low) / width, 0.0, 1.0), below, above, mass)
         log_slope = jnp.log(mass) - jnp.log(width) - norm.logpdf(y)
         return y + (x - inside) * jnp.exp(log_slope), jnp.sum(log_slope)
 
     def decode(self, y: Float[Array, " dim"]) -> Float[Array, "..."]:
         """Coordinates to data."""
         inside, level = _bin_of(y, self.below, self.above, self.mass)
-        below, above, mass, low, width = self._bins(level)
-        x = low + width * _part_at(inside, below, above, mass)
+        below, above, mass, low, width = bins_at(self, level)
+        x = low + width * part_at(inside, below, above, mass)
         x = x + (y - inside) * jnp.exp(norm.logpdf(inside)) * width / mass
         return x.reshape(self.data_shape)
 
@@ -199,7 +191,20 @@ def _exactly(matrix: Array, vector: Array) -> Array:
     return jnp.matmul(matrix, vector, precision=jax.lax.Precision.HIGHEST)
 
 
-def _normal_at(part: Array, below: Array, above: Array, mass: Array) -> Array:
+def bins_at(units: Any, level: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Mass below, above and in each column's bin `level` (`[dim]`), its lower edge and its width.
+
+    `units` have the tables `edges`, `below`, `above` and `mass`.
+    """
+    column = jnp.arange(units.mass.shape[0])
+    low = units.edges[column, level]
+    width = units.edges[column, level + 1] - low
+    tables = (units.below, units.above, units.mass)
+    below, above, mass = (table[column, level] for table in tables)
+    return below, above, mass, low, width
+
+
+def normal_at(part: Array, below: Array, above: Array, mass: Array) -> Array:
     """Phi^-1(F) at the share `part` of the way through a bin, from the smaller tail."""
     lower, upper = below + part * mass, above + (1 - part) * mass
     return jnp.where(lower < upper, ndtri(lower), -ndtri(upper))
@@ -216,8 +221,8 @@ def _bin_of(y: Array, below: Array, above: Array, mass: Array) -> tuple[Array, A
     return inside, jnp.clip(jnp.sum(beyond, axis=1) - 1, 0, mass.shape[-1] - 1)
 
 
-def _part_at(y: Array, below: Array, above: Array, mass: Array) -> Array:
-    """The inverse of `_normal_at`: how far through its bin y lies, in [0, 1]."""
+def part_at(y: Array, below: Array, above: Array, mass: Array) -> Array:
+    """The inverse of `normal_at`: how far through its bin y lies, in [0, 1]."""
     lower, upper = norm.cdf(y), norm.cdf(-y)
     part = jnp.where(lower < upper, (lower - below) / mass, 1 - (upper - above) / mass)
     return jnp.clip(part, 0.0, 1.0)

@@ -6,14 +6,17 @@ from jaxtyping import Array
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
+from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.histogram import best_bins, cell_bins, normal_scores, split_to
 from tiltflow.backbones.units.normal import LARGEST, best_normal
+from tiltflow.backbones.units.tails import TailedBins, tailed_bins
 from tiltflow.data.checks import checked
 from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 
-KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
+KINDS = ("gaussianise", "histogram", "logit", "standardise", "tails", "whiten")
 FAR_FROM_NORMAL = 0.02  # nats a column
+HEAVIER = 0.005  # nats a column, by which power tails have to be ahead of normal ones
 JUDGED = 10_000  # rows that a normal density is fitted to, and as many that judge it
 MOST_LEVELS = 1024  # of integers that are made normal
 MOST_CELLS = 64  # of a column on a grid, that have a bin each
@@ -32,9 +35,11 @@ def fit_units(
     """Fit the units called `kind` to training data `x` (`[rows, *data_shape]`).
 
     `"auto"` is `"gaussianise"` for integers, or `"histogram"` for continuous data, if their
-    columns, together, are far from normal, `"standardise"` otherwise. `limits` are the smallest and
-    the largest integer there are, for `"logit"`; by default those of `x`. Whether these are
-    `integers` is judged by their type and values, as `tiltflow.load_data` does, unless it is said.
+    columns, together, are far from normal, `"standardise"` otherwise; and `"tails"`, a histogram
+    between power tails, where some column has one and rows left out are likelier so. `limits` are
+    the smallest and the largest integer there are, for `"logit"`; by default those of `x`. Whether
+    these are `integers` is judged by their type and values, as `tiltflow.load_data` does, unless it
+    is said.
     Values on a `grid` are spread over their cells; a histogram has a bin for each cell.
 
     Raises:
@@ -52,13 +57,15 @@ def fit_units(
             f"units {kind!r} are for integers and these data are continuous: use histogram, "
             f"standardise or whiten"
         )
-    if kind == "histogram" and integers:
+    if kind in ("histogram", "tails") and integers:
         raise InputError(
-            "units 'histogram' are for continuous data and these are integers: use gaussianise, "
+            f"units {kind!r} are for continuous data and these are integers: use gaussianise, "
             "standardise or whiten"
         )
     if kind == "histogram":
         return fit_histogram(x, cells)
+    if kind == "tails":
+        return fit_tails(x, cells)
     x = cells.spread
     if kind == "gaussianise":
         return fit_gaussianise(x)
@@ -87,6 +94,16 @@ class _Cells:
         """Edges and shares of every column, from a part of the rows."""
         return bins_of(_flat(self._exact[part]), _flat(self.spread[part]), self._steps)
 
+    def tailed_bins(self, part: slice = slice(None)) -> list[TailedBins]:
+        """The same between the power tails of those columns that have some."""
+        exact, spread = _flat(self._exact[part]).T, _flat(self.spread[part]).T
+        return [
+            TailedBins(*cell_bins(values, step), (None, None))
+            if few_cells(values, step)
+            else tailed_bins(column)
+            for values, column, step in zip(exact, spread, self._steps, strict=True)
+        ]
+
 
 def bins_of(
     exact: np.ndarray, spread: np.ndarray, steps: np.ndarray
@@ -98,11 +115,14 @@ def bins_of(
         steps: `[dim]`, the width of the cells; 0 where a column has none.
     """
     return [
-        cell_bins(values, step)
-        if step > 0 and np.ptp(values) < MOST_CELLS * step
-        else best_bins(column)
+        cell_bins(values, step) if few_cells(values, step) else best_bins(column)
         for values, column, step in zip(exact.T, spread.T, steps, strict=True)
     ]
+
+
+def few_cells(values: np.ndarray, step: float) -> bool:
+    """Whether each cell of a column on a grid has a bin of its own."""
+    return step > 0 and bool(np.ptp(values) < MOST_CELLS * step)
 
 
 def _suited(x: np.ndarray, integers: bool, cells: _Cells) -> str:
@@ -130,8 +150,18 @@ def _suited(x: np.ndarray, integers: bool, cells: _Cells) -> str:
         np.stack([normal_scores(c, *b) for c, b in zip(rows.T, bins, strict=True)], axis=-1)
         for rows in (dequantised, left_out)
     )
+    dim = left_out.shape[1]
     gain = _as_normal(old, new, float(np.mean(np.sum(slopes, axis=1)))) - plain
-    return bending if gain > FAR_FROM_NORMAL * left_out.shape[1] else "standardise"
+    tailed = [] if integers else cells.tailed_bins(slice(None, 2 * JUDGED, 2))
+    if any(tail is not None for one in tailed for tail in one.tails):
+        (old, _), (new, slopes) = (
+            np.stack([b.normal_scores(c) for c, b in zip(rows.T, tailed, strict=True)], axis=-1)
+            for rows in (dequantised, left_out)
+        )
+        heavy = _as_normal(old, new, float(np.mean(np.sum(slopes, axis=1)))) - plain
+        if heavy > max(gain + HEAVIER * dim, FAR_FROM_NORMAL * dim):
+            return "tails"
+    return bending if gain > FAR_FROM_NORMAL * dim else "standardise"
 
 
 def _as_normal(fitted: np.ndarray, left_out: np.ndarray, log_det: float) -> float:
@@ -238,14 +268,34 @@ def fit_histogram(x: np.ndarray, cells: _Cells | None = None) -> Histogram:
     return Histogram(edges=edges, **tables, data_shape=x.shape[1:])
 
 
-def _tables(shares: np.ndarray) -> dict[str, Array]:
-    """The tables of a distribution function from the shares (`[dim, bins]`) of the bins."""
-    mass = (1 - 2 * TAIL) * shares
+def fit_tails(x: np.ndarray, cells: _Cells | None = None) -> HeavyTailed:
+    """Histograms of the columns of `x` (`[rows, *data_shape]`) between their power tails."""
+    found = (cells or _Cells(x, None)).tailed_bins()
+    bins = 2 ** (max(FEWEST_BINS, *(len(one.shares) for one in found)) - 1).bit_length()
+    edges, shares = zip(*(split_to(one.edges, one.shares, bins) for one in found), strict=True)
+    tails = [[(0.0, 1.0) if t is None else (t.shape, t.scale) for t in one.tails] for one in found]
+    shape, scale = np.moveaxis(np.float32(tails), -1, 0)
+    return HeavyTailed(
+        edges=jnp.asarray(np.stack(edges), jnp.float32),
+        **_tables(np.stack(shares), np.array([one.masses for one in found])),
+        shape=jnp.asarray(shape),
+        scale=jnp.asarray(scale),
+        data_shape=x.shape[1:],
+    )
+
+
+def _tables(shares: np.ndarray, beyond: np.ndarray | None = None) -> dict[str, Array]:
+    """The tables of a distribution function from the shares (`[dim, bins]`) of the bins.
+
+    `beyond` (`[dim, 2]`) are the masses below and above all of them; by default `TAIL` each.
+    """
+    lower, upper = (TAIL, TAIL) if beyond is None else beyond.T[..., None]
+    mass = (1 - lower - upper) * shares
     cumulated = np.cumsum(mass, axis=1)
     from_above = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
     return {
-        "below": jnp.asarray(np.float32(TAIL + cumulated - mass)),
-        "above": jnp.asarray(np.float32(TAIL + from_above - mass)),
+        "below": jnp.asarray(np.float32(lower + cumulated - mass)),
+        "above": jnp.asarray(np.float32(upper + from_above - mass)),
         "mass": jnp.asarray(np.float32(mass)),
     }
 

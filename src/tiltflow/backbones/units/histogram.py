@@ -21,23 +21,30 @@ NARROWEST = 1e-4  # bin, as a share of the column's range
 MARGIN = 0.1  # width of the outermost bins, as a share of the column's range
 
 
-def best_bins(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_bins(
+    column: np.ndarray, *, margins: tuple[bool, bool] = (True, True), local: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Edges (`[bins + 1]`, increasing) and shares of the rows (`[bins]`, sum 1, all positive).
 
-    On either side of the data lies one more bin, a tenth of their range wide, which holds one
-    row: unseen data may go a little beyond those that were seen.
+    On either side of the data lies one more bin, if there are `margins`, a tenth of their range
+    wide, which holds one row: unseen data may go a little beyond those that were seen. The least
+    width of a bin is a share of the range, or, where it is `local`, of that of the half of the rows
+    about it, and the outermost are no wider than that of the half of the rows beside them.
     """
     column = np.sort(np.asarray(column, np.float64))
     least = 1e-6 * max(abs(column[0]), abs(column[-1])) or 1e-6  # of a constant column
     span = max(column[-1] - column[0], least)
-    fine = _quantiles(column, span)
+    fine = _quantiles(column, span, local=local)
     counts = np.diff(np.searchsorted(column, fine[1:-1]), prepend=0, append=len(column))
     chosen = _best_edges(fine, counts, price=np.log(len(column)))
     edges = fine[chosen]
     counts = np.add.reduceat(counts, chosen[:-1])
-    margin = MARGIN * span
-    edges = np.concatenate([[edges[0] - margin], edges, [edges[-1] + margin]])
-    shares = np.concatenate([[1.0], np.maximum(counts, 1.0), [1.0]])
+    widths = np.full(2, MARGIN * span)
+    if local:
+        widths = np.minimum(widths, _ranges(column, np.array([0.0, 1.0]), span))
+    below, above = (np.full(int(m), width) for m, width in zip(margins, widths, strict=True))
+    edges = np.concatenate([edges[0] - below, edges, edges[-1] + above])
+    shares = np.concatenate([np.ones(len(below)), np.maximum(counts, 1.0), np.ones(len(above))])
     return edges, shares / shares.sum()
 
 
@@ -95,18 +102,29 @@ def split_to(edges: np.ndarray, shares: np.ndarray, bins: int) -> tuple[np.ndarr
     return edges, shares
 
 
-def _quantiles(column: np.ndarray, span: float) -> np.ndarray:
+def _quantiles(column: np.ndarray, span: float, *, local: bool) -> np.ndarray:
     """Increasing quantiles of the sorted `column`, from end to end, none too close."""
     number = int(np.clip(len(column) // FEWEST, 1, FINE))
-    inner = np.quantile(column, np.linspace(0, 1, number + 1)[1:-1])
+    shares = np.linspace(0, 1, number + 1)[1:-1]
+    inner = np.quantile(column, shares)
     low, high = column[0], column[0] + span
+    ranges = np.full(len(inner), span)
+    ranges = _ranges(column, shares, span) if local else np.full(len(inner), span)
+    largest = np.abs(inner) if local else np.full(len(inner), max(abs(low), abs(high)))
     # Closer edges than two steps of float32 might be one.
-    apart = max(NARROWEST * span, 2 * np.spacing(np.float32(max(abs(low), abs(high)))))
+    apart = np.maximum(NARROWEST * ranges, 2 * np.spacing(largest.astype(np.float32)))
     fine = [low]
-    for edge in inner:
-        if edge - fine[-1] >= apart and high - edge >= apart:
+    for edge, least in zip(inner, apart, strict=True):
+        if edge - fine[-1] >= least and high - edge >= least:
             fine.append(edge)
     return np.array([*fine, high])
+
+
+def _ranges(column: np.ndarray, shares: np.ndarray, span: float) -> np.ndarray:
+    """The range of the half of the sorted `column` about each of its quantiles."""
+    first = np.clip(shares - 0.25, 0, 0.5)
+    ranges = np.quantile(column, first + 0.5) - np.quantile(column, first)
+    return np.where(ranges > 0, ranges, span)
 
 
 def _best_edges(fine: np.ndarray, counts: np.ndarray, price: float) -> np.ndarray:

@@ -137,7 +137,7 @@ class ModelSpec(PlainSpec):
         check_flags(self, "base")
         check_layers(self, "blocks", "tilt_depth", "member_depth")
         check_splits(self.splits, self.dim)
-        if self.units in ("gaussianise", "histogram") and not self.levels:
+        if self.units in ("gaussianise", "histogram", "tails") and not self.levels:
             raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")
         wide = max(self.tilt_width, self.dim)
         size = (

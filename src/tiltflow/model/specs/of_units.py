@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiltflow.backbones.units.bijections import Affine, Gaussianise, Histogram, Logit, Units
+from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.scale import Scale
 
 
@@ -19,6 +20,18 @@ def units_skeleton(kind: str, shape: tuple[int, ...], levels: int) -> Units:
     if kind == "histogram":
         table, edges = jnp.zeros((dim, levels)), jnp.zeros((dim, levels + 1))
         return Histogram(data_shape=shape, edges=edges, below=table, above=table, mass=table)
+    if kind == "tails":
+        table, edges = jnp.zeros((dim, levels)), jnp.zeros((dim, levels + 1))
+        tails = jnp.zeros((dim, 2))
+        return HeavyTailed(
+            edges=edges,
+            below=table,
+            above=table,
+            mass=table,
+            shape=tails,
+            scale=tails,
+            data_shape=shape,
+        )
     if kind == "logit":
         return Logit(
             data_shape=shape, low=scalar, high=scalar, alpha=scalar, mean=vector, scale=vector
@@ -33,6 +46,6 @@ def units_kind(units: Units) -> tuple[str, int]:
         return "scale", 0
     if isinstance(units, Gaussianise):
         return "gaussianise", units.levels
-    if isinstance(units, Histogram):
-        return "histogram", units.levels
+    if isinstance(units, Histogram | HeavyTailed):
+        return "histogram" if isinstance(units, Histogram) else "tails", units.levels
     return ("logit" if isinstance(units, Logit) else "whiten"), 0

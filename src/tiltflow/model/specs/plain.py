@@ -25,10 +25,10 @@ class PlainSpec(ABC):
     """The architecture of a tilted model.
 
     Attributes:
-        units: `"gaussianise"`, `"histogram"`, `"logit"`, `"standardise"` or `"whiten"`; for images
-            `"scale"` too.
+        units: `"gaussianise"`, `"histogram"`, `"logit"`, `"standardise"`, `"tails"` or `"whiten"`;
+            for images `"scale"` too.
         data_shape: of one example; channels last, if it is an image that has any.
-        levels: integer values for `"gaussianise"`, bins for `"histogram"`; 0 otherwise.
+        levels: integer values for `"gaussianise"`, bins for `"histogram"` and `"tails"`; else 0.
     """
 
     units: str
