@@ -31,13 +31,12 @@ def made(folder, status="ok", log_z=LOG_Z, rows=X, integers=False):
     source = folder.parent / "train.csv"
     source.parent.mkdir(exist_ok=True)
     source.write_text(text(rows))
-    FittedModel(model, spec, log_z, integers, 0.5, 4, grid=grid).save(folder / "model")
+    fitted = FittedModel(model, spec, log_z, integers, 0.5, 4, grid=grid, columns=("a", "b"))
+    fitted.save(folder / "model")
     atomic.write_toml(
         folder / "config.toml", {"data": {"source": str(source), "name": "train.csv"}}
     )
     atomic.write_bytes(folder / "events.jsonl", b"")
     verdict = {"status": status, "text": "", "checks": []}
-    atomic.write_json(
-        folder / "metrics.json", {"data": {"columns": ["a", "b"]}, "verdict": verdict}
-    )
+    atomic.write_json(folder / "metrics.json", {"verdict": verdict})
     return folder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tiltflow
-from tiltflow.data.containers import plain
+from tiltflow.data.containers import places, plain
 from tiltflow.errors import InputError
 
 X = np.random.default_rng(0).normal(100.0, 15.0, size=(60, 3))
@@ -81,3 +81,23 @@ def test_a_sparse_matrix_is_refused():
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(InputError, match=r"sparse.*\.toarray\(\)"):
         tiltflow.load_data(sparse.csr_matrix(X))
+
+
+def test_columns_are_found_by_name():
+    assert places(("c", "a", "b"), ("a", "b"), "x") == [1, 2]
+    assert places(("", "", "c"), ("", "", "c"), "x") == [0, 1, 2]
+    for names, known, words in (
+        (("a", "c"), ("a", "b"), "x has no column 'b'"),
+        (("", "c", ""), ("", "c"), "not the only one of its name"),
+    ):
+        with pytest.raises(InputError, match=words):
+            places(names, known, "x")
+
+
+def test_a_data_set_is_put_into_the_order_that_a_model_knows():
+    rounded = np.stack([X[:, 0], X[:, 1].round(), X[:, 2]], axis=1)
+    data = tiltflow.load_data(frame(c=X[:, 2]).assign(b=rounded[:, 1]), to_score=True)
+    found = data.by_name(("b", "a"))
+    assert found.columns == ("b", "a")
+    np.testing.assert_array_equal(found.values, data.values[:, [1, 0]])
+    assert found.grid.step.tolist() == data.grid.step[[1, 0]].tolist() == [1, 0]

@@ -207,3 +207,28 @@ def test_a_log_z_of_ones_own_that_does_not_hold_is_a_warning():
     with pytest.warns(UserWarning, match="up to a constant only: Three draws"):
         scores = doubtful.log_prob(x[:3])
     np.testing.assert_array_equal(scores, model.log_prob(x[:3]))
+
+
+def test_columns_of_frames_are_found_by_the_names_that_the_model_knows(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    model, x = fitted()
+    model = replace(model, columns=("a", "b", "c"))
+    model.save(tmp_path)
+    again = load_model(tmp_path)
+    assert again.columns == ("a", "b", "c")
+    frame = pandas.DataFrame({"c": x[:, 2], "more": 1.0, "a": x[:, 0], "b": x[:, 1]})
+    np.testing.assert_array_equal(again.log_prob(frame), model.log_prob(x))
+    shuffled = pandas.DataFrame(x, columns=["b", "a", "c"])
+    assert np.max(np.abs(again.log_prob(shuffled) - model.log_prob(x))) > 0.1  # power
+    with pytest.raises(InputError, match="no column 'b', that the model knows"):
+        again.log_prob(frame.drop(columns="b"))
+
+
+@pytest.mark.parametrize("columns", ["abc", ["a", "b"], ["a", "b", 3]])
+def test_names_of_columns_that_are_none_are_refused(columns, tmp_path):
+    model, _ = fitted()
+    model.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"columns": columns}))
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
+        load_model(tmp_path)

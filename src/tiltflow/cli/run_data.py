@@ -8,6 +8,7 @@ from tiltflow.errors import InputError
 
 if TYPE_CHECKING:
     from tiltflow.data import Dataset
+    from tiltflow.model.fitted import FittedModel
     from tiltflow.runs import RunStore
 
 
@@ -39,25 +40,40 @@ def run_data(store: "RunStore") -> "Dataset":
 def other_rows(store: "RunStore", data: str, key: str | None) -> "Dataset":
     """Rows for the run's model to score; pictures of a folder are read as the run's own were.
 
+    Columns that have names are those that the model knows by them.
+
     Raises:
-        InputError: as `tiltflow.data.load`.
+        InputError: as `tiltflow.data.load`; a column that the model knows is not there.
     """
     from tiltflow.data import load
     from tiltflow.data.sources import NAMES
 
     of_pictures = data not in NAMES and os.path.isdir(data)
     how = _pictures(_config(store)) if of_pictures else {}
-    return load(data, key=key, to_score=True, **how)
+    dataset = load(data, key=key, to_score=True, **how)
+    known = _known(store)
+    return dataset if known is None else dataset.by_name(known)
 
 
-def columns_of(store: "RunStore") -> tuple[str, ...] | None:
+def _known(store: "RunStore") -> tuple[str, ...] | None:
+    """The names that the run's model says it knows; of a damaged one, none."""
+    from tiltflow.model.fitted import CONFIG, MODEL
+    from tiltflow.runs import reading
+
+    try:
+        names = reading.read_json(store.folder / MODEL / CONFIG).get("columns")
+    except InputError:
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def columns_of(store: "RunStore", fitted: "FittedModel") -> tuple[str, ...] | None:
     """The names of the columns of the run's data; None: they have none, or nobody knows any more.
 
-    Runs of former versions do not say: then the data are looked at, where they are still there.
+    Models of former versions do not say: then the data are looked at, where they are still there.
     """
-    told = store.metrics().get("data") or {}
-    if "columns" in told:
-        return None if told["columns"] is None else tuple(map(str, told["columns"]))
+    if fitted.columns is not None:
+        return fitted.columns
     try:
         return run_data(store).columns
     except InputError:

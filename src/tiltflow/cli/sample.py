@@ -107,7 +107,7 @@ def sample(
     columns = None
     if not stream:
         check_kind(out, fitted.model.backbone.data_shape)
-        columns = columns_of(store)
+        columns = columns_of(store, fitted)
     kernel = kernel or suited_kernel(fitted.model)
     with Progress(quiet=json) as progress:
         about = _about(fitted, kernel, chains, seed, out if stream and resume else None, progress)

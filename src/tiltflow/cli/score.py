@@ -12,6 +12,7 @@ from tiltflow.cli.status import FAILED
 if TYPE_CHECKING:
     import numpy as np
 
+    from tiltflow.model.fitted import FittedModel
     from tiltflow.runs import RunStore
 
 MOST_HELD_OUT = 20_000
@@ -72,7 +73,7 @@ def score(
         raise InputError(f"--id {id}: a column of the scores is called so; rename it in {data}")
     fitted = load_model(store.folder / "model")
     shape = fitted.model.backbone.data_shape
-    columns, held_out = _of_run(store, tail=tail)
+    columns, held_out = _of_run(store, fitted, tail=tail)
     width = shape[0] if len(shape) == 1 else None
     found = read_batches(data, width, columns=columns, kept=id, key=key)
     withheld = _withheld(store, fitted)
@@ -114,7 +115,9 @@ def score(
     return FAILED if withheld else 0
 
 
-def _of_run(store: "RunStore", *, tail: bool) -> tuple[tuple[str, ...] | None, "np.ndarray | None"]:
+def _of_run(
+    store: "RunStore", fitted: "FittedModel", *, tail: bool
+) -> tuple[tuple[str, ...] | None, "np.ndarray | None"]:
     """The names of the columns that the run's model knows, and held-out rows."""
     from tiltflow.cli.run_data import columns_of, run_data
     from tiltflow.data import split
@@ -122,17 +125,17 @@ def _of_run(store: "RunStore", *, tail: bool) -> tuple[tuple[str, ...] | None, "
     from tiltflow.evaluation.subsample import evenly
 
     if not tail:
-        return columns_of(store), None
+        return columns_of(store, fitted), None
     try:
         own = run_data(store)
     except InputError as error:
         raise InputError(f"the data of {store.path}: {error}; or pass --no-tail") from None
     test = split(own).test
     some = test[evenly(min(len(test), MOST_HELD_OUT), len(test))]
-    return own.columns, own.take(some).values
+    return fitted.columns or own.columns, own.take(some).values
 
 
-def _withheld(store: "RunStore", fitted: Any) -> str | None:
+def _withheld(store: "RunStore", fitted: "FittedModel") -> str | None:
     """Why log p is not known; None: it is."""
     if store.metrics().get("verdict", {}).get("status") == "failed":
         return "the verdict on the run is failed"

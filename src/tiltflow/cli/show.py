@@ -11,7 +11,6 @@ from rich.table import Table
 from tiltflow.runs.encode import to_json
 
 COLOURS = {"ok": "green", "draw more": "cyan", "caution": "yellow", "failed": "red"}
-MOST_LISTED = 4  # of a list, such as the names of columns
 
 
 def show_json(value: Mapping[str, Any]) -> None:
@@ -74,8 +73,6 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def shown(value: Any) -> str:
     """A value as a person reads it."""
-    if isinstance(value, list) and len(value) > MOST_LISTED:
-        return f"{', '.join(map(str, value[:MOST_LISTED]))}, ... ({len(value)})"
     if isinstance(value, bool) or not isinstance(value, float):
         return "-" if value is None else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

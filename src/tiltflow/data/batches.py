@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tiltflow.data import parquet
+from tiltflow.data.containers import places
 from tiltflow.data.fast_rows import batches
 from tiltflow.data.limits import blocks
 from tiltflow.data.sources import read, refuse_unreadable
@@ -145,9 +146,11 @@ def _places(
         InputError: one of them is not there, or is there twice; too few or too many.
     """
     refuse_twice(names, str(path))
-    at = None if kept is None else _place(names, kept, path, "that --id names")
+    if kept is not None and kept not in names:
+        raise InputError(f"{path} has no column '{kept:.60}', that --id names; name one that is")
+    at = None if kept is None else names.index(kept)
     if columns is not None:
-        return [_place(names, name, path, "that the model knows") for name in columns], at
+        return places(names, tuple(columns), str(path)), at
     wanted = [i for i in range(len(names)) if i != at]
     if len(wanted) != width:
         beside = "" if at is None else f" beside '{kept}'"
@@ -156,13 +159,3 @@ def _places(
             f"model was fitted to: leave out the others"
         )
     return wanted, at
-
-
-def _place(names: tuple[str, ...], name: str, path: Path, which: str) -> int:
-    if name not in names:
-        there = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise InputError(
-            f"{path} has no column '{name:.60}', {which}; expected one of that name beside "
-            f"{there:.200}: rename the column that is meant"
-        )
-    return names.index(name)

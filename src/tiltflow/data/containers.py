@@ -35,6 +35,48 @@ def plain(source: Any, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return np.asanyarray(source), None  # a map of a file stays one
 
 
+def by_name(
+    array: np.ndarray, names: tuple[str, ...] | None, known: tuple[str, ...] | None
+) -> np.ndarray:
+    """The columns of a table `[rows, columns]` in the order that a model knows them in.
+
+    Args:
+        array: the table.
+        names: of its columns; None: they have none, and are taken in their order.
+        known: the names that the model knows; None: it knows none.
+
+    Raises:
+        InputError: a name that the model knows is not among those of the table.
+    """
+    if names is None or known is None or names == known:
+        return array
+    return array[:, places(names, known, "the frame")]
+
+
+def places(names: tuple[str, ...], known: tuple[str, ...], where: str) -> list[int]:
+    """Where the columns that a model knows stand among `names`.
+
+    Raises:
+        InputError: one of them is not there, or there are two of one name, as of none.
+    """
+    if names == known:
+        return list(range(len(known)))
+    twice = next((name for name in known if names.count(name) > 1 or known.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"{where}: the column '{twice:.60}', that the model knows, is not the only one of its "
+            f"name; expected a name for each: rename all but one"
+        )
+    lacking = next((name for name in known if name not in names), None)
+    if lacking is not None:
+        there = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise InputError(
+            f"{where} has no column '{lacking:.60}', that the model knows; expected one of that "
+            f"name beside {there:.200}: rename the column that is meant"
+        )
+    return [names.index(name) for name in known]
+
+
 def _is_frame(source: Any) -> bool:
     """Whether a container has named columns; frames that are yet to be computed, too."""
     kind = type(source)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tiltflow.data.containers import places
 from tiltflow.data.grids import Grid
 from tiltflow.data.limits import blocks
 
@@ -56,6 +57,18 @@ class Dataset:
         for _, block in blocks(self.values):
             digest.update(np.ascontiguousarray(block, np.float32).data)
         return digest.hexdigest()
+
+    def by_name(self, known: tuple[str, ...]) -> Dataset:
+        """The columns that a model knows by these names, in this order; others are left out.
+
+        Raises:
+            InputError: one of them is not there.
+        """
+        if self.columns is None or self.columns == known:
+            return self
+        found = places(self.columns, known, self.name)
+        grid = None if self.grid is None else self.grid.of_columns(found)
+        return replace(self, values=self.values[:, found], columns=known, grid=grid)
 
     def take(self, index: np.ndarray) -> Dataset:
         """The rows at `index` (integers, `[n]`), in that order, in memory, labels with them."""

@@ -59,6 +59,10 @@ class Grid:
         allowed = NEAR + FAR * np.spacing(np.abs(x).astype(np.float32)) / step
         return self.cells & ~(np.abs(places - np.rint(places)) <= allowed)
 
+    def of_columns(self, places: list[int]) -> Grid:
+        """The grid of some columns of a table, in this order."""
+        return Grid(self.step[places], self.origin[places])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; one number each where all columns have the same."""
         return {"step": _short(self.step), "origin": _short(self.origin)}

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.units.bijections import LEAST, within_cell
+from tiltflow.data.containers import by_name, plain
 from tiltflow.evaluation.generated import has_noise
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.tilted import TiltedModel
@@ -82,7 +83,8 @@ class RowScorer:
 
     def __call__(self, rows: Float[np.ndarray, "rows ..."]) -> RowScores:
         """The scores of `rows` (`[rows, *data_shape]`), data units, of any type of numbers."""
-        x, why, where = self._told_apart(rows)
+        table, names = plain(rows, "the array of rows")
+        x, why, where = self._told_apart(by_name(table, names, self._fitted.columns))
         log_cell = 0.0 if self._fitted.grid is None else self._fitted.grid.log_cell
         log_q, f = np.empty(len(x)), np.empty(len(x))
         for start in range(0, len(x), self.room):

@@ -182,6 +182,7 @@ def fit(
         float(judged.draws.step_size),
         settings.sampling.leapfrogs,
         grid=data.grid,
+        columns=data.columns,
     )
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration

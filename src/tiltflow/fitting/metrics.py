@@ -30,7 +30,6 @@ def of_data(data: Dataset, parts: Splits) -> dict[str, Any]:
         "test": len(parts.test),
         "shape": list(data.shape),
         "integers": data.integers,
-        "columns": None if data.columns is None else list(data.columns),
         **({"grid": _of_grid(data.grid)} if data.grid is not None else {}),
         **({"note": data.note} if data.note else {}),
         **({"far_rows": far} if (far := _of_far_rows(data)) else {}),

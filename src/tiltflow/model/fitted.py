@@ -25,7 +25,7 @@ from tiltflow._version import __version__
 from tiltflow.backbones.units.bijections import Gaussianise, Logit, dequantise
 from tiltflow.backbones.units.scale import Scale
 from tiltflow.data.checks import column
-from tiltflow.data.containers import plain
+from tiltflow.data.containers import by_name, plain
 from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 from tiltflow.mcmc.draws import Draws
@@ -60,6 +60,8 @@ class FittedModel:
         step_size, leapfrogs: of the latent chains, as tuned on this model.
         grid: the cells of the data's numbers that lay on a grid without being integers; they are
             dequantised likewise, and log-densities are those of the cells' mass. None: none did.
+        columns: the names of the data's columns, by which those of a frame are found; None: they
+            have none.
     """
 
     model: TiltedModel
@@ -69,6 +71,7 @@ class FittedModel:
     step_size: float
     leapfrogs: int
     grid: Grid | None = None
+    columns: tuple[str, ...] | None = None
 
     def log_prob(
         self, x: Any, *, normalizer: LogZ | float | None = None, seed: int = 0, draws: int = 10
@@ -199,8 +202,11 @@ class FittedModel:
         return x
 
     def check_rows(self, x: Any) -> np.ndarray:
-        """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model."""
-        x = np.asarray(plain(x, "the array of rows")[0], np.float32)
+        """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model.
+
+        The columns of a frame are found by their names, if the model knows the names of its own.
+        """
+        x = np.asarray(by_name(*plain(x, "the array of rows"), self.columns), np.float32)
         if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
             raise InputError(
                 f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "
@@ -279,6 +285,7 @@ class FittedModel:
             "model": (self.spec or of_parts(self.model)).to_dict(),
             "integers": self.integers,
             **({} if self.grid is None else {"grid": self.grid.to_dict()}),
+            **({} if self.columns is None else {"columns": list(self.columns)}),
             "log_z": self.log_z.to_dict(),
             "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
         }
@@ -359,11 +366,21 @@ def _from_plain(
             raise ValueError(f"integers is {integers!r:.50}, expected true or false")
         shape = model.backbone.data_shape
         grid = Grid.from_dict(config["grid"], shape) if "grid" in config else None
+        columns = _columns(config["columns"], shape) if "columns" in config else None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
-    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs, grid=grid)
+    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs, grid, columns)
+
+
+def _columns(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of columns that were read from a file; ValueError if they are none."""
+    if not isinstance(names, list) or not all(type(name) is str for name in names):
+        raise ValueError("columns are no names")
+    if (len(names),) != shape:
+        raise ValueError(f"{len(names)} columns have names, expected {shape}")
+    return tuple(names)
 
 
 def _skeleton(spec: Spec, own: dict[str, Any], where: Path) -> TiltedModel:
