@@ -46,13 +46,18 @@ def other_rows(store: "RunStore", data: str, key: str | None) -> "Dataset":
         InputError: as `tiltflow.data.load`; a column that the model knows is not there.
     """
     from tiltflow.data import load
+
+    dataset = load(data, key=key, to_score=True, **pictures_like(store, data))
+    known = _known(store)
+    return dataset if known is None else dataset.by_name(known)
+
+
+def pictures_like(store: "RunStore", data: str) -> dict[str, Any]:
+    """How pictures of a folder are scaled and converted, as the run's own were; else nothing."""
     from tiltflow.data.sources import NAMES
 
     of_pictures = data not in NAMES and os.path.isdir(data)
-    how = _pictures(_config(store)) if of_pictures else {}
-    dataset = load(data, key=key, to_score=True, **how)
-    known = _known(store)
-    return dataset if known is None else dataset.by_name(known)
+    return _pictures(_config(store)) if of_pictures else {}
 
 
 def _known(store: "RunStore") -> tuple[str, ...] | None:

@@ -54,6 +54,7 @@ def score(
     status is 3.
     """
     from tiltflow.cli.progress import Progress
+    from tiltflow.cli.run_data import pictures_like
     from tiltflow.cli.show import show_json
     from tiltflow.cli.show_scores import show_scores
     from tiltflow.data.batches import read_batches
@@ -75,7 +76,8 @@ def score(
     shape = fitted.model.backbone.data_shape
     columns, held_out = _of_run(store, fitted, tail=tail)
     width = shape[0] if len(shape) == 1 else None
-    found = read_batches(data, width, columns=columns, kept=id, key=key)
+    how = {"key": key, **pictures_like(store, data)}
+    found = read_batches(data, width, columns=columns, kept=id, **how)
     withheld = _withheld(store, fitted)
     scorer, seen = RowScorer(fitted, draws=dequantisations, seed=seed), Seen()
     known = None if held_out is None else held_out_scores(scorer, held_out)
