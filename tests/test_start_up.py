@@ -11,7 +11,10 @@ import pytest
 from tiltflow import __version__
 from tiltflow.cli.main import run
 
-HEAVY = ("jax", "numpy", "scipy", "sklearn", "matplotlib", "equinox", "optax", "blackjax")
+HEAVY = (
+    "jax", "numpy", "scipy", "sklearn", "matplotlib", "equinox", "optax", "blackjax", "pyarrow",
+    "narwhals",
+)  # fmt: skip
 LONGEST = 0.2  # seconds
 
 
