@@ -100,8 +100,9 @@ def fresh_chains(
         kernel: how chains move; None: as the settings say.
     """
     if _are_independent(model, settings, kernel):
-        sizes = {"chains": settings.chains, "draws": settings.draws, "warmup": settings.warmup}
-        return independent_chains(model, key, **sizes)
+        return independent_chains(
+            model, key, chains=settings.chains, draws=settings.draws, warmup=settings.warmup
+        )
     start_key, key = jr.split(key)
     start = exact_points(model.backbone, start_key, settings.chains)
     if settings.far:
@@ -152,7 +153,8 @@ def _sampled(
     listen: Callable[..., Any],
     *,
     kernel: Kernel | None,
-    **tuning: float,
+    step_size: float,
+    length: float = 1.5,
 ) -> Draws:
     return sample(
         key,
@@ -163,5 +165,6 @@ def _sampled(
         kernel=kernel or kernel_of(model, settings.kernel, settings.leapfrogs),
         summary=summary_of(model),
         on_chunk=lambda news: listen("sampling", "progress", **news.event()),
-        **tuning,
+        step_size=step_size,
+        length=length,
     )

@@ -37,6 +37,10 @@ class Bank(Backbone):
     u: Float[Array, "draws ..."]
     c: Float[Array, "draws dim"]
 
+    def __init__(self, backbone: Backbone, u: Array, c: Array) -> None:
+        """A backbone and draws of it."""
+        self.backbone, self.u, self.c = backbone, u, c
+
     @classmethod
     def of(cls, backbone: Backbone, key: PRNGKeyArray, number: int) -> Bank:
         """So many fresh draws."""

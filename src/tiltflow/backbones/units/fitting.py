@@ -274,7 +274,7 @@ def fit_tails(x: np.ndarray, cells: _Cells | None = None) -> HeavyTailed:
     bins = 2 ** (max(FEWEST_BINS, *(len(one.shares) for one in found)) - 1).bit_length()
     edges, shares = zip(*(split_to(one.edges, one.shares, bins) for one in found), strict=True)
     tails = [[(0.0, 1.0) if t is None else (t.shape, t.scale) for t in one.tails] for one in found]
-    shape, scale = np.moveaxis(np.float32(tails), -1, 0)
+    shape, scale = np.moveaxis(np.asarray(tails, np.float32), -1, 0)
     return HeavyTailed(
         edges=jnp.asarray(np.stack(edges), jnp.float32),
         **_tables(np.stack(shares), np.array([one.masses for one in found])),

@@ -71,7 +71,7 @@ def fitted(exceedances: np.ndarray) -> tuple[float, float]:
     """Shape and scale of the largest likelihood among shapes above 0."""
     unit = float(np.mean(exceedances[exceedances <= np.median(exceedances)]))
     e = exceedances / unit
-    ratios, step = RATIOS, 1.0
+    ratios, centre, shape = RATIOS, 1.0, 1.0
     for _ in range(4):  # a grid, and finer ones about its best
         shapes = np.array([np.mean(np.log1p(r * e)) for r in ratios])
         best = int(np.argmin(np.log(shapes / ratios) + shapes))
