@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ from scipy import stats
 
 import tiltflow
 from tiltflow import InputError, Interval, Positive, Real
+from tiltflow.fitting.posterior import improvement
+from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.normalizer.mean_error import of_chains
 
 LOG_2PI = math.log(2 * math.pi)
@@ -81,6 +84,53 @@ def test_a_density_that_rounds_by_itself_is_not_ok():
     assert "rounding" in [check.name for check in lost.verdict.broken]
 
 
+@pytest.fixture
+def slow_clock(monkeypatch):
+    """Seconds that pass with evaluations, 25,000 of them a second, and with nothing else."""
+    now, spend = [0.0], Budget.spend
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def spending(self, stage, evaluations, words="", units=None):
+        now[0] += evaluations / 25_000
+        spend(self, stage, evaluations, words, units)
+
+    monkeypatch.setattr(Budget, "spend", spending)
+
+
+@pytest.mark.usefixtures("slow_clock")
+def test_seconds_are_kept_and_a_clock_that_is_not_looked_at_keeps_none(monkeypatch):
+    asked = {"data": 0.0, "log_z_within": 1e-5, "evaluations": 250_000}
+    assert_within(run(curved, 2, **asked, seconds=4.0).budget.elapsed, 4.0)
+    # The power twin: seconds are not asked for.
+    left = Budget.left
+    monkeypatch.setattr(Budget, "left", lambda self: (math.inf, left(self)[1]))
+    with pytest.raises(AssertionError):
+        assert_within(run(curved, 2, **asked, seconds=4.0).budget.elapsed, 4.0)
+
+
+@pytest.mark.slow
+def test_seconds_of_the_wall_are_kept(bent):
+    """Programs are compiled by now; what is asked for would take many times as long."""
+    begun = time.monotonic()
+    run(curved, 2, data=0.0, log_z_within=1e-5, seconds=8.0)
+    assert_within(time.monotonic() - begun, 8.0)
+
+
+def assert_within(spent, limit):
+    assert spent <= 1.1 * limit
+
+
+def test_evaluations_are_kept_and_a_budget_that_is_not_asked_spends_more(monkeypatch):
+    asked = {"data": 0.0, "log_z_within": 1e-5, "seconds": None}
+    assert_within(run(curved, 2, **asked, evaluations=20_000).budget.used, 20_000)
+    # The power twin: nobody asks what is left.
+    monkeypatch.setattr(Budget, "left", lambda self: (math.inf, math.inf))
+    monkeypatch.setattr(improvement, "MOST_DRAWS", 40_000)
+    ignored = run(curved, 2, **asked, evaluations=20_000)
+    with pytest.raises(AssertionError):
+        assert_within(ignored.budget.used, 20_000)
+
+
 MEANS = np.array([[-4.0, 0.0, 0.0], [4.0, 1.0, 0.0]])
 
 
@@ -89,19 +139,42 @@ def two_modes(x):
     return jax.nn.logsumexp(each) - 1.5 * LOG_2PI
 
 
-def test_two_modes_are_weighed():
+@pytest.fixture(scope="module")
+def of_two():
     rng = np.random.default_rng(0)
-    post = run(two_modes, 3, 6 * rng.standard_normal((500, 3)), seed=3)
+    return run(two_modes, 3, 6 * rng.standard_normal((500, 3)), seed=3)
+
+
+def assert_two_modes(shares, errors):
+    """Two modes are found, of .7 and .3 of the mass."""
+    assert len(shares) == 2
+    for share, error, truth in zip(shares, errors, (0.7, 0.3), strict=True):
+        assert abs(share - truth) < 4 * error
+        assert error < 0.05
+
+
+def test_two_modes_are_weighed(of_two):
+    post = of_two
     assert post.verdict.status == "ok", str(post)
     assert abs(post.log_z.mean) < 4 * post.log_z.standard_error
+    assert_two_modes([mode.share for mode in post.modes], [mode.error for mode in post.modes])
     inside = (post.draws["x"][..., 0] < 0).astype(float)
-    error = of_chains(inside).variance ** 0.5
-    assert abs(inside.mean() - 0.3) < 5 * error
-    assert error < 0.05
+    assert abs(inside.mean() - 0.3) < 5 * of_chains(inside).variance ** 0.5
+    assert np.mean((post.labels == 1) == (inside == 1)) > 0.999
     assert all(mode.found_by == 2 for mode in post.modes)
     assert sum(mode.share for mode in post.modes) == pytest.approx(1.0)
-    for number, mode in enumerate(post.modes):
-        assert mode.share == pytest.approx(np.mean(post.labels == number))
+
+
+def test_labels_by_overlap_of_components_would_join_them(of_two):
+    """The power twin: where components are joined as soon as a third one lies over both."""
+    y = of_two.positions.reshape(-1, 3).astype(np.float64)
+    z = of_two.proposal.noise(of_two.target, y)
+    shares = np.exp(of_two.proposal.base.joint(z))
+    shares /= shares.sum(axis=1, keepdims=True)
+    joined = (shares.T @ shares > 1e-12).all()  # the component around all is one of them
+    labels = np.zeros(len(y), int) if joined else np.argmax(shares, axis=1)
+    with pytest.raises(AssertionError):
+        assert_two_modes(np.bincount(labels) / len(y), [0.01])
 
 
 def beta_and_gamma(p, rate):

@@ -33,13 +33,15 @@ class Budget:
         tell: called with a line when a stage says how it goes.
         stages: what each has spent, by name.
         started: the clock's, at the beginning; earlier by what former runs have spent.
+        pace: seconds that a unit of each stage took last; a unit is what the stage says.
     """
 
     seconds: float | None = None
     evaluations: int | None = None
     tell: Tell = to_terminal
     stages: dict[str, Spent] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
+    pace: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises InputError for a limit that is no positive number."""
@@ -76,11 +78,32 @@ class Budget:
             reserve * (self.seconds or 0.0), evaluations + int(reserve * (self.evaluations or 0))
         )
 
-    def spend(self, stage: str, evaluations: int, words: str = "") -> None:
-        """Book what was done since the last booking, and tell it if there are words."""
+    def expected(self, units: dict[str, float]) -> float:
+        """Seconds that so many units of stages should take; those never done count nothing."""
+        return sum(self.pace.get(stage, 0.0) * number for stage, number in units.items())
+
+    def until(self, reserve: float) -> float:
+        """The clock's, when no more than a share `reserve` of the seconds is left."""
+        if self.seconds is None:
+            return float("inf")
+        return self.started + (1.0 - reserve) * self.seconds
+
+    def spend(
+        self, stage: str, evaluations: int, words: str = "", units: float | None = None
+    ) -> None:
+        """Book what was done since the last booking, and tell it if there are words.
+
+        Args:
+            stage: its name.
+            evaluations: how many.
+            words: what to tell.
+            units: how much of it was done, where its pace is to be known.
+        """
         now = time.monotonic()
         spent = self.stages.setdefault(stage, Spent())
         spent.seconds += now - self._mark
+        if units:
+            self.pace[stage] = (now - self._mark) / units
         spent.evaluations += int(evaluations)
         self._mark = now
         if words:

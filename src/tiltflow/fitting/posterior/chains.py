@@ -4,11 +4,15 @@ In the coordinates z = g^-1(y) the density is pi(z) = p(g(z)) |det J_g(z)|, the 
 Hoffman et al. 2019 (arXiv 1903.03704). A transition is a trajectory there, and then a choice among
 the present point and some fresh draws of the proposal, by weights p / q (i-SIR: Andrieu, Lee and
 Vihola 2018, section 2). Both leave p invariant. The draws are scored beforehand, many at a time.
+
+After each trajectory the gradient of log pi is at hand, and with it means that should be 0
+(`flux.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,14 +22,35 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
-from tiltflow.fitting.posterior.proposal import Proposal, Scored, pushed
+from tiltflow.fitting.posterior.flux import Middle
+from tiltflow.fitting.posterior.proposal import Proposal, pushed
 from tiltflow.fitting.posterior.tailed import TailedDensity
 from tiltflow.fitting.posterior.target import Target
 from tiltflow.fitting.posterior.tempering import scattered
 from tiltflow.mcmc import hmc
 
-BLOCK = 32  # transitions of one call
 ACCEPTED = 0.8
+
+
+class Block(NamedTuple):
+    """What chains have drawn in one go.
+
+    Attributes:
+        z, y: `[chains, draws, dim]`.
+        f: the log of the density over the proposal's, `[chains, draws]`.
+        value: the log-density, `[chains, draws]`.
+        flux: means over draws of what `flux.py` has to be 0, `[chains, dim]`.
+        chances: of each trajectory, from the draw before, to be accepted, `[chains, draws]`.
+        told: acceptance, share of divergent trajectories, share of jumps made, `[3]`.
+    """
+
+    z: np.ndarray
+    y: np.ndarray
+    f: np.ndarray
+    value: np.ndarray
+    flux: np.ndarray
+    chances: np.ndarray
+    told: np.ndarray
 
 
 @dataclass
@@ -35,41 +60,40 @@ class Chains:
     Attributes:
         proposal: whose latent space they are in.
         z: `[chains, dim]`.
-        step: of their trajectories.
         leapfrogs, jumps_to: of a trajectory; draws that compete in a jump.
-        kept: blocks of draws: z, y, f (the log of p over q), log p, each `[chains, BLOCK, ...]`.
-        divergent, jumped, accepted: shares, one a block.
+        block: transitions of one call.
+        step: of their trajectories.
+        kept: what they have drawn.
     """
 
     proposal: Proposal
     z: np.ndarray
     leapfrogs: int
     jumps_to: int
+    block: int
     step: float = 0.3
-    kept: list[tuple[np.ndarray, ...]] = field(default_factory=list)
-    divergent: list[float] = field(default_factory=list)
-    jumped: list[float] = field(default_factory=list)
-    accepted: list[float] = field(default_factory=list)
+    kept: list[Block] = field(default_factory=list)
 
     @property
     def cost(self) -> int:
         """Evaluations of a block."""
-        return len(self.z) * BLOCK * (self.leapfrogs + 1 + self.jumps_to)
+        return len(self.z) * self.block * (self.leapfrogs + 1 + self.jumps_to)
 
     def advance(
         self, target: Target, rng: np.random.Generator, key: PRNGKeyArray, *, warming: bool
-    ) -> Scored:
-        """One block; if `warming`, the step is adapted and nothing is kept. The pool, scored."""
+    ) -> None:
+        """One block; if `warming`, the step is adapted and nothing is kept."""
         chains, dim = self.z.shape
-        shape = BLOCK, chains, self.jumps_to
+        shape = self.block, chains, self.jumps_to
         pool = self.proposal.scored(target, rng, int(np.prod(shape)))
         with target.scope:
-            z, y, f, log_det, told = (
+            z, y, f, log_det, chances, flux, told = (
                 np.asarray(x)
                 for x in _advanced(
                     target,
                     self.proposal.flow,
                     self.proposal.base.compiled(),
+                    Middle.of(self.proposal.base, self.proposal.within),
                     key,
                     jnp.asarray(self.z, jnp.float32),
                     jnp.asarray(self.proposal.within, jnp.float32),
@@ -83,21 +107,33 @@ class Chains:
         self.z, self.step = z[-1], float(told[0])
         if not warming:
             log_q = self.proposal.base.log_prob(z.reshape(-1, dim)).reshape(log_det.shape) - log_det
-            self.kept.append(tuple(np.swapaxes(x, 0, 1) for x in (z, y, f, f + log_q)))
-            self.accepted.append(float(told[1]))
-            self.divergent.append(float(told[2]))
-            self.jumped.append(float(told[3]))
-        return pool
+            z, y, f, value = (np.swapaxes(x, 0, 1) for x in (z, y, f, f + log_q))
+            self.kept.append(Block(z, y, f, value, flux, chances.T, told[1:]))
 
     @property
     def draws(self) -> int:
         """Of each chain."""
-        return BLOCK * len(self.kept)
+        return self.block * len(self.kept)
+
+    @property
+    def divergent(self) -> float:
+        """The share of trajectories that broke off."""
+        return float(np.mean([block.told[1] for block in self.kept]))
 
     def drawn(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """z and y `[chains, draws, dim]`, f and log p `[chains, draws]`."""
-        z, y, f, value = (np.concatenate(parts, axis=1) for parts in zip(*self.kept, strict=True))
+        z, y, f, value = (
+            np.concatenate([block[place] for block in self.kept], axis=1) for place in range(4)
+        )
         return z, y, f.astype(np.float64), value.astype(np.float64)
+
+    def chances(self) -> np.ndarray:
+        """Of trajectories to be accepted, `[chains, draws]`."""
+        return np.concatenate([block.chances for block in self.kept], axis=1)
+
+    def flux(self) -> np.ndarray:
+        """Means by block of what should be 0, `[chains, blocks, dim]`."""
+        return np.stack([block.flux for block in self.kept], axis=1).astype(np.float64)
 
 
 @eqx.filter_jit
@@ -105,6 +141,7 @@ def _advanced(
     target: Target,
     flow: CouplingFlow,
     base: TailedDensity,
+    middle: Middle,
     key: PRNGKeyArray,
     z: Float[Array, "chains dim"],
     within: Float[Array, "dim dim"],
@@ -113,10 +150,12 @@ def _advanced(
     warming: Array,
     pool_z: Float[Array, "block chains jumps_to dim"],
     pool_f: Float[Array, "block chains jumps_to"],
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
     """A block of transitions: z, y, f and log|det J| after each, `[block, chains, ...]`.
 
-    What is told is the step, and the mean acceptance, divergent share and share of jumps made.
+    Then the chances of trajectories, `[block, chains]`; the means of the flux after trajectories,
+    `[chains, dim]`. What is told is the step, and the mean acceptance, divergent share and share
+    of jumps made.
     """
 
     def latent(w: Array) -> Array:
@@ -129,7 +168,7 @@ def _advanced(
     value_and_grad = hmc.value_and_gradient(latent)
 
     def transition(carry: tuple, given: tuple) -> tuple:
-        z, step = carry
+        z, step, flux = carry
         key, fresh_z, fresh_f = given
         move_key, choice_key, step_key = jr.split(key, 3)
         shorter = scattered(step_key, len(z))
@@ -142,7 +181,10 @@ def _advanced(
         new_step = jnp.clip(step * jnp.clip(jnp.exp(accepted - ACCEPTED), 0.5, 1.2), 1e-4, 3.0)
         step = jnp.where(warming, new_step, step)
 
-        z = state.position @ within.T
+        w, slope = state.position, state.gradient
+        away, turning = jax.vmap(middle.outward)(w)
+        flux = flux + turning + away * slope
+        z = w @ within.T
         f = state.log_density - jax.vmap(base)(z)
         log_weights = jnp.concatenate([f[:, None], fresh_f], axis=1)
         winner = jr.categorical(choice_key, log_weights, axis=1)
@@ -151,10 +193,18 @@ def _advanced(
         f = jnp.take_along_axis(log_weights, winner[:, None], axis=1)[:, 0]
         y, log_det = jax.vmap(lambda z: pushed(flow, z))(z)
         told = accepted, jnp.mean(info.is_divergent), jnp.mean(winner > 0)
-        return (z, step), (z, y, f, log_det, jnp.stack([jnp.float32(x) for x in told]))
+        return (z, step, flux), (
+            z,
+            y,
+            f,
+            log_det,
+            info.acceptance_rate,
+            jnp.stack([jnp.float32(x) for x in told]),
+        )
 
     keys = jr.split(key, len(pool_z))
-    (_, step), (z, y, f, log_det, told) = jax.lax.scan(
-        transition, (z, step), (keys, pool_z, pool_f)
+    start = z, step, jnp.zeros(z.shape, jnp.float32)
+    (_, step, flux), (z, y, f, log_det, chances, told) = jax.lax.scan(
+        transition, start, (keys, pool_z, pool_f)
     )
-    return z, y, f, log_det, jnp.append(step, jnp.mean(told, axis=0))
+    return z, y, f, log_det, chances, flux / len(pool_z), jnp.append(step, jnp.mean(told, axis=0))

@@ -1,4 +1,4 @@
-"""Parts of a density that no draws connect: their shares, and which populations have met them."""
+"""Parts of a density that no path connects: their shares, and which populations have met them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tiltflow.fitting.posterior.chains import Chains
+from tiltflow.fitting.posterior.landscape import SEEDS, Landscape, surveyed
 from tiltflow.fitting.posterior.proposal import Proposal
 from tiltflow.fitting.posterior.target import Target
 from tiltflow.fitting.posterior.tempering import Population
@@ -14,6 +15,7 @@ from tiltflow.normalizer.mean_error import of_chains
 
 SMALLEST = 0.002  # share of the mass, below which a part is not told apart
 EXPECTED = 10.0  # particles that should be in a mode, before their absence counts
+OF_EACH = 256  # particles of a population that are looked at
 
 
 class Regions(NamedTuple):
@@ -50,41 +52,65 @@ class Regions(NamedTuple):
         return (self.labels[..., None] == shown).astype(np.float64)
 
 
-def regions_of(target: Target, chains: Chains, populations: list[Population]) -> Regions:
-    """Told apart by the components of the chains' proposal."""
-    proposal = chains.proposal
-    z, _, _, _ = chains.drawn()
-    flat = z.reshape(-1, z.shape[-1]).astype(np.float64)
-    particles = [proposal.noise(target, p.y) for p in populations]
-    part = proposal.regions(np.concatenate([flat, *particles]))
-    labels = proposal.labels(flat, part)
-    order = np.argsort(-np.bincount(labels, minlength=part.max() + 1), kind="stable")
-    rank = np.empty(len(order), int)
-    rank[order] = np.arange(len(order))
+def surveyed_by(
+    target: Target,
+    proposal: Proposal,
+    populations: list[Population],
+    rng: np.random.Generator,
+    seeds: int = SEEDS,
+    drawn: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> Landscape:
+    """The parts in which particles are and, if given, draws: latent rows, y, and log-densities.
+
+    Particles are looked at with draws: a part that chains have lost is still one.
+    """
+    some = [p.y[rng.choice(len(p.y), min(len(p.y), OF_EACH), replace=False)] for p in populations]
+    z = proposal.noise(target, np.concatenate(some))
+    y, density = proposal.latent(target, z)
+    fine = np.isfinite(density)
+    z, y, density, cost = z[fine], y[fine], density[fine], len(z)
+    if drawn is not None:
+        z, y = np.concatenate([drawn[0], z]), np.concatenate([drawn[1], y])
+        density = np.append(drawn[2], density)
+    factor = proposal.within
+    found = surveyed(
+        z, y, density, factor, lambda w: proposal.latent(target, w @ factor.T), rng, seeds
+    )
+    return found._replace(cost=found.cost + cost)
+
+
+def regions_of(
+    target: Target, landscape: Landscape, chains: Chains, populations: list[Population]
+) -> Regions:
+    """The parts of a landscape, as draws and particles are in them."""
+    z, y, _, _ = chains.drawn()
+    flat_z, flat_y = (x.reshape(-1, z.shape[-1]).astype(np.float64) for x in (z, y))
+    labels = landscape.labels(flat_z, flat_y)
+    number = int(landscape.parts.max()) + 1
+    order = np.argsort(-np.bincount(labels, minlength=number), kind="stable")
+    rank = np.empty(number, int)
+    rank[order] = np.arange(number)
     labels = rank[labels].reshape(z.shape[:2])
-    number = len(order)
     inside = [(labels == k).astype(np.float64) for k in range(number)]
-    counts = [
-        np.bincount(rank[proposal.labels(rows, part)], minlength=number) for rows in particles
+    particles = [
+        landscape.labels(chains.proposal.noise(target, p.y), p.y.astype(np.float64))
+        for p in populations
     ]
     return Regions(
         labels=labels,
         shares=np.array([np.mean(one) for one in inside]),
         errors=np.array([of_chains(one).variance ** 0.5 for one in inside]),
-        particles=np.stack(counts),
+        particles=np.stack([np.bincount(rank[rows], minlength=number) for rows in particles]),
         sizes=np.array([len(rows) for rows in particles]),
     )
 
 
-def balanced(
-    proposal: Proposal, z: np.ndarray, rng: np.random.Generator, number: int
-) -> np.ndarray:
-    """So many rows of `z`, by index: half as they come, half from all parts alike.
+def balanced(labels: np.ndarray, rng: np.random.Generator, number: int) -> np.ndarray:
+    """So many rows by index: half as they come, half from all parts alike.
 
     A mode that a tempering has nearly lost is then explored as well as the others are; jumps put
     its weight right.
     """
-    labels = proposal.labels(z, proposal.regions(z))
-    counts = np.bincount(labels)
-    weights = 0.5 / len(z) + 0.5 / (np.sum(counts > 0) * counts[labels])
-    return rng.choice(len(z), number, replace=number > len(z), p=weights / weights.sum())
+    counts, rows = np.bincount(labels), len(labels)
+    weights = 0.5 / rows + 0.5 / (np.sum(counts > 0) * counts[labels])
+    return rng.choice(rows, number, replace=number > rows, p=weights / weights.sum())

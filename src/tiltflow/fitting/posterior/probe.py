@@ -4,6 +4,7 @@ And, at draws, how rough it is: l(y + d) - l(y) is (g(y) + g(y + d)) d / 2 but f
 in d. What is left at a tiny d is rounding, in nats; at a larger one it tells a wrong gradient.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.parameters import Parameters
-from tiltflow.fitting.posterior.target import Target, gradients_at, natural_at, values_at
+from tiltflow.fitting.posterior.target import PART, Target, gradients_at, natural_at, values_at
 from tiltflow.fitting.posterior.tempering import spread_factor
 
 ROWS = 256  # that are looked at
@@ -49,12 +50,12 @@ def probed(function: Callable[..., Any], parameters: Parameters, data: Any) -> T
     size = parameters.size
     takes = parameters.caller(function)
     data = None if data is None else jax.tree.map(jnp.asarray, data)
-    shift, scale, zero = jnp.zeros(size), jnp.ones(size), jnp.zeros(())
-    target = Target(function, data, shift, scale, zero, parameters, takes, False, False)
+    shift, scale, bend, zero = jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(())
+    target = Target(function, data, shift, scale, bend, zero, parameters, takes, False, False)
     one, said = _returned(target)
     if one is not None and one.shape == ():
         return _checked_type(target, one)
-    batched = Target(function, data, shift, scale, zero, parameters, takes, True, False)
+    batched = Target(function, data, shift, scale, bend, zero, parameters, takes, True, False)
     many, _ = _returned(batched)
     if many is not None and many.shape == (1,):
         return _checked_type(batched, many)
@@ -135,6 +136,15 @@ def referenced(target: Target, y: np.ndarray) -> tuple[Target, float]:
         top += float(target.reference)
     placed = target.placed(np.asarray(target.shift), np.asarray(target.scale), top)
     return placed, float(np.mean(nan))
+
+
+def seconds_each(target: Target, y: np.ndarray) -> float:
+    """How long an evaluation at rows `[n, dim]` takes, with a gradient, many of them at once."""
+    rows = np.resize(y, (PART, y.shape[1]))
+    gradients_at(target, rows)
+    begun = time.monotonic()
+    gradients_at(target, rows)
+    return max(time.monotonic() - begun, 1e-9) / PART
 
 
 def nan_where(target: Target, y: np.ndarray, nan: np.ndarray) -> str:

@@ -10,6 +10,7 @@ likelihood of the draws at hand; the mixture starts by expectation maximisation.
 from __future__ import annotations
 
 import math
+import time
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,11 +23,12 @@ from scipy.linalg import solve_triangular
 
 from tiltflow.backbones import CouplingFlow
 from tiltflow.backbones.density import MixtureDensity
-from tiltflow.backbones.units.normal import affine_of, best_normal
+from tiltflow.backbones.units.normal import affine_of, best_normal, standard
 from tiltflow.fitting.posterior.tailed import TAIL_FREEDOM, TAIL_SHARE, Tailed
 from tiltflow.fitting.posterior.target import PART, Target, in_parts
 from tiltflow.learning import optimiser
 from tiltflow.learning.gaussian_mixture import GaussianMixture, best_mixture
+from tiltflow.runs.checkpoint import arrays_of, filled
 
 PRIORS, SIZES = ((0.1, 0.1), (0.3, 0.3)), (4, 16)
 BATCH, CHUNK, RATE = 256, 100, 1e-2
@@ -80,25 +82,10 @@ class Proposal(NamedTuple):
         covariance = np.sum(weights * (factors @ np.swapaxes(factors, 1, 2)), axis=0)
         return np.linalg.cholesky(covariance / weights.sum())
 
-    def labels(self, z: np.ndarray, regions: np.ndarray) -> np.ndarray:
-        """The region of each row: that of the most probable component; `regions` is `[K]`."""
-        return regions[np.argmax(self.base.joint(z)[:, :-1], axis=1)]
-
-    def regions(self, z: np.ndarray) -> np.ndarray:
-        """Which components hang together, a number each, `[K]`; parts that no draw connects.
-
-        Two do if draws `z` belong to both: the summed product of their shares is more than a
-        hundredth of the smaller one's.
-        """
-        joint = self.base.joint(z)[:, :-1]
-        shares = np.exp(joint - joint.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        counts = shares.sum(axis=0)
-        both = shares.T @ shares / np.maximum(np.minimum.outer(counts, counts), 1e-9)
-        number = np.arange(len(counts))
-        for _ in number:
-            number = np.min(np.where(both > 0.01, number[None], len(number)), axis=1)
-        return np.unique(number, return_inverse=True)[1]
+    def latent(self, target: Target, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """y of rows z, `[n, dim]`, and the log-density of z there, `[n]`; -inf where it is NaN."""
+        y, log_det, value = in_parts(lambda z: _pushed(target, self.flow, z), z, target)
+        return y, np.where(np.isnan(value), -np.inf, value) + log_det
 
 
 def fitted(
@@ -109,6 +96,7 @@ def fitted(
     blocks: int,
     width: int,
     before: Proposal | None = None,
+    until: float = math.inf,
 ) -> Proposal:
     """A proposal for draws `[n, dim]` of the target; the flow goes on from that of `before`.
 
@@ -118,6 +106,7 @@ def fitted(
         steps: of the optimiser at most, in chunks of `CHUNK`; 0: the mixture alone.
         blocks, width: of the flow.
         before: a former proposal, of the same size.
+        until: the clock's (`time.monotonic`), when the optimiser is to stop.
     """
     rng, key = np.random.default_rng(seed), jr.key(seed)
     y = y[rng.permutation(len(y))].astype(np.float64)
@@ -131,7 +120,7 @@ def fitted(
     z, z_held = (np.asarray(_pulled_rows(flow, rows)) for rows in (rest, held))
     found = best_mixture(z, z_held, priors=PRIORS, sizes=SIZES, seed=seed).mixture
     if steps and dim > 1:
-        flow, found = _descended(flow, found, rest, held, steps, key)
+        flow, found = _descended(flow, found, rest, held, steps, key, until)
         z = _pulled_rows(flow, rest)
     return Proposal(flow, _with_tail(found, z))
 
@@ -145,6 +134,18 @@ def _with_tail(mixture: GaussianMixture, z: np.ndarray) -> Tailed:
 @eqx.filter_jit
 def _flow(units: Any, blocks: int, width: int, key: PRNGKeyArray) -> CouplingFlow:
     return CouplingFlow(units, num_blocks=blocks, width=width, bounds=BOUNDS, key=key)
+
+
+def flow_arrays(flow: CouplingFlow) -> dict[str, np.ndarray]:
+    """All arrays of a flow by name, for a file."""
+    return {f"flow.{name}": array for name, array in arrays_of(flow).items()}
+
+
+def filled_flow(dim: int, blocks: int, width: int, arrays: dict[str, np.ndarray]) -> CouplingFlow:
+    """A flow of this size with the arrays that `flow_arrays` gave; other ones are left out."""
+    empty = _flow(standard(dim), blocks if dim > 1 else 0, width, jr.key(0))
+    own = {k.removeprefix("flow."): v for k, v in arrays.items() if k.startswith("flow.")}
+    return filled(empty, own, "the kept proposal")
 
 
 @eqx.filter_jit
@@ -189,6 +190,7 @@ def _descended(
     held: np.ndarray,
     steps: int,
     key: PRNGKeyArray,
+    until: float,
 ) -> tuple[CouplingFlow, GaussianMixture]:
     """Flow and mixture after steps of maximum likelihood together, as `held` likes them best."""
     # To learn, rows are whitened beforehand: units are not learned.
@@ -204,7 +206,8 @@ def _descended(
         if score < best_score:
             best, best_at = state[1], chunk if score < best_score - 2e-3 else best_at
             best_score = score
-        if chunk - best_at >= PATIENCE or chunk == max(1, steps // CHUNK):
+        late = time.monotonic() >= until
+        if late or chunk - best_at >= PATIENCE or chunk == max(1, steps // CHUNK):
             break
         chunk_key = jr.fold_in(key, chunk)
         state = _chunk(flow, state, c, counts[0], jnp.asarray(float(steps)), chunk_key)

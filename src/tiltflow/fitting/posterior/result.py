@@ -60,6 +60,7 @@ class Posterior:
         modes: the largest first.
         labels: the mode of each draw, `[chains, draws]`, in that order.
         worst: the largest R-hat, the smallest effective sizes and which they are of.
+        trail: what each verdict of the run was, the last one last.
         budget: seconds and evaluations by stage.
         target, proposal: what was sampled, and the density that stands for it.
         positions: rows y of the target, `[chains, draws, dim]`.
@@ -72,6 +73,7 @@ class Posterior:
     modes: tuple[Mode, ...]
     labels: np.ndarray
     worst: dict[str, Any]
+    trail: tuple[dict[str, Any], ...] = field(repr=False)
     budget: Budget = field(repr=False)
     target: Target = field(repr=False)
     proposal: Proposal = field(repr=False)
@@ -148,6 +150,7 @@ class Posterior:
                 for m in self.modes
             ],
             "worst": self.worst,
+            "trail": list(self.trail),
             "seconds": self.budget.elapsed,
             "evaluations": self.budget.used,
             "stages": {name: vars(stage) for name, stage in self.budget.stages.items()},

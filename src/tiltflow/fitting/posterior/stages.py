@@ -1,440 +1,349 @@
-"""The stages of a posterior in turn: look, temper twice, fit, sample, judge, and go on."""
+"""What can be done in a run, one stage a function of its state; each may ask for others next.
+
+A stage that goes on for long, such as sampling, does a little and puts itself first again, so that
+the run can be kept, or ended, in between.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 
-import jax
 import numpy as np
 
-from tiltflow.diagnostics.convergence import Convergence, convergence
+from tiltflow.errors import InputError
 from tiltflow.fitting.posterior import probe, starts
-from tiltflow.fitting.posterior.budget import Budget
-from tiltflow.fitting.posterior.chains import BLOCK, Chains
-from tiltflow.fitting.posterior.evidence import bridged, effective_share
-from tiltflow.fitting.posterior.modes import Regions, balanced, regions_of
-from tiltflow.fitting.posterior.proposal import Proposal, Scored, fitted
-from tiltflow.fitting.posterior.result import Mode, Posterior
-from tiltflow.fitting.posterior.target import Target, natural_at, values_at
-from tiltflow.fitting.posterior.tempering import Metric, Population, resampled, temper
-from tiltflow.fitting.posterior.verdict import (
-    CONVERGED,
-    HEAVIEST,
-    LEAST_SIZE,
-    MIXED,
-    WIDEST,
-    Facts,
-    Verdict,
-    judged,
-)
-from tiltflow.normalizer import LogZ
+from tiltflow.fitting.posterior.chains import Chains
+from tiltflow.fitting.posterior.evidence import effective_share
+from tiltflow.fitting.posterior.modes import balanced, surveyed_by
+from tiltflow.fitting.posterior.plan import Sizes
+from tiltflow.fitting.posterior.proposal import Proposal, fitted
+from tiltflow.fitting.posterior.state import State
+from tiltflow.fitting.posterior.target import values_at
+from tiltflow.fitting.posterior.tempering import Metric, beyond, first_rung, next_rung, resampled
 from tiltflow.normalizer.pareto import pareto_k
 
-WARMING, LEAST_BLOCKS = 2, 3
-HARDER = 4  # times more of both, after a refit that disagreeing chains have made needful
-MOST_ROUNDS, MOST_REFITS, MOST_POPULATIONS = 16, 8, 4
-GROWTH = 4.0  # of the number of draws in a round, at most
-MOST_DRAWS = 2**20  # of all chains
-FIT_ROWS = 6_000
-GOOD, POOR = 0.7, 0.4  # effective share: beyond it no flow is needed; below it another fit helps
+LEAST_BLOCKS = 3
+HEAVY = 0.3  # Pareto's k of a coordinate's tail, from which on it is bent
+FIT_ROWS, MOST_STEPS = 6_000, 3_000
+GOOD = 0.7  # effective share of the mixture alone, from which on no flow is needed
+RESERVE = {0: 0.6, 1: 0.4}  # shares of the budget that the first temperings leave
+AT_ONCE = 16_384  # exact draws
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the user wants: half the width of log Z's interval, draws in all, and a seed."""
-
-    log_z_within: float
-    draws: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large everything is."""
-
-    particles: int
-    chains: int
-    leapfrogs: int
-    jumps_to: int
-    exact: int
-    steps: int
-    blocks: int
-    width: int
-
-    @classmethod
-    def fitting(cls, dim: int, evaluations: int | None) -> Sizes:
-        """Such that a first result takes about half of so many evaluations."""
-        width = 32 if dim <= 12 else 64
-        if evaluations is None or evaluations > 1_500_000:
-            return cls(1_000, 64, 8, 8, 8_192, 1_000, 4, width)
-        particles = int(np.clip(evaluations / 1_200, 64, 1_000))
-        if evaluations > 400_000:
-            return cls(particles, 64, 6, 6, 4_096, 600, 4, width)
-        return cls(particles, 32, 4, 4, 2_048, 600, 4, width)
+def look(state: State) -> None:
+    """Probe the density where it is to start, and place the temperings' bases."""
+    seed, budget = state.asked.seed, state.budget
+    if state.free is None:
+        u = starts.first_starts(state.target.parameters.size, seed, state.sizes.starts)
+    else:
+        u = state.free
+        state.target = starts.located(state.target, u)
+    y = state.target.from_free(u)
+    state.target, state.nan = probe.referenced(state.target, y)
+    if state.nan:
+        value = values_at(state.target, y)
+        state.nan_of = probe.nan_where(state.target, y, np.isnan(value))
+    if budget.seconds is not None:
+        fits = 0.5 * (budget.seconds - budget.elapsed) / probe.seconds_each(state.target, y)
+        most = math.inf if budget.evaluations is None else budget.evaluations
+        if fits < most:
+            state.sizes = Sizes.fitting(state.target.parameters.size, max(fits, 5_000.0))
+    if state.free is None:
+        state.target, state.bases = starts.from_descents(state.target, u, budget)
+    else:
+        state.bases = starts.from_draws(state.target, u, seed)
+    budget.spend("probe", len(u), f"largest log-density {state.reference:.6g}")
 
 
-class Stages:
-    """A run: what it has found so far, and what it does next."""
+def temper(state: State, base: str, metric: Metric, times: int) -> None:
+    """One more population, from one of the bases, a rung at a time."""
+    assert state.bases is not None
+    number = len(state.populations) + 1
+    name = f"tempering {number}"
+    state.rung = first_rung(
+        state.target,
+        state.bases.narrow if base == "narrow" else state.bases.wide,
+        name=name,
+        metric=metric,
+        particles=times * state.sizes.particles,
+        seed=state.asked.seed + 1_000_003 * number,
+    )
+    state.budget.spend(name, len(state.rung.value))
+    state.todo.insert(0, ["rung", base])
 
-    def __init__(
-        self, target: Target, free: np.ndarray | None, asked: Asked, budget: Budget
-    ) -> None:
-        """Nothing found yet.
 
-        Args:
-            target: in free numbers, over no reference.
-            free: rows of free numbers to start from, or None.
-            asked: what the user wants.
-            budget: of the whole run.
-        """
-        self.target, self.free, self.asked, self.budget = target, free, asked, budget
-        self.rng = np.random.default_rng(asked.seed)
-        self.key = jax.random.key(asked.seed)
-        self.sizes = Sizes.fitting(target.parameters.size, budget.evaluations)
-        self.populations: list[Population] = []
-        self.exact: list[Scored] = []
-        self.helped: list[str] = []
-        self.overlaps: list[float] = []  # of proposal and chains, before each refit
-        self.effort = 1  # HARDER once chains have disagreed
-        self.refits, self.unfinished, self.nan, self.nan_of = 0, "", 0.0, ""
+def rung(state: State, base: str) -> None:
+    """The next rung of the tempering, or its end.
 
-    def all(self) -> Posterior:
-        """All stages, until nothing is left to mend or to spend."""
-        self.look()
-        self.temper("narrow", "diagonal", self.sizes.particles)
-        self.temper("wide", "dense", self.sizes.particles)
-        self.settle()
-        self.fit()
-        self.sample(self.wanted_blocks(self.asked.draws))
-        verdict = self.judge()
-        for _ in range(MOST_ROUNDS):
-            if verdict.status == "ok" or not self.improve():
-                break
-            verdict = self.judge()
-        return self.result(verdict)
+    It breaks off, unfinished, when too little of the budget would be left.
+    """
+    assert state.rung is not None
+    assert state.bases is not None
+    now, budget = state.rung, state.budget
+    alone = now.goal != 1.0
+    reserve = RESERVE.get(len(state.populations) - alone, 0.3)
+    fits = budget.keeps(reserve, now.cost)
+    if now.done or not (fits or now.population.rungs == 0):
+        state.rung = None
+        if alone:
+            (state.cold if now.goal > 1.0 else state.hot).append(now.population.y)
+            return
+        if not now.population.finished:
+            state.unfinished = "tempering up to the density itself"
+        state.populations.append(now.population)
+        if now.population.finished and len(state.populations) <= 2:
+            state.todo[:0] = [["go beyond", hot, now.step] for hot in (False, True)]
+        return
+    density = state.bases.narrow if base == "narrow" else state.bases.wide
+    state.rung, cost, words = next_rung(state.target, density, now)
+    budget.spend("beyond" if alone else now.population.name, cost, words)
+    state.todo.insert(0, ["rung", base])
 
-    def look(self) -> None:
-        """Probe the density where it is to start, and place the temperings' bases."""
-        seed = self.asked.seed
-        if self.free is None:
-            u = starts.first_starts(self.target.parameters.size, seed)
-        else:
-            u = self.free
-            self.target = starts.located(self.target, u)
-        y = self.target.from_free(u)
-        self.target, self.nan = probe.referenced(self.target, y)
-        if self.nan:
-            self.nan_of = probe.nan_where(self.target, y, np.isnan(values_at(self.target, y)))
-        if self.free is None:
-            self.target, self.bases = starts.from_descents(self.target, u, self.budget)
-        else:
-            self.bases = starts.from_draws(self.target, u, seed)
-        self.budget.spend(
-            "probe", len(u), f"largest log-density {float(self.target.reference):.6g}"
-        )
 
-    def temper(self, base: str, metric: Metric, particles: int) -> None:
-        """One more population, from one of the bases."""
-        number = len(self.populations)
-        population = temper(
-            self.target,
-            self.bases.narrow if base == "narrow" else self.bases.wide,
-            name=f"tempering {number + 1}",
-            metric=metric,
-            particles=particles,
-            budget=self.budget,
-            reserve=0.6 if not number else 0.4,
-            seed=self.asked.seed + 1_000_003 * (number + 1),
-        )
-        if not population.finished:
-            self.unfinished = "tempering up to the density itself"
-        self.populations.append(population)
+def go_beyond(state: State, hot: bool, step: float) -> None:
+    """Some of the last population on to another temperature."""
+    last, moves = state.populations[-1], state.sizes.beyond
+    state.rung = beyond(state.target, last, step, moves, hot=hot)
+    state.budget.spend("beyond", len(state.rung.value))
+    state.todo.insert(0, ["rung", "narrow"])
 
-    def settle(self) -> None:
-        """Take the reference at the mass, and float64 where values are rounded there."""
-        pooled = np.concatenate([p.y for p in self.populations])
-        before = float(self.target.reference)
-        self.target, _ = probe.referenced(self.target, pooled)
-        if not self.target.precise:
-            found = probe.roughness(self.target, pooled, self.rng)
-            self.budget.spend("probe", 3 * probe.ROWS)
-            if found.rounding > probe.MOST_ROUNDED:
-                self.target = self.target.made_precise()
-        self.rough = probe.roughness(self.target, pooled, self.rng)
-        self.populations = [p.over(before - float(self.target.reference)) for p in self.populations]
-        self.budget.spend("probe", len(pooled) + 3 * probe.ROWS)
 
-    def fit(self) -> None:
-        """A proposal for all particles: a mixture, and a flow where that is not enough."""
-        pooled = np.concatenate([p.y for p in self.populations])
-        seed, blocks, width = self.asked.seed, self.sizes.blocks, self.sizes.width
-        proposal = fitted(pooled, seed=seed, steps=0, blocks=blocks, width=width)
-        rows = pooled[balanced(proposal, proposal.noise(self.target, pooled), self.rng, FIT_ROWS)]
-        share = effective_share(proposal.scored(self.target, self.rng, 1_024).f)
-        if share < GOOD and pooled.shape[1] > 1:
-            steps = self.sizes.steps
-            proposal = fitted(rows, seed=seed, steps=steps, blocks=blocks, width=width)
-        self.budget.spend("fit", 1_024, f"effective share of the mixture alone {share:.2f}")
-        self.begin(proposal, pooled)
+def bend(state: State) -> None:
+    """Other coordinates where tails are heavy: particles and bases go along."""
+    before, flat = state.target, np.concatenate([p.y for p in state.populations])
+    away = np.abs(flat - np.median(flat, axis=0)).astype(np.float64)
+    heavy = np.array([pareto_k(np.log(column + 1e-12)) for column in away.T]) > HEAVY
+    if not heavy.any() or not np.isfinite(flat).all():
+        return
+    state.target = before.bent(np.where(heavy, 1.0, 0.0))
 
-    def begin(self, proposal: Proposal, y: np.ndarray) -> None:
-        """Chains under `proposal`, from some of the rows y, and no draws yet."""
-        z = proposal.noise(self.target, y)
-        chosen = balanced(proposal, z, self.rng, self.sizes.chains)
-        step = self.chains.step if hasattr(self, "chains") else 0.3
-        self.chains = Chains(
-            proposal, z[chosen], self.sizes.leapfrogs, self.sizes.jumps_to, step=step
-        )
-        self.exact = []
-        for _ in range(WARMING * self.effort):
-            self.advance(warming=True)
+    def moved(y: np.ndarray) -> np.ndarray:
+        return state.target.from_free(before.to_free(y.astype(np.float64)))
 
-    def advance(self, *, warming: bool = False) -> None:
-        """A block of all chains."""
-        self.key, key = jax.random.split(self.key)
-        self.chains.advance(self.target, self.rng, key, warming=warming)
-        self.budget.spend("chains", self.chains.cost)
+    state.populations = [replace(p, y=moved(p.y)) for p in state.populations]
+    state.cold, state.hot = ([moved(y) for y in rows] for rows in (state.cold, state.hot))
+    if state.free is not None:
+        state.bases = starts.from_draws(state.target, state.free, state.asked.seed)
 
-    def wanted_blocks(self, draws: int) -> int:
-        """How many blocks make so many draws."""
-        return max(LEAST_BLOCKS, math.ceil(draws / (self.sizes.chains * BLOCK)))
 
-    def sample(self, blocks: int) -> None:
-        """Go on until there are so many blocks and exact draws to match, or the budget ends."""
-        while len(self.chains.kept) < blocks:
-            begun = time.monotonic()
-            self.advance()
-            took = time.monotonic() - begun
-            if len(self.chains.kept) >= 2 and not self.budget.allows(
-                3 * took, 2 * self.chains.cost
-            ):
-                break
-        wanted = max(self.sizes.exact, 2 * self.chains.draws * self.sizes.chains)
-        wanted -= sum(len(scored.f) for scored in self.exact)
-        if self.budget.evaluations is not None:
-            wanted = min(wanted, max(int(self.budget.left()[1]), 512 if not self.exact else 0))
-        if wanted > 0:
-            self.exact.append(self.chains.proposal.scored(self.target, self.rng, wanted))
-        self.budget.spend("log Z", max(wanted, 0))
+def settle(state: State) -> None:
+    """Take the reference at the mass, and float64 where values are rounded there."""
+    pooled, rng = np.concatenate([p.y for p in state.populations]), state.rng()
+    before = state.reference
+    state.target, _ = probe.referenced(state.target, pooled)
+    if not state.target.precise:
+        found = probe.roughness(state.target, pooled, rng)
+        state.budget.spend("probe", 3 * probe.ROWS)
+        if found.rounding > probe.MOST_ROUNDED:
+            state.target = state.target.made_precise()
+    state.rough = probe.roughness(state.target, pooled, rng)
+    state.populations = [p.over(before - state.reference) for p in state.populations]
+    state.budget.spend("probe", len(pooled) + 3 * probe.ROWS)
 
-    def judge(self) -> Verdict:
-        """Hold what there is against the limits."""
-        _, y, f, value = self.chains.drawn()
-        self.regions = regions_of(self.target, self.chains, self.populations)
-        names, self.convergence = self.mixing(y, value)
-        f_q = np.concatenate([scored.f for scored in self.exact])
-        self.log_z = bridged(f_q, f, float(self.target.reference))
-        worst = int(np.nanargmax(np.append(self.convergence.rhat, 0.0)[:-1]))
-        edge, edge_of = self.at_edge(y)
-        nan = max(self.nan, float(np.mean([scored.nan for scored in self.exact])))
-        heavy = pareto_k(f_q[np.isfinite(f_q)])
-        self.facts = Facts(
-            rhat=float(np.max(self.convergence.rhat)),
-            rhat_of=names[worst],
-            ess_bulk=float(np.min(self.convergence.ess_bulk)),
-            ess_tail=float(np.min(self.convergence.ess_tail)),
-            log_z=self.log_z,
-            within=self.asked.log_z_within,
-            pareto_k=heavy,
-            effective=effective_share(f_q),
-            apart=self.apart(),
-            lacking=self.regions.lacking,
-            outward=_outward(y),
-            growth=self.growth() if heavy > 0.5 else 1.0,
-            edge=edge,
-            edge_of=edge_of,
-            nan=nan,
-            nan_of=self.nan_of,
-            divergent=float(np.mean(self.chains.divergent)),
-            rounding=self.rough.rounding,
-            gradient=self.rough.gradient,
-            unfinished=self.unfinished,
-        )
-        searched = (
-            f"{len(self.populations)} populations of {len(self.populations[0].y):,} or more, "
-            f"{self.bases.words}; modes found by each: "
-            f"{', '.join(str(int(n)) for n in np.sum(self.regions.particles > 0, axis=1))}"
-        )
-        verdict = judged(self.facts, searched, tuple(self.helped))
-        half = (self.log_z.high - self.log_z.low) / 2
-        told = (
-            f"{self.chains.draws * self.sizes.chains:,} draws, log Z {self.log_z.mean:.3f} ± "
-            f"{half:.3f}, R-hat {self.facts.rhat:.3f}, overlap {self.log_z.overlap:.2f}, "
-            f"{verdict.status}"
-        )
-        self.budget.spend("verdict", 0, told)
-        return verdict
 
-    def mixing(self, y: np.ndarray, value: np.ndarray) -> tuple[list[str], Convergence]:
-        """Convergence of free numbers, of the log-density, and of being in each mode."""
-        marks = self.regions.indicators()
-        seen = np.concatenate([y.astype(np.float64), value[..., None], marks], axis=2)
-        names = [*self.target.parameters.labels, "the log-density"]
-        names += [f"the share of mode {k + 1}" for k in range(marks.shape[2])]
-        return names, convergence(seen)
+def search(state: State) -> None:
+    """Ascents from far and near: an optimum that no particle has met makes two more populations."""
+    pooled, number = np.concatenate([p.y for p in state.populations]), state.sizes.starts
+    cost = number * (starts.DESCENT_STEPS + pooled.shape[1] + 2)
+    if not state.budget.keeps(0.35, cost):
+        return
+    wide = pooled.astype(np.float64)
+    assert state.bases is not None
+    y = starts.scattered_starts(state.bases, number, state.asked.seed)
+    most = max((p.log_z for p in state.populations if p.finished), default=-math.inf)
+    places, spreads = starts.optima(state.target, y, most)
+    new = np.zeros(0, bool)
+    if len(places):
+        new = starts.unmet(state.target, wide, places, spreads)
+    cost += starts.PATHS * len(places)
+    state.budget.spend("search", cost, f"{len(places)} optima, {new.sum()} of them new")
+    if new.any() and state.budget.keeps(0.3):
+        state.bases = state.bases.around(places[new], spreads[new])
+        state.helped.append(f"{new.sum()} optima that only ascents met")
+        state.todo[:0] = [["temper", "narrow", "diagonal", 1], ["temper", "wide", "dense", 1]]
 
-    def improve(self) -> bool:
-        """Do what may help most, if the budget allows; whether anything was done."""
-        facts, before = self.facts, self.facts.rhat
-        spare = self.budget.evaluations is None
-        self.effort = HARDER if spare and (facts.rhat > MIXED or self.effort > 1) else 1
-        if facts.lacking and len(self.populations) < MOST_POPULATIONS and self.budget.keeps(0.3):
-            self.temper("wide", "diagonal", 2 * self.sizes.particles)
-            self.refit(pooling=True)
-            self.sample(self.wanted_blocks(self.effort * self.asked.draws))
-            self.helped.append("another population of twice the size")
-            return True
-        poor = facts.rhat > MIXED or not facts.log_z.holds or facts.effective < POOR
-        poor |= facts.log_z.upper - facts.log_z.lower > WIDEST or facts.pareto_k > HEAVIEST
-        if poor and self.refits < MOST_REFITS and self.gains() and self.budget.keeps(0.3):
-            self.refit(pooling=facts.rhat > MIXED)
-            self.sample(self.wanted_blocks(self.effort * self.asked.draws))
-            self.helped.append(f"refit {self.refits} of the proposal (R-hat was {before:.3f})")
-            return True
-        return self.draw_on()
 
-    def gains(self) -> bool:
-        """Whether one of the last two refits has made the proposal better."""
-        self.overlaps.append(self.log_z.overlap)
-        recent, former = self.overlaps[-2:], self.overlaps[:-2]
-        return max(recent) > 1.02 * max(former, default=0.0)
+def fit(state: State) -> None:
+    """A proposal for all particles: a mixture, and a flow where that is not enough.
 
-    def refit(self, *, pooling: bool) -> None:
-        """Another proposal, learned from the chains' draws, and particles if `pooling`."""
-        _, y, _, _ = self.chains.drawn()
-        flat = y.reshape(-1, y.shape[-1])
-        flat = flat[self.rng.choice(len(flat), min(len(flat), FIT_ROWS), replace=False)]
-        before = self.chains.proposal
-        flat = np.concatenate([flat, self.weighted(len(flat))])
-        if pooling:
-            flat = np.concatenate([flat, *(p.y for p in self.populations)])
-            flat = flat[balanced(before, before.noise(self.target, flat), self.rng, FIT_ROWS)]
-        self.refits += 1
+    Half of the chains start from particles at the target, half from those colder and hotter.
+    """
+    pooled, rng, sizes = _particles(state), state.rng(), state.sizes
+    seed, until = state.asked.seed, state.budget.until(0.5)
+    proposal = fitted(pooled, seed=seed, steps=0, blocks=sizes.blocks, width=sizes.width)
+    share = effective_share(proposal.scored(state.target, rng, sizes.exact // 2).f)
+    labels = _parts(state, proposal, pooled)
+    if share < GOOD and pooled.shape[1] > 1:
+        rows = pooled[balanced(labels, rng, FIT_ROWS)]
         proposal = fitted(
-            flat,
-            seed=self.asked.seed + self.refits,
-            steps=min(3_000, self.sizes.steps * 2**self.refits),
-            blocks=self.sizes.blocks,
-            width=self.sizes.width,
-            before=before,
+            rows, seed=seed, steps=sizes.steps, blocks=sizes.blocks, width=sizes.width, until=until
         )
-        self.budget.spend("fit", 0, f"again, on {len(flat):,} draws")
-        last = y[:, -1] if not pooling else flat
-        self.begin(proposal, last)
-
-    def weighted(self, number: int) -> np.ndarray:
-        """Draws of the proposal resampled by p / q, which may be where no chain has come.
-
-        Weights are cut at sqrt(n) times their mean (Ionides 2008, "Truncated importance sampling").
-        """
-        y = np.concatenate([scored.y for scored in self.exact])
-        f = np.concatenate([scored.f for scored in self.exact])
-        most = np.logaddexp.reduce(f) - 0.5 * math.log(len(f))
-        return y[self.rng.permutation(resampled(self.rng, np.minimum(f, most)))[:number]]
-
-    def draw_on(self) -> bool:
-        """More draws, as many as the widest of all limits wants; False if there is no room."""
-        facts, blocks = self.facts, len(self.chains.kept)
-        half = (facts.log_z.high - facts.log_z.low) / 2
-        sizes = facts.ess_bulk, facts.ess_tail, facts.log_z.ess_p
-        lack = max(
-            (half / facts.within) ** 2,
-            1.2 * LEAST_SIZE / max(min(sizes), 1.0),
-            2.0 if facts.rhat > CONVERGED else 0.0,
-            1.0,
-        )
-        wanted = math.ceil(blocks * min(1.1 * lack, GROWTH)) if lack > 1 else 0
-        chain_draws = wanted * BLOCK * self.sizes.chains
-        if not wanted or wanted <= blocks or chain_draws > MOST_DRAWS:
-            return False
-        took = self.budget.stages["chains"].seconds / (len(self.chains.kept) + WARMING)
-        if not self.budget.allows(2 * took, 2 * self.chains.cost):
-            return False
-        self.sample(wanted)
-        return len(self.chains.kept) > blocks
-
-    def apart(self) -> float:
-        """Nats between log Z and the nearer of the finished temperings, beyond 4 of its errors."""
-        log_z = self.log_z.mean - float(self.target.reference)
-        gaps = [
-            max(0.0, abs(p.log_z - log_z) - 4 * p.log_z_error)
-            for p in self.populations
-            if p.finished
-        ]
-        return min(gaps, default=0.0)
-
-    def growth(self) -> float:
-        """How much wider the wide population has ended than the narrow one, at the most."""
-        low, high = (
-            np.subtract(*np.quantile(p.y.astype(np.float64), (0.98, 0.02), axis=0))
-            for p in self.populations[:2]
-        )
-        return float(np.max(high / np.maximum(low, 1e-12)))
-
-    def at_edge(self, y: np.ndarray) -> tuple[float, str]:
-        """The largest share of draws within a hundredth of a bound, and of which parameter."""
-        self.values, self.weights = natural_at(self.target, y.reshape(-1, y.shape[-1]))
-        found = [(0.0, "")]
-        parameters = self.target.parameters
-        for name, kind in zip(parameters.names, parameters.kinds, strict=True):
-            near = kind.edge(self.values[name]) < 0.01
-            found.append((float(np.max(np.mean(near, axis=0))), name))
-        return max(found)
-
-    def result(self, verdict: Verdict) -> Posterior:
-        """All of it, as it is handed to the user."""
-        _, y, _, value = self.chains.drawn()
-        shape = value.shape
-        draws = {n: v.reshape(*shape, *v.shape[1:]) for n, v in self.values.items()}
-        density = value - self.weights.reshape(shape) + float(self.target.reference)
-        worst = {
-            "rhat": self.facts.rhat,
-            "rhat_of": self.facts.rhat_of,
-            "ess_bulk": self.facts.ess_bulk,
-            "ess_tail": self.facts.ess_tail,
-            "pareto_k": self.facts.pareto_k,
-            "effective_share": self.facts.effective,
-        }
-        return Posterior(
-            verdict=verdict,
-            log_z=self.log_z,
-            draws=draws,
-            log_density=density,
-            modes=self.modes(self.regions, draws, self.log_z),
-            labels=self.regions.labels,
-            worst=worst,
-            budget=self.budget,
-            target=self.target,
-            proposal=self.chains.proposal,
-            positions=y,
-        )
-
-    def modes(
-        self, regions: Regions, draws: dict[str, np.ndarray], log_z: LogZ
-    ) -> tuple[Mode, ...]:
-        """What is told of each part with draws in it."""
-        each = zip(regions.shares, regions.errors, regions.found_by, strict=True)
-        return tuple(
-            Mode(
-                share=float(share),
-                error=float(error),
-                log_z=log_z.mean + math.log(share),
-                mean={n: v[regions.labels == k].mean(axis=0) for n, v in draws.items()},
-                found_by=int(found_by),
-            )
-            for k, (share, error, found_by) in enumerate(each)
-            if share > 0
-        )
+    state.budget.spend("fit", sizes.exact // 2, f"effective share of the mixture alone {share:.2f}")
+    number = sizes.chains // 2 if state.cold or state.hot else 0
+    first = pooled[balanced(labels, rng, sizes.chains - number)]
+    if number:
+        others = np.concatenate([*state.cold, *state.hot])
+        first = np.concatenate([first, others[rng.choice(len(others), number)]])
+    _begin(state, proposal, first)
 
 
-def _outward(y: np.ndarray) -> float:
-    """How much farther from the middle the second half of draws is than the first, as a ratio."""
-    flat = y.reshape(-1, y.shape[-1]).astype(np.float64)
-    middle = np.median(flat, axis=0)
-    spread = np.maximum(np.mean(np.abs(flat - middle), axis=0), 1e-12)
-    radius = np.max(np.abs(y - middle) / spread, axis=2)
-    half = radius.shape[1] // 2
-    first, second = (np.quantile(part, 0.99) for part in (radius[:, :half], radius[:, half:]))
-    return float(second / max(first, 1e-12))
+def refit(state: State, pooling: bool, why: str) -> None:
+    """Another proposal, learned from the chains' draws, and particles if `pooling`."""
+    assert state.chains is not None
+    rng, before = state.rng(), state.chains.proposal
+    _, y, _, _ = state.chains.drawn()
+    flat = y.reshape(-1, y.shape[-1])
+    flat = flat[rng.choice(len(flat), min(len(flat), FIT_ROWS), replace=False)]
+    flat = np.concatenate([flat, _weighted(state, len(flat), rng)])
+    if pooling:
+        flat = np.concatenate([flat, _particles(state)])
+        flat = flat[balanced(_parts(state, before, flat), rng, FIT_ROWS)]
+    state.refits += 1
+    begun, budget = time.monotonic(), state.budget
+    remaining = budget.left()[0]
+    proposal = fitted(
+        flat,
+        seed=state.asked.seed + state.refits,
+        steps=min(MOST_STEPS, state.sizes.steps * 2**state.refits),
+        blocks=state.sizes.blocks,
+        width=state.sizes.width,
+        before=before,
+        until=begun + 0.4 * remaining,
+    )
+    budget.spend("fit", 0, f"again, on {len(flat):,} draws", units=1.0)
+    state.helped.append(f"refit {state.refits} of the proposal ({why})")
+    half, last = state.sizes.chains // 2, y[:, -1]
+    others = _weighted(state, len(last) - half, rng)
+    _begin(state, proposal, np.concatenate([last[rng.permutation(len(last))[:half]], others]))
+
+
+def warm(state: State, blocks: int) -> None:
+    """So many blocks whose draws are not kept."""
+    _advance(state, warming=True)
+    if blocks > 1 and state.budget.keeps(0.2, state.chains.cost if state.chains else 0):
+        state.todo.insert(0, ["warm", blocks - 1])
+
+
+def sample(state: State, times: int, least: int = 0) -> None:
+    """A block, and another one after it, until there are enough or the budget ends.
+
+    Args:
+        state: of the run.
+        times: how many times the draws that were asked for.
+        least: how many blocks at least.
+    """
+    chains = state.chains
+    assert chains is not None
+    wanted = math.ceil(times * state.asked.draws / (len(chains.z) * chains.block))
+    wanted = max(LEAST_BLOCKS, wanted, least)
+    if len(chains.kept) >= wanted or (chains.kept and not another_fits(state)):
+        return
+    _advance(state, warming=False)
+    state.todo.insert(0, ["sample", times, least])
+
+
+def another_fits(state: State, blocks: int = 1) -> bool:
+    """Whether so many blocks more, and what they ask for, stay within the budget."""
+    chains, budget = state.chains, state.budget
+    assert chains is not None
+    more = blocks * chains.block * len(chains.z)
+    draws = state.drawn + more
+    matching = min(2 * draws, max(0, 2 * draws - state.matched))
+    seconds = budget.expected({"chains": blocks, "log Z": matching, "verdict": draws})
+    evaluations = blocks * chains.cost + min(matching, state.sizes.exact) + state.sizes.survey
+    return budget.allows(1.2 * seconds + 0.03 * (budget.seconds or 0.0), evaluations)
+
+
+def match(state: State) -> None:
+    """Exact draws of the proposal, twice as many as those of chains, a part of them at a time."""
+    assert state.chains is not None
+    budget = state.budget
+    wanted = max(state.sizes.exact, 2 * state.drawn) - state.matched
+    some = state.matched > 0
+    left = budget.left()[1] - state.sizes.survey
+    wanted = min(wanted, AT_ONCE, left if some else max(left, 256))
+    if wanted < 1 or (some and not budget.allows(budget.expected({"verdict": state.drawn}), 0)):
+        return
+    scored = state.chains.proposal.scored(state.target, state.rng(), int(wanted))
+    state.exact.append(scored)
+    budget.spend("log Z", int(wanted), units=float(wanted))
+    state.todo.insert(0, ["match"])
+
+
+def _particles(state: State) -> np.ndarray:
+    """Those of all populations, and the colder ones; hotter ones are too far out to learn from."""
+    return np.concatenate([*(p.y for p in state.populations), *state.cold])
+
+
+def _advance(state: State, *, warming: bool) -> None:
+    """A block of all chains."""
+    assert state.chains is not None
+    state.chains.advance(state.target, state.rng(), state.key(), warming=warming)
+    state.budget.spend("chains", state.chains.cost, units=1.0)
+
+
+def _parts(state: State, proposal: Proposal, y: np.ndarray) -> np.ndarray:
+    """The part of each row y, as a survey of the particles tells them apart."""
+    landscape = surveyed_by(
+        state.target, proposal, state.populations, state.rng(), state.sizes.seeds
+    )
+    state.budget.spend("modes", landscape.cost)
+    return landscape.labels(proposal.noise(state.target, y), y.astype(np.float64))
+
+
+def _begin(state: State, proposal: Proposal, y: np.ndarray) -> None:
+    """Chains under `proposal` from rows y `[chains, dim]`, and no draws yet."""
+    sizes, before = state.sizes, state.chains
+    state.chains = Chains(
+        proposal,
+        proposal.noise(state.target, y),
+        sizes.leapfrogs,
+        sizes.jumps_to,
+        block=sizes.block,
+        step=0.3 if before is None else max(before.step, 0.1),
+    )
+    state.exact = []
+    state.todo.insert(0, ["warm", sizes.warming * state.effort])
+
+
+def _weighted(state: State, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws of the proposal resampled by p / q, which may be where no chain has come.
+
+    Weights are cut at sqrt(n) times their mean (Ionides 2008, "Truncated importance sampling").
+    """
+    y = np.concatenate([scored.y for scored in state.exact])
+    f = np.concatenate([scored.f for scored in state.exact])
+    most = np.logaddexp.reduce(f) - 0.5 * math.log(len(f))
+    return y[rng.permutation(resampled(rng, np.minimum(f, most)))[:number]]
+
+
+LONG = {"rung", "warm", "sample", "match"}
+"""Stages that do a little at a time."""
+STAGES: dict[str, Callable[..., None]] = {
+    "look": look,
+    "temper": temper,
+    "rung": rung,
+    "go beyond": go_beyond,
+    "bend": bend,
+    "settle": settle,
+    "search": search,
+    "fit": fit,
+    "refit": refit,
+    "warm": warm,
+    "sample": sample,
+    "match": match,
+}
+
+
+def done(state: State, what: str, *how: object) -> None:
+    """Do one stage.
+
+    Raises:
+        InputError: a name that no stage has, as a run of another version may hold.
+    """
+    if what not in STAGES:
+        raise InputError(f"there is no stage {what!r}: the run is of another version; begin anew")
+    STAGES[what](state, *how)

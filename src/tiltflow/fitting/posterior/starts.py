@@ -15,13 +15,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tiltflow.fitting.posterior.budget import Budget
+from tiltflow.fitting.posterior.landscape import DIP, FINER, POINTS, saddles
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.tailed import Tailed
 from tiltflow.fitting.posterior.target import Target, gradients_at, in_parts, values_at
 from tiltflow.learning.gaussian_mixture import best_mixture
 
-STARTS, DESCENT_STEPS = 64, 80
+DESCENT_STEPS = 80
 DRAWN = 2_000  # from distributions
+STRETCHED = 1.0, 2.0, 4.0  # of starts that ascents begin at, about their middle
+LIGHTEST, MOST_OPTIMA, AROUND_OPTIMA = 12.0, 12, 0.3  # nats; how many; their share of a base
+NEAREST = 8  # rows
+PATHS = NEAREST * (POINTS + FINER + 3)  # evaluations on the way to them
+LEVEL, APART = 0.5, 3.0  # nats a spread, and spreads, from which on optima are not, or different
 SPREAD = 3.0  # of first starts, in free numbers
 WIDER = 2.0  # the spread of the second base over that of the first
 INFLATED = 1.25  # factors of the first base over those of the draws
@@ -39,6 +45,12 @@ class Bases(NamedTuple):
     narrow: Tailed
     wide: Tailed
     words: str
+
+    def around(self, places: np.ndarray, spreads: np.ndarray) -> "Bases":
+        """The same, and around optima."""
+        narrow, wide = (with_optima(base, places, spreads) for base in (self.narrow, self.wide))
+        words = f"{self.words}, and around {len(places)} optima that only ascents met"
+        return Bases(narrow, wide, words)
 
 
 def located(target: Target, u: np.ndarray) -> Target:
@@ -66,11 +78,88 @@ def from_draws(target: Target, u: np.ndarray, seed: int) -> Bases:
     return Bases(narrow, wide, f"from {len(y):,} draws given and from {WIDER:g} times their spread")
 
 
-def first_starts(dim: int, seed: int) -> np.ndarray:
-    """Free numbers to descend from when there is nothing else, `[STARTS, dim]`."""
+def first_starts(dim: int, seed: int, number: int) -> np.ndarray:
+    """Free numbers to descend from when there is nothing else, `[number, dim]`."""
     rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((STARTS, dim))
-    return SPREAD * noise / np.sqrt(rng.chisquare(4, (STARTS, 1)) / 4)
+    noise = rng.standard_normal((number, dim))
+    return SPREAD * noise / np.sqrt(rng.chisquare(4, (number, 1)) / 4)
+
+
+def scattered_starts(bases: Bases, number: int, seed: int) -> np.ndarray:
+    """So many rows, `[number, dim]`: half of the narrow base, half of the wide one, stretched."""
+    rng = np.random.default_rng((seed, 77))
+    near, far = bases.narrow.draws(rng, number // 2), bases.wide.draws(rng, number - number // 2)
+    middle = np.exp(bases.wide.log_weights) @ bases.wide.means
+    far = middle + np.resize(STRETCHED, len(far))[:, None] * (far - middle)
+    return np.concatenate([near, far])
+
+
+def optima(target: Target, y: np.ndarray, most: float = -np.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Different points at which ascents from rows `[n, dim]` end, and the spreads there.
+
+    Those that have little mass are left out, by the curvature along the coordinates, beside the
+    others and beside `most`, the log of a mass; and those where the density still rises. As many
+    evaluations as rows times `DESCENT_STEPS`, and some.
+    """
+    ends = in_parts(lambda rows: _ascended(target, rows), y.astype(np.float32), target)
+    value = values_at(target, ends)
+    fine = np.isfinite(value) & np.isfinite(ends).all(axis=1)
+    ends, value = ends[fine], value[fine]
+    if not len(ends):
+        return ends, ends
+    slope, spread = _spreads(target, ends)
+    settled = np.max(np.abs(slope) * spread, axis=1) < LEVEL
+    mass = value + np.sum(np.log(spread), axis=1) + 0.5 * y.shape[1] * np.log(2 * np.pi)
+    mass = np.where(settled, mass, -np.inf)
+    kept: list[int] = []
+    for row in np.argsort(-mass):
+        away = [_distance(ends[row] - ends[k], np.maximum(spread[row], spread[k])) for k in kept]
+        heavy = mass[row] > max(float(mass.max()), most) - LIGHTEST
+        if heavy and min(away, default=np.inf) > APART:
+            kept.append(int(row))
+        if len(kept) == MOST_OPTIMA:
+            break
+    return ends[kept], spread[kept]
+
+
+def unmet(target: Target, y: np.ndarray, places: np.ndarray, spreads: np.ndarray) -> np.ndarray:
+    """Which optima have no path to a row y `[n, dim]` on which the density falls, `[optima]`.
+
+    Straight paths to the `NEAREST` rows are looked at.
+    """
+    number = min(NEAREST, len(y))
+    each = zip(places, spreads, strict=True)
+    near = [np.argsort(np.sum(((y - place) / spread) ** 2, axis=1))[:number]
+            for place, spread in each]  # fmt: skip
+    rows = np.concatenate([places, y[np.concatenate(near)]])
+    ends = len(places) + np.arange(len(places) * number)
+    pairs = np.column_stack([np.repeat(np.arange(len(places)), number), ends])
+    lowest, _ = saddles(rows, pairs, lambda rows: (rows, values_at(target, rows)))
+    height = values_at(target, rows)
+    fall = np.min(height[pairs], axis=1) - lowest
+    return np.min(fall.reshape(len(places), number), axis=1) > DIP
+
+
+def _distance(away: np.ndarray, spread: np.ndarray) -> float:
+    """The root mean square over coordinates, in spreads."""
+    return float(np.sqrt(np.mean((away / spread) ** 2)))
+
+
+def with_optima(base: Tailed, places: np.ndarray, spreads: np.ndarray) -> Tailed:
+    """`base` but for a share that lies around optima, alike."""
+    number, dim = places.shape
+    if not number:
+        return base
+    weights = np.append(
+        base.log_weights + np.log1p(-AROUND_OPTIMA), np.full(number, np.log(AROUND_OPTIMA / number))
+    )
+    factors = INFLATED * spreads[:, :, None] * np.eye(dim)
+    return Tailed(
+        weights,
+        np.concatenate([base.means, places]),
+        np.concatenate([base.factors, factors]),
+        np.append(base.freedoms, np.full(number, 5.0)),
+    )
 
 
 def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target, Bases]:
@@ -80,8 +169,8 @@ def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target
     value = values_at(target, ends)
     fine = np.isfinite(value) & np.isfinite(ends).all(axis=1)
     ends = target.to_free(ends[fine] if fine.any() else start)
-    local = _local_spread(target, target.from_free(ends[np.argsort(-value[fine])][:8]))
-    local = local * np.asarray(target.scale, np.float64)
+    _, local = _spreads(target, target.from_free(ends[np.argsort(-value[fine])][:8]))
+    local = np.max(local, axis=0) * np.asarray(target.scale, np.float64)
     mean = np.median(ends, axis=0)
     outward = np.quantile(np.abs(ends - mean), 0.9, axis=0)
     spread = np.sqrt(outward**2 + (3 * local) ** 2 + (SPREAD / 3) ** 2)
@@ -110,15 +199,15 @@ def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]
     return jax.lax.fori_loop(0, DESCENT_STEPS, step, carry)[0]
 
 
-def _local_spread(target: Target, y: np.ndarray) -> np.ndarray:
-    """1 / sqrt of the curvature along each coordinate at rows `[n, dim]`: the largest, `[dim]`."""
-    dim, small = y.shape[1], 1e-2
+def _spreads(target: Target, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient at rows `[n, dim]`, and 1 / sqrt of the curvature along each coordinate."""
+    dim, small = y.shape[1], 1e-3
     moved = np.concatenate([y[:, None], y[:, None] + small * np.eye(dim)], axis=1)
     _, slopes = gradients_at(target, moved.reshape(-1, dim).astype(np.float32))
     slopes = slopes.reshape(len(y), dim + 1, dim)
     bend = (slopes[:, :1] - slopes[:, 1:]) / small
     diagonal = np.nan_to_num(np.diagonal(bend, axis1=1, axis2=2), nan=1.0, posinf=1e12, neginf=0.0)
-    return np.max(1 / np.sqrt(np.maximum(diagonal, 1e-2)), axis=0)
+    return slopes[:, 0], 1 / np.sqrt(np.maximum(diagonal, 1e-2))
 
 
 def _moments(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

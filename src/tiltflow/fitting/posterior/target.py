@@ -1,14 +1,17 @@
 """The user's density in coordinates of order 1, less a reference value.
 
-With u = shift + scale y the density of y is exp of
+With u = shift + scale sinh(bend y) / bend, which is shift + scale y where nothing is bent, the
+density of y is exp of
 
-    l(value(u)) + log_weight(u) + sum log scale - reference
+    l(value(u)) + log_weight(u) + sum log(scale cosh(bend y)) - reference
 
-whose integral is the evidence over exp(reference). What is of the size of a large constant in l
-goes at once: in float64 where float32 has no room for the differences (`precise`), and what the
-samplers see is of order 1, in float32.
+so that a tail that falls as a power of u falls as an exponential of y. Its integral is the evidence
+over exp(reference). What is of the size of a large constant in l goes at once: in float64 where
+float32 has no room for the differences (`precise`), and what the samplers see is of order 1, in
+float32.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -30,7 +33,7 @@ class Target(eqx.Module):
     Attributes:
         function: the user's; it may be a pytree, whose arrays are traced.
         data: handed to it as a second argument; None: it takes none.
-        shift, scale: from y to free numbers, `[dim]`.
+        shift, scale, bend: from y to free numbers, `[dim]`; bend 0 where tails are light.
         reference: what is subtracted; a scalar.
         parameters: what the function is a density of.
         takes: how it takes its values (`Parameters.caller`).
@@ -42,6 +45,7 @@ class Target(eqx.Module):
     data: Any
     shift: Float[Array, " dim"]
     scale: Float[Array, " dim"]
+    bend: Float[Array, " dim"]
     reference: Float[Array, ""]
     parameters: Parameters = eqx.field(static=True)
     takes: str = eqx.field(static=True)
@@ -56,9 +60,13 @@ class Target(eqx.Module):
     def values(self, y: Float[Array, " dim"]) -> tuple[dict[str, Array], Array]:
         """The parameters at y by name, and the log-weight, with that of the scale."""
         wide = jnp.float64 if self.precise else jnp.float32
-        u = self.shift.astype(wide) + self.scale.astype(wide) * y.astype(wide)
-        values, log_weight = self.parameters.natural(u)
-        return values, log_weight + jnp.sum(jnp.log(self.scale.astype(wide)))
+        scale, bend, y = (x.astype(wide) for x in (self.scale, self.bend, y))
+        bent = bend > 0
+        safe = jnp.where(bent, bend, 1.0)
+        out = jnp.where(bent, jnp.sinh(safe * y) / safe, y)
+        values, log_weight = self.parameters.natural(self.shift.astype(wide) + scale * out)
+        slope = jnp.where(bent, jnp.logaddexp(bend * y, -bend * y) - math.log(2.0), 0.0)
+        return values, log_weight + jnp.sum(jnp.log(scale) + slope)
 
     def wide(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
         """The log-density in its own precision."""
@@ -84,25 +92,37 @@ class Target(eqx.Module):
             new = jnp.asarray(shift), jnp.asarray(scale), jnp.asarray(reference)
         return eqx.tree_at(lambda t: (t.shift, t.scale, t.reference), self, new)
 
+    def bent(self, bend: np.ndarray) -> "Target":
+        """The same density with other bends."""
+        with self.scope:
+            return eqx.tree_at(lambda t: t.bend, self, jnp.asarray(bend))
+
     def made_precise(self) -> "Target":
         """The same, in float64."""
-        shift, scale, reference = (
-            np.asarray(x, np.float64) for x in (self.shift, self.scale, self.reference)
+        shift, scale, bend, reference = (
+            np.asarray(x, np.float64) for x in (self.shift, self.scale, self.bend, self.reference)
         )
         target = Target(
-            self.function, self.data, self.shift, self.scale, self.reference,
+            self.function, self.data, self.shift, self.scale, self.bend, self.reference,
             self.parameters, self.takes, self.batched, True,
         )  # fmt: skip
-        return target.placed(shift, scale, float(reference))
+        return target.placed(shift, scale, float(reference)).bent(bend)
 
     def to_free(self, y: np.ndarray) -> np.ndarray:
         """Rows y to free numbers, float64."""
-        return np.asarray(self.shift, np.float64) + np.asarray(self.scale, np.float64) * y
+        shift, scale, bend = (np.asarray(x, np.float64) for x in self._place)
+        safe = np.where(bend > 0, bend, 1.0)
+        return shift + scale * np.where(bend > 0, np.sinh(safe * y) / safe, y)
 
     def from_free(self, u: np.ndarray) -> np.ndarray:
         """Free numbers to rows y, float32."""
-        shift, scale = np.asarray(self.shift, np.float64), np.asarray(self.scale, np.float64)
-        return ((u - shift) / scale).astype(np.float32)
+        shift, scale, bend = (np.asarray(x, np.float64) for x in self._place)
+        y, safe = (u - shift) / scale, np.where(bend > 0, bend, 1.0)
+        return np.where(bend > 0, np.arcsinh(safe * y) / safe, y).astype(np.float32)
+
+    @property
+    def _place(self) -> tuple[Array, Array, Array]:
+        return self.shift, self.scale, self.bend
 
 
 @eqx.filter_jit

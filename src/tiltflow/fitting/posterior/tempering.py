@@ -9,6 +9,12 @@ Monte Carlo samplers", section 3. The next rung is as far as half of the particl
 What the increments say of log Z comes with the variance that the genealogy shows: descendants of
 one first particle are not independent (Lee and Whiteley 2018, "Variance estimation in the particle
 filter", Biometrika 105, equation 7). It is an alarm, not the estimate.
+
+Where a density narrows, as in the neck of a funnel, all that is tempered arrives late or never:
+p^beta has no mass there. So some particles go on from the target to p^beta, beta > 1, until the
+mean log-density has risen by `BEYOND` of its standard deviations; and others to beta < 1, until it
+has fallen as much, but not so far that p^beta may have no integral. Chains that start there as well
+start overdispersed in log p, and disagree until they have found their way to one another.
 """
 
 from __future__ import annotations
@@ -24,7 +30,6 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 
-from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.fitting.posterior.tailed import Tailed, TailedDensity
 from tiltflow.fitting.posterior.target import Target, values_at
 from tiltflow.mcmc import hmc
@@ -35,6 +40,8 @@ MOST_RUNGS = 200
 LEAPFROGS, TRANSITIONS, LAST = 6, 3, 6  # transitions a rung, and at the last one
 ACCEPTED = 0.8
 SHORTEST = 0.03
+BEYOND, RARER = 1.5, 4  # standard deviations of the log-density; of so many particles one
+HOTTEST = 0.7  # beta
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,55 +78,122 @@ class Population:
         return share, float(np.sqrt(np.sum(sums**2))) / len(self.y)
 
 
-def temper(
-    target: Target,
-    base: Tailed,
-    *,
-    name: str,
-    metric: Metric,
-    particles: int,
-    budget: Budget,
-    reserve: float,
-    seed: int,
-) -> Population:
-    """Particles from draws of `base` to the target.
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """Particles on their way.
 
-    It breaks off, unfinished, when less than a share `reserve` of the budget is left.
+    Attributes:
+        population: where they are; finished once beta is 1.
+        name, metric: of the tempering.
+        seed: of it; what is random on a rung follows from the seed and the rung's number.
+        value, start: log-densities of the target and of the base at the particles, `[particles]`.
+        beta, step: how far it has come, and the step size there.
+        goal: of beta.
+        transitions: moves on a rung, and on the last one.
     """
-    rng, key = np.random.default_rng(seed), jr.key(seed)
-    y = base.draws(rng, particles).astype(np.float32)
-    value, start = _finite(values_at(target, y)), base.log_prob(y)
+
+    population: Population
+    metric: Metric
+    seed: int
+    value: np.ndarray
+    start: np.ndarray
+    beta: float = 0.0
+    step: float = 0.5
+    goal: float = 1.0
+    transitions: tuple[int, int] = (TRANSITIONS, LAST)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no rung left, or no particle with any mass."""
+        return (
+            self.beta == self.goal
+            or self.population.rungs >= MOST_RUNGS
+            or not np.isfinite(self.value).any()
+        )
+
+    @property
+    def cost(self) -> int:
+        """Evaluations of the next rung, at most."""
+        return len(self.value) * (max(self.transitions) * LEAPFROGS + 2)
+
+
+def beyond(target: Target, population: Population, step: float, moves: int, *, hot: bool) -> Rung:
+    """One of `RARER` particles, on the way from the target to a higher beta, or to a lower one.
+
+    The mean log-density changes by its variance times what beta does. As many evaluations as there
+    are particles.
+    """
+    y = population.y[::RARER]
+    value = _finite(values_at(target, y))
+    low, high = np.quantile(value[np.isfinite(value)], (0.1, 0.9))
+    change = BEYOND * 2.56 / max(float(high - low), 1e-3 * BEYOND)
+    return Rung(
+        replace(population, y=y, ancestors=np.arange(len(y)), rungs=0),
+        "diagonal",
+        int(population.rungs),
+        value,
+        np.zeros(len(y)),
+        beta=1.0,
+        step=step,
+        goal=max(HOTTEST, 1.0 - change) if hot else 1.0 + change,
+        transitions=(moves, moves),
+    )
+
+
+def first_rung(
+    target: Target, base: Tailed, *, name: str, metric: Metric, particles: int, seed: int
+) -> Rung:
+    """Draws of `base`, so many; as many evaluations."""
+    y = base.draws(np.random.default_rng((seed, 0)), particles).astype(np.float32)
+    value = _finite(values_at(target, y))
     outside = float(np.mean(~np.isfinite(value)))
-    ancestors = np.arange(particles)
-    beta, step, log_z, rungs, spent = 0.0, 0.5, 0.0, 0, particles
-    density = base.compiled()
-    while beta < 1.0 and rungs < MOST_RUNGS and np.isfinite(value).any():
-        rise = next_rise(value - start, 1.0 - beta)
-        log_weights = rise * (value - start)
-        log_z += float(logsumexp(log_weights) - np.log(particles))
-        chosen = resampled(rng, log_weights)
-        y, ancestors = y[chosen], ancestors[chosen]
-        beta = 1.0 if rise >= 1.0 - beta else beta + rise
-        factor = spread_factor(y, metric)
-        transitions = TRANSITIONS if beta < 1.0 else LAST
-        key, move_key = jr.split(key)
-        with target.scope:
-            moved = _moved(
-                target, density, move_key, jnp.asarray(y), jnp.asarray(factor, jnp.float32),
-                jnp.asarray([beta, step], jnp.float32), jnp.asarray(transitions, jnp.int32),
-            )  # fmt: skip
-            new, value, start, told = (np.asarray(x) for x in moved)
-        y, value, start = new, _finite(value.astype(np.float64)), start.astype(np.float64)
-        step, rungs = float(told[0]), rungs + 1
-        cost = particles * (transitions * LEAPFROGS + 2)
-        spent += cost
-        budget.spend(name, spent, f"beta {beta:.3g}, acceptance {told[1]:.2f}")
-        spent = 0
-        if beta < 1.0 and not budget.keeps(reserve, cost):
-            break
+    population = Population(name, y, np.arange(particles), 0.0, 0.0, 0, outside, False)
+    return Rung(population, metric, seed, value, base.log_prob(y))
+
+
+def next_rung(target: Target, base: Tailed, rung: Rung) -> tuple[Rung, int, str]:
+    """The particles a rung farther on; how many evaluations that took; and what to tell."""
+    before, particles = rung.population, len(rung.value)
+    number = before.rungs + 1
+    rng, key = np.random.default_rng((rung.seed, number)), jr.fold_in(jr.key(rung.seed), number)
+    alone = rung.goal != 1.0  # without the base
+    tilt, way = rung.value - (0.0 if alone else rung.start), abs(rung.goal - rung.beta)
+    tilt = np.sign(rung.goal - rung.beta) * tilt
+    rise = next_rise(tilt, way)
+    log_weights = rise * tilt
+    chosen = resampled(rng, log_weights)
+    y, ancestors = before.y[chosen], before.ancestors[chosen]
+    beta = float(rung.beta + np.sign(rung.goal - rung.beta) * rise)
+    beta = rung.goal if rise >= way else beta
+    factor = spread_factor(y, rung.metric)
+    transitions = rung.transitions[int(beta == rung.goal)]
+    numbers = [beta, 0.0 if alone else 1.0 - beta, rung.step]
+    with target.scope:
+        moved = _moved(
+            target, base.compiled(), key, jnp.asarray(y), jnp.asarray(factor, jnp.float32),
+            jnp.asarray(numbers, jnp.float32), jnp.asarray(transitions, jnp.int32),
+        )  # fmt: skip
+    y, value, start, told = (np.asarray(x) for x in moved)
     counts = np.bincount(ancestors, minlength=particles) / particles
-    error = float(np.sqrt(np.sum((counts - 1 / particles) ** 2)))
-    return Population(name, y, ancestors, log_z, error, rungs, outside, beta >= 1.0)
+    population = replace(
+        before,
+        y=y,
+        ancestors=ancestors,
+        log_z=before.log_z + float(logsumexp(log_weights) - np.log(particles)),
+        log_z_error=float(np.sqrt(np.sum((counts - 1 / particles) ** 2))),
+        rungs=number,
+        finished=bool(beta >= 1.0 or alone),
+    )
+    gone_on = replace(
+        rung,
+        population=population,
+        value=_finite(value.astype(np.float64)),
+        start=start.astype(np.float64),
+        beta=beta,
+        step=float(told[0]),
+    )
+    cost = particles * (transitions * LEAPFROGS + 2)
+    return gone_on, cost, f"beta {beta:.3g}, acceptance {told[1]:.2f}"
 
 
 def next_rise(tilt: np.ndarray, most: float) -> float:
@@ -170,18 +244,19 @@ def _moved(
     key: PRNGKeyArray,
     y: Float[Array, "particles dim"],
     factor: Float[Array, "dim dim"],
-    numbers: Float[Array, "2"],
+    numbers: Float[Array, "3"],
     transitions: Array,
 ) -> tuple[Array, Array, Array, Array]:
     """Particles after HMC at beta, their log-densities under target and base, what was learned.
 
-    `numbers` are beta and the step size; what was learned, step size and acceptance.
+    `numbers` are beta, the share of the base and the step size; what was learned, step size and
+    acceptance.
     """
-    beta = numbers[0]
+    beta, rest = numbers[0], numbers[1]
 
     def tempered(w: Array) -> Array:
         rows = w @ factor.T
-        return beta * jax.vmap(target)(rows) + (1.0 - beta) * jax.vmap(base)(rows)
+        return beta * jax.vmap(target)(rows) + rest * jax.vmap(base)(rows)
 
     value_and_grad = hmc.value_and_gradient(tempered)
 
@@ -197,7 +272,7 @@ def _moved(
         return state, jnp.clip(step * factor, 1e-5, 2.0), accepted
 
     w = jax.scipy.linalg.solve_triangular(factor, y.T, lower=True).T
-    start = (hmc.init(w, value_and_grad), numbers[1], jnp.zeros((), jnp.float32))
+    start = (hmc.init(w, value_and_grad), numbers[2], jnp.zeros((), jnp.float32))
     state, step, accepted = jax.lax.fori_loop(0, transitions, transition, start)
     y = state.position @ factor.T
     return y, jax.vmap(target.wide)(y), jax.vmap(base)(y), jnp.stack([step, accepted])

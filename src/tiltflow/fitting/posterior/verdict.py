@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tiltflow.diagnostics.verdict import Check, Severity
+from tiltflow.fitting.posterior.flux import Flux
 from tiltflow.normalizer.estimate import LogZ
 
 Status = Literal["ok", "draw more", "caution", "failed"]
@@ -18,8 +19,13 @@ CONVERGED, MIXED, APART = 1.01, 1.02, 1.05  # R-hat: enough, draw more, caution;
 LEAST_SIZE = 400.0  # effective draws
 WIDEST = 0.2  # nats between the bounds of log Z
 FARTHEST = 1.0  # nats between a tempering and the bridge
+FARTHEST_HALVES, FARTHEST_SIDES, FARTHEST_FLUX = 4.0, 5.0, 4.0  # standard errors
+LEAST_FLUX = 0.08
+SLOWEST = 0.3  # of the usual acceptance
+WIDENED = 1.7  # the spread of one population over that of the other
 HEAVIEST, TOO_HEAVY = 0.7, 1.0  # Pareto k-hat of p over q
 MORE = {"R-hat", "bulk ESS", "tail ESS", "interval of log Z", "effective draws of log Z", "bounds"}
+MORE |= {"flux, at most"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,11 @@ class Facts:
         ess_bulk, ess_tail: the smallest effective sizes.
         log_z: the estimate.
         within: half the width that its 95% interval may have.
+        halves: standard errors between log Z by the first half of the chains and by the second.
+        sides: standard errors between shares of tails and parts, by weighted exact draws of the
+            proposal and by chains, at the most.
+        flux: of the chains' draws out of where they have been.
+        moving: how likely trajectories from tails are accepted, over what is usual, at the least.
         pareto_k: of the weights of p over the proposal.
         effective: the share of the proposal's draws that is effective, in [0, 1].
         apart: nats between the estimate and the nearer tempering, beyond 4 of its errors.
@@ -51,6 +62,10 @@ class Facts:
     ess_tail: float
     log_z: LogZ
     within: float
+    halves: float
+    sides: float
+    flux: Flux
+    moving: float
     pareto_k: float
     effective: float
     apart: float
@@ -90,6 +105,12 @@ class Verdict:
         return tuple(check for check in self.reasons if not check.ok)
 
     @property
+    def converged(self) -> bool:
+        """Whether it is not failed, and the chains agree, or nearly so."""
+        apart = any(c.name == "R-hat" and c.value > MIXED for c in self.broken)
+        return self.status != "failed" and not apart
+
+    @property
     def words(self) -> str:
         """The verdict in a sentence or two."""
         if self.status == "ok":
@@ -102,6 +123,8 @@ class Verdict:
         """Plain values for JSON."""
         return {
             "status": self.status,
+            "converged": self.converged,
+            "text": self.words,
             "searched": self.searched,
             "helped": list(self.helped),
             "checks": [check.to_dict() for check in self.reasons],
@@ -124,6 +147,8 @@ def judged(facts: Facts, searched: str, helped: tuple[str, ...] = ()) -> Verdict
 def _checks(facts: Facts) -> list[Check]:
     log_z = facts.log_z
     half = (log_z.high - log_z.low) / 2
+    # Particles of populations are far from equilibrium where tails are heavy: chains decide.
+    growth = facts.growth if facts.rhat > MIXED or facts.pareto_k > HEAVIEST else 1.0
     wide = log_z.upper - log_z.lower
     rhat: Severity = "failed" if not facts.rhat <= APART else "caution"
     few: Severity = "failed" if not min(facts.ess_bulk, facts.ess_tail) >= 50 else "caution"
@@ -151,6 +176,33 @@ def _checks(facts: Facts) -> list[Check]:
             "effective draws of log Z", log_z.ess_p, LEAST_SIZE, "caution",
             "log Z rests on few independent draws of the density.", "Ask for more draws.",
             least=True,
+        ),
+        _check(
+            "log Z of halves", facts.halves, FARTHEST_HALVES, "caution",
+            "The first half of the chains has another log Z than the second.",
+            "Give it more time.",
+        ),
+        _check(
+            "shares from two sides", facts.sides, FARTHEST_SIDES, "caution",
+            "Exact draws of the proposal, weighted, are oftener in a tail or in a mode, or more "
+            "rarely, than the chains are: chains have not been everywhere.",
+            "Give it more time; reparameterise what narrows or has heavy tails.",
+        ),
+        _check(
+            "flux", facts.flux.errors, FARTHEST_FLUX, "caution",
+            "The chains' draws are cut off where the density is not small: there is a tail, a neck "
+            "or a wall that they have not crossed.",
+            "Give it more time; reparameterise what narrows; state walls as kinds of parameters.",
+        ),
+        _check(
+            "flux, at most", facts.flux.bound, max(5 * facts.within, LEAST_FLUX), "caution",
+            "It is not known well enough whether the chains have been in all tails.",
+            "Give it more time.",
+        ),
+        _check(
+            "moves in tails", facts.moving, SLOWEST, "caution",
+            "Trajectories from a tail are seldom accepted: what lies farther out is not reached.",
+            "Reparameterise what narrows or bends far out.", least=True,
         ),
         _check(
             "interval of log Z", half, facts.within, "caution",
@@ -185,7 +237,7 @@ def _checks(facts: Facts) -> list[Check]:
             "Give it more time; is the density proper?",
         ),
         _check(
-            "improper", facts.growth, 1.7, "failed",
+            "improper", growth, WIDENED, "failed",
             "The spread grows with that of the start: the density may have no finite integral.",
             "Give every parameter a proper prior.",
         ),

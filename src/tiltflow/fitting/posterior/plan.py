@@ -1,0 +1,100 @@
+"""What is asked of a run, how large its parts are, and the stages that it begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tiltflow.errors import InputError
+
+FEWEST = 5_000  # evaluations that a run can do with
+UNITS = 60_000, 250_000, 1_500_000  # evaluations, below which everything is smaller
+
+Step = list[Any]
+"""A stage to be done: its name and its arguments, plain values."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants: half the width of log Z's interval, draws in all, and a seed."""
+
+    log_z_within: float
+    draws: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large everything is.
+
+    Attributes:
+        particles: of the first two populations.
+        starts: of descents.
+        beyond: moves on a rung beyond the target.
+        chains, block: how many, and their transitions in one go.
+        warming: blocks whose draws are not kept.
+        leapfrogs, jumps_to: of a trajectory; draws that compete in a jump.
+        exact: draws of the proposal, at least.
+        seeds: of the survey of modes.
+        steps, blocks, width: of the flow: steps of its fit, blocks, units of its networks.
+    """
+
+    particles: int
+    starts: int
+    beyond: int
+    chains: int
+    block: int
+    warming: int
+    leapfrogs: int
+    jumps_to: int
+    exact: int
+    seeds: int
+    steps: int
+    blocks: int
+    width: int
+
+    @property
+    def survey(self) -> int:
+        """Evaluations of a survey of modes, about."""
+        return 60 * self.seeds
+
+    @classmethod
+    def fitting(cls, dim: int, evaluations: float) -> Sizes:
+        """Such that a first result takes about half of so many evaluations.
+
+        Raises:
+            InputError: too few to begin with.
+        """
+        if evaluations < FEWEST:
+            raise InputError(
+                f"evaluations is {evaluations:.0f}; expected {FEWEST:,} or more, or None"
+            )
+        width = 32 if dim <= 12 else 64
+        small, middle, large = UNITS
+        if evaluations > large:
+            return cls(1_000, 1_024, 100, 64, 32, 2, 8, 8, 8_192, 48, 1_000, 4, width)
+        particles = int(np.clip(evaluations / 1_200, 32, 1_000))
+        if evaluations > middle:
+            return cls(particles, 64, 30, 64, 32, 2, 6, 6, 4_096, 48, 600, 4, width)
+        if evaluations > small:
+            return cls(particles, 64, 20, 32, 32, 2, 4, 4, 2_048, 32, 600, 4, width)
+        starts = int(np.clip(evaluations / 800, 8, 64))
+        return cls(particles, starts, 10, 16, 16, 1, 4, 4, 512, 16, 400, 4, width)
+
+
+def first_steps() -> list[Step]:
+    """What every run begins with."""
+    return [
+        ["look"],
+        ["temper", "narrow", "diagonal", 1],
+        ["temper", "wide", "dense", 1],
+        ["bend"],
+        ["settle"],
+        ["search"],
+        ["fit"],
+        ["sample", 1],
+        ["match"],
+        ["judge"],
+    ]
