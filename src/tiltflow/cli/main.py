@@ -21,6 +21,7 @@ from tiltflow.cli.fit import fit
 from tiltflow.cli.info import info, show_machine
 from tiltflow.cli.likelihood import likelihood
 from tiltflow.cli.outliers import outliers
+from tiltflow.cli.posterior import posterior
 from tiltflow.cli.quality import quality
 from tiltflow.cli.report import report
 from tiltflow.cli.sample import sample
@@ -44,6 +45,7 @@ app.command(diagnose)
 app.command(likelihood)
 app.command(score)
 app.command(outliers)
+app.command(posterior)
 app.command(quality)
 app.command(report)
 app.command(compare)

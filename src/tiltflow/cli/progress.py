@@ -1,6 +1,7 @@
 """A progress bar a phase on standard error, with what matters in that phase and the time left."""
 
 import math
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -153,3 +154,13 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("scores", "rows"): lambda fields: f"{fields['rows']:,} rows",
     ("report", "started"): lambda fields: "drawing figures",
 }
+
+
+def lines_to_terminal(*, quiet: bool) -> Callable[[str], None]:
+    """Lines of progress on standard error, if somebody looks at it and it is not `quiet`."""
+
+    def tell(line: str) -> None:
+        if not quiet and sys.stderr.isatty():
+            print(line, file=sys.stderr, flush=True)
+
+    return tell

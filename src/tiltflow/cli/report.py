@@ -9,7 +9,10 @@ from tiltflow.cli.options import Json
 
 
 def report(
-    run: Annotated[Path, Parameter(help="A folder made by `tiltflow fit`, finished or not.")],
+    run: Annotated[
+        Path,
+        Parameter(help="A folder made by `tiltflow fit`, finished or not, or `posterior`."),
+    ],
     /,
     *,
     json: Json = False,
@@ -21,12 +24,13 @@ def report(
     """
     from tiltflow.cli.show import show_json
     from tiltflow.report.page import write_report
+    from tiltflow.report.posterior_page import is_posterior, write_posterior_page
     from tiltflow.runs import RunStore
     from tiltflow.runs.store import EVENTS
 
-    if not (run / EVENTS).is_file():
+    if not (run / EVENTS).is_file() and not is_posterior(run):
         RunStore.open(run, whole=False)  # says what is missing, and what may be meant
-    page = write_report(run)
+    page = write_posterior_page(run) if is_posterior(run) else write_report(run)
     if json:
         show_json({"report": str(page)})
     else:

@@ -1,0 +1,189 @@
+"""The page of a density of the user's own: verdict, log Z, corner plot, modes, checks.
+
+`write_posterior_page` reads the folder that `Posterior.save` has written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tiltflow.errors import InputError
+from tiltflow.runs import atomic
+
+from .header import VERDICTS
+from .markup import Markup, element
+from .numbers import readable, seconds
+from .offline import offline_page, plate
+from .tables import check_mark, checks_table, scrolling
+
+if TYPE_CHECKING:
+    from .figures import Picture
+
+NUMBERS, DRAWS, PAGE = "posterior.json", "draws.npz", "report.html"
+BESIDES = ("log_density", "mode")  # in draws.npz, beside the parameters
+WORDS = VERDICTS | {"draw more": ("Draw more", "…")}
+
+
+def is_posterior(folder: Path) -> bool:
+    """Whether a folder holds a finished posterior."""
+    return (folder / NUMBERS).is_file()
+
+
+def write_posterior_page(folder: Path) -> Path:
+    """Write report.html and figures/*.png into the folder; returns the path of the page.
+
+    Raises:
+        InputError: no posterior is there, or it is damaged, or the disk refuses.
+    """
+    from .posterior_pictures import pictures  # here, because it imports matplotlib
+
+    told, columns, marks = _read(folder)
+    figures = folder / "figures"
+    with atomic.writing(figures):
+        figures.mkdir(exist_ok=True)
+    drawn = []
+    for picture in pictures(told, columns, marks):
+        drawn.append(_figure(picture, figures))
+    page = offline_page(
+        f"{folder.resolve().name} – tiltflow posterior",
+        _header(folder.resolve().name, told),
+        element(
+            "section",
+            element("h2", "What was found"),
+            element("p", f"Looked for in {told['verdict']['searched']}.", class_="lead"),
+            element("div", *drawn, class_="panels"),
+            id="found",
+        ),
+        element(
+            "section",
+            element("h2", "Numbers"),
+            element("h3", "Modes"),
+            _modes(told["modes"]),
+            element("h3", "Checks"),
+            checks_table(told["verdict"]["checks"]),
+            element("h3", "Stages"),
+            _stages(told["stages"]),
+            id="numbers",
+        ),
+    )
+    atomic.write_bytes(folder / PAGE, page)
+    return folder / PAGE
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray]:
+    """The numbers; a column a parameter, `[draws]` each; and the mode of each draw."""
+    try:
+        told = json.loads((folder / NUMBERS).read_text())
+        with np.load(folder / DRAWS, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        columns = {}
+        for name, values in arrays.items():
+            if name not in BESIDES:
+                flat = values.reshape(values.shape[0] * values.shape[1], -1)
+                alone = flat.shape[1] == 1
+                for place, column in enumerate(flat.T):
+                    columns[name if alone else f"{name}[{place}]"] = column.astype(np.float64)
+        return told, columns, arrays["mode"].ravel()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder} holds no whole posterior ({type(error).__name__}); give a folder that "
+            f"`tiltflow posterior` has written"
+        ) from None
+
+
+def _figure(picture: Picture, folder: Path) -> Markup:
+    figure, png = plate(picture)
+    if png is not None:
+        atomic.write_bytes(folder / f"{picture.name}.png", png)
+    return figure
+
+
+def _header(name: str, told: Mapping[str, Any]) -> Markup:
+    verdict, log_z, worst = told["verdict"], told["log_z"], told["worst"]
+    title, sign = WORDS.get(verdict["status"], ("No verdict", "?"))
+    look = verdict["status"] if verdict["status"] in ("ok", "failed") else "caution"
+    half = 0.5 * ((log_z["high"] or 0) - (log_z["low"] or 0))
+    helped = [element("li", line) for line in verdict["helped"]]
+    chips = [
+        element("li", check_mark(c["ok"]), f" {c['name']} ", element("b", readable(c["value"])))
+        for c in verdict["checks"]
+        if not c["ok"]
+    ]
+    spent = f"{told['evaluations']:,} evaluations", seconds(told["seconds"])
+    return element(
+        "header",
+        element("p", "tiltflow posterior", class_="eyebrow"),
+        element("h1", name),
+        element("p", *(element("span", fact) for fact in spent), class_="facts"),
+        element(
+            "section",
+            element("span", sign, class_="seal", aria_hidden="true"),
+            element(
+                "div",
+                element("h2", title),
+                element("p", verdict["text"]),
+                element("ul", *helped) if helped else None,
+                element("ul", *chips, class_="chips") if chips else None,
+            ),
+            class_=f"verdict {look}",
+            aria_label="Verdict",
+        ),
+        element(
+            "dl",
+            _number(
+                "log Z", f"{log_z['mean']:.3f}",
+                f"± {half:.3f} (95%); between {readable(log_z['lower'])} and "
+                f"{readable(log_z['upper'])} from the two sides",
+            ),
+            _number("Modes", str(len(told["modes"])), "found; others may lie where none looked"),
+            _number(
+                "R-hat", readable(worst["rhat"]),
+                f"at worst, of {worst['rhat_of']}; {readable(worst['ess_bulk'])} effective draws",
+            ),
+            class_="headline",
+        ),
+    )  # fmt: skip
+
+
+def _number(label: str, value: str, below: str) -> Markup:
+    return element(
+        "div",
+        element("dt", label),
+        element("dd", value, class_="value"),
+        element("dd", below, class_="below"),
+    )
+
+
+def _modes(modes: list[dict[str, Any]]) -> Markup:
+    rows = [
+        element(
+            "tr",
+            element("th", str(number + 1), scope="row"),
+            element("td", f"{mode['share']:.4f} ± {mode['error']:.4f}", class_="number"),
+            element("td", f"{mode['log_z']:.3f}", class_="number"),
+            element("td", str(mode["found_by"]), class_="number"),
+            element("td", "; ".join(f"{n} {readable(v)}" for n, v in mode["mean"].items())),
+        )
+        for number, mode in enumerate(modes)
+    ]
+    head = ("Mode", "Share of the mass", "log Z of it", "Populations with it", "Mean")
+    return scrolling("Modes", head, [element("tbody", *rows)], class_="settings")
+
+
+def _stages(stages: Mapping[str, Mapping[str, Any]]) -> Markup:
+    rows = [
+        element(
+            "tr",
+            element("th", name, scope="row"),
+            element("td", seconds(spent["seconds"]), class_="number"),
+            element("td", f"{spent['evaluations']:,}", class_="number"),
+        )
+        for name, spent in stages.items()
+    ]
+    head = ("Stage", "Time", "Evaluations")
+    return scrolling("Stages", head, [element("tbody", *rows)], class_="settings")
