@@ -32,6 +32,7 @@ class Case:
         part: draws by name to the part of each.
         within: half of the interval asked for.
         most: (error, seconds) that the issue asks for; NaN: nothing.
+        beyond: why nobody who evaluates the density can know the truth; "": somebody can.
         frugal: evaluations of the frugal setting, and the half width there.
     """
 
@@ -43,6 +44,7 @@ class Case:
     shares: tuple[float, ...] | None = None
     part: Callable[[dict[str, np.ndarray]], np.ndarray] | None = None
     most: tuple[float, float] = (math.nan, math.nan)
+    beyond: str = ""
     most_tv: float = math.nan
     frugal: tuple[int, float] | None = None
 
@@ -302,9 +304,9 @@ def normalised(log_sd: float, dim: int) -> float:
     return -dim * (log_sd + 0.5 * LOG_2PI)
 
 
-def unequal_scales() -> Case:
-    """A trap: one mode 30 times narrower than the other, of the same mass."""
-    shares, dim, wide, narrow = (0.5, 0.5), 8, 1.0, 1 / 30
+def unequal_scales(dim: int = 3, narrow: float = 1 / 8, beyond: str = "") -> Case:
+    """A trap: one mode eight times narrower than the other, of the same mass."""
+    shares, wide = (0.5, 0.5), 1.0
     means = np.stack([np.full(dim, -3.0), np.full(dim, 3.0)])
     at = jnp.asarray(means)
 
@@ -314,7 +316,15 @@ def unequal_scales() -> Case:
         each = -0.5 * square / sds**2 - dim * (jnp.log(sds) + 0.5 * LOG_2PI) + math.log(0.5)
         return jax.nn.logsumexp(each)
 
-    return Case(log_density, dim, normal_start(dim, 5), 0.0, shares=shares, part=nearest(means))
+    return Case(
+        log_density, dim, normal_start(dim, 5), 0.0, shares=shares, part=nearest(means),
+        beyond=beyond,
+    )  # fmt: skip
+
+
+def needle() -> Case:
+    """A trap: 30 times narrower in eight dimensions; its basin is a 10^-11 of the start."""
+    return unequal_scales(8, 1 / 30, "a needle that no ascent and no particle comes near")
 
 
 def hidden_mode() -> Case:
@@ -331,7 +341,19 @@ def hidden_mode() -> Case:
 
 
 def bends() -> Case:
-    """A trap: a chain of parabolas, each coordinate bent by the one before."""
+    """A trap: a chain of bends, each coordinate bent by the one before."""
+    dim = 8
+
+    def log_density(x):
+        middle = 2 * jnp.log1p(0.5 * x[:-1] ** 2) - 1
+        first = -0.5 * x[0] ** 2 - 0.5 * LOG_2PI
+        return first + jnp.sum(-0.5 * ((x[1:] - middle) / 0.3) ** 2 - math.log(0.3) - 0.5 * LOG_2PI)
+
+    return Case(log_density, dim, normal_start(dim, 3), 0.0)
+
+
+def exploding_bends() -> Case:
+    """A trap: parabolas; from |x_0| > 2.41 on, 1.6% of the mass, they grow doubly exponentially."""
     dim = 8
 
     def log_density(x):
@@ -339,7 +361,10 @@ def bends() -> Case:
         first = -0.5 * x[0] ** 2 - 0.5 * LOG_2PI
         return first + jnp.sum(-0.5 * ((x[1:] - middle) / 0.3) ** 2 - math.log(0.3) - 0.5 * LOG_2PI)
 
-    return Case(log_density, dim, normal_start(dim, 3), 0.0)
+    return Case(
+        log_density, dim, normal_start(dim, 3), 0.0,
+        beyond="1.6% of the mass lies where float32 cannot resolve the density, or overflows",
+    )  # fmt: skip
 
 
 def student() -> Case:
@@ -422,8 +447,10 @@ TARGETS = {
 }
 TRAPS = {
     "unequal-scales": unequal_scales,
+    "needle": needle,
     "hidden-mode": hidden_mode,
     "bends": bends,
+    "exploding-bends": exploding_bends,
     "student": student,
     "quartic": quartic,
     "improper": improper,
