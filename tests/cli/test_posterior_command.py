@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tiltflow.cli.main import run
+from tiltflow.fitting.posterior.verdict import Verdict
 
 MODEL = """
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def model(tmp_path_factory):
     return file
 
 
-def test_a_density_in_a_file_is_drawn_from(model, tmp_path, capsys):
+def test_a_density_in_a_file_is_drawn_from(model, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     assert run(["posterior", f"{model}:log_density", "--out", str(out), *QUICK]) == 0
     told = capsys.readouterr().out
@@ -52,8 +53,12 @@ def test_a_density_in_a_file_is_drawn_from(model, tmp_path, capsys):
     (out / "report.html").unlink()
     assert run(["report", str(out)]) == 0
     assert (out / "report.html").is_file()
+    # Where the chains have not converged, the status says so.
+    monkeypatch.setattr(Verdict, "converged", False)
+    assert run(["posterior", f"{model}:log_density", "--out", str(out), *QUICK]) == 3
 
 
+@pytest.mark.slow
 def test_a_failed_verdict_is_status_3(model, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(["posterior", f"{model}:rounded", "--out", str(out), *QUICK]) == 3

@@ -259,3 +259,12 @@ def test_bent_coordinates_count_their_slope():
     far = target.to_free(np.array([[20.0, 0.0], [0.0, 20.0]]))
     assert far[0, 0] > 1e5
     assert far[1, 1] < 10
+
+
+@pytest.mark.parametrize(
+    ("change", "converged"),
+    [({}, True), ({"rhat": 1.015}, True), ({"rhat": 1.03}, False), ({"nan": 0.1}, True),
+     ({"pareto_k": 1.3}, False)],
+)  # fmt: skip
+def test_chains_that_disagree_have_not_converged(change, converged):
+    assert judged(replace(GOOD, **change), "").converged is converged

@@ -120,15 +120,21 @@ def assert_within(spent, limit):
     assert spent <= 1.1 * limit
 
 
-def test_evaluations_are_kept_and_a_budget_that_is_not_asked_spends_more(monkeypatch):
-    asked = {"data": 0.0, "log_z_within": 1e-5, "seconds": None}
-    assert_within(run(curved, 2, **asked, evaluations=20_000).budget.used, 20_000)
-    # The power twin: nobody asks what is left.
+def test_a_budget_of_evaluations_that_is_not_asked_spends_more(bent, monkeypatch):
+    """What a run without a start keeps is not kept where nobody asks what is left."""
+    assert_within(bent.budget.used, 250_000)
     monkeypatch.setattr(Budget, "left", lambda self: (math.inf, math.inf))
-    monkeypatch.setattr(improvement, "MOST_DRAWS", 40_000)
-    ignored = run(curved, 2, **asked, evaluations=20_000)
+    monkeypatch.setattr(improvement, "MOST_DRAWS", 80_000)
+    ignored = run(curved, 2, data=0.0, log_z_within=1e-5)
     with pytest.raises(AssertionError):
-        assert_within(ignored.budget.used, 20_000)
+        assert_within(ignored.budget.used, 250_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("evaluations", [10_000, 20_000, 100_000, 1_000_000])
+def test_evaluations_are_kept(evaluations):
+    post = run(curved, 2, data=0.0, log_z_within=1e-5, seconds=None, evaluations=evaluations)
+    assert_within(post.budget.used, evaluations)
 
 
 MEANS = np.array([[-4.0, 0.0, 0.0], [4.0, 1.0, 0.0]])
