@@ -10,7 +10,7 @@ run: .venv/ready  ## learn the digits, a few minutes, and write runs/digits/repo
 
 # Files are given out in their order: the long ones are not the last, and no worker idles at the end.
 TESTS := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
-test: .venv/ready  ## the tests that every change needs, about twelve minutes on two cores
+test: .venv/ready  ## the tests that every change needs, about eight minutes on two cores
 	$(TESTS) --durations=25
 
 test-slow: .venv/ready  ## what takes minutes each: kills, damaged files, coverage, memory

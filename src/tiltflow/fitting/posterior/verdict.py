@@ -127,7 +127,10 @@ class Verdict:
             "text": self.words,
             "searched": self.searched,
             "helped": list(self.helped),
-            "checks": [check.to_dict() for check in self.reasons],
+            # The parts of a fit's verdict are not those of a density.
+            "checks": [
+                {k: v for k, v in check.to_dict().items() if k != "part"} for check in self.reasons
+            ],
         }
 
 
