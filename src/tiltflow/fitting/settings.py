@@ -186,8 +186,8 @@ def suited_ensemble(rows: int) -> Settings:
         tilt=replace(
             settings.tilt,
             steps=4_000,
-            particles=8_192,
-            batch_particles=1_024,
+            particles=4_096,
+            batch_particles=512,
             share_end=0.3,
             check_every=20,
             least_transitions=8,
