@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
+from tiltflow.evaluation.chains import SamplingSettings, moved_by
 from tiltflow.learning.bank import Bank
 from tiltflow.mcmc.draws import joined
 from tiltflow.model import exact as module
@@ -90,6 +91,13 @@ def test_chains_of_exact_draws_have_the_models_mean(ensemble, monkeypatch):
     monkeypatch.setattr(module, "_accepted", lambda f, uniform: accepted(np.zeros_like(f), uniform))
     wrong = independent_chains(model, jr.key(3), chains=64, draws=300, warmup=50).summaries["f"]
     assert abs(wrong.mean() - truth) > 8 * np.hypot(error, error_of(wrong))
+
+
+def test_what_moves_chains_is_said(ensemble):
+    model = TiltedModel(ensemble, Line())
+    assert moved_by(model, SamplingSettings()) == "independence"
+    assert moved_by(model, SamplingSettings(kernel="hmc")) == "hmc"
+    assert moved_by(TiltedModel(ensemble.transport, Line()), SamplingSettings()) == "hmc"
 
 
 def test_chains_that_go_on_begin_where_they_ended(ensemble):

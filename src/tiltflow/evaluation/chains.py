@@ -14,7 +14,7 @@ from tiltflow.mcmc.draws import Draws, joined
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.run import sample
 from tiltflow.model.exact import exact_points, independent_chains
-from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
+from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of, suited_kernel
 from tiltflow.model.latent_chains import summary_of
 from tiltflow.model.tilted import TiltedModel
 
@@ -137,6 +137,13 @@ def more_chains(
         length=float(draws.tuning.length), kernel=kernel,
     )  # fmt: skip
     return joined(draws, more)
+
+
+def moved_by(model: TiltedModel, settings: SamplingSettings) -> str:
+    """The name of the kernel that `fresh_chains` move by, if none is handed to it."""
+    if _are_independent(model, settings, None):
+        return "independence"
+    return settings.kernel or suited_kernel(model)
 
 
 def _are_independent(model: TiltedModel, settings: SamplingSettings, kernel: Kernel | None) -> bool:

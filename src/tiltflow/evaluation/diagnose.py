@@ -21,14 +21,18 @@ from tiltflow.diagnostics.energy import LOWEST, divergences, e_bfmi
 from tiltflow.diagnostics.verdict import Check, biased, conclude, judge
 from tiltflow.errors import InputError, check_seed
 from tiltflow.evaluation.chain_sources import Judged, just_made, stored
-from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, suited_sampling
+from tiltflow.evaluation.chains import (
+    SamplingSettings,
+    fresh_chains,
+    moved_by,
+    suited_sampling,
+)
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
 from tiltflow.evaluation.labels import Kind, Labelled, by_data, by_kmeans
 from tiltflow.evaluation.mixing import extremes, looked_at
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.evaluation.travelling import travelling
 from tiltflow.model.fitted import FittedModel
-from tiltflow.model.kernels import suited_kernel
 
 EXACT_DRAWS = 50_000  # of the backbone, at most
 MODES = 10  # clusters
@@ -169,7 +173,7 @@ def _chains(
                 raise InputError(f"{name} is {value}, but {draws} is to be judged; leave it out")
         return stored(draws, fitted)
     made = fresh_chains(fitted.model, sampling, key, listen, step_size=fitted.step_size)
-    return just_made(made, sampling.kernel or suited_kernel(fitted.model))
+    return just_made(made, moved_by(fitted.model, sampling))
 
 
 def _labelled(
