@@ -133,8 +133,12 @@ def another(
 
 
 def most_components(rows: int, dim: int) -> int:
-    """How many components so many rows allow, and the time."""
-    return int(max(1, min(rows // ROWS_A_COMPONENT, WORK / (2 * rows * dim**2))))
+    """How many components so many rows allow, and the time.
+
+    A power of two: programs depend on it, and would be compiled anew for other numbers of rows.
+    """
+    most = int(max(1, min(rows // ROWS_A_COMPONENT, WORK / (2 * rows * dim**2))))
+    return 1 << (most.bit_length() - 1)
 
 
 def fit_map(
