@@ -42,6 +42,7 @@ def shares_of_two(rows, which):
 
 
 def test_a_light_broad_component_does_not_join_two_modes():
+    """The shares are asserted in `shares_of_two`; its power twin is the next test."""
     shares_of_two(*draws_of_two(np.random.default_rng(0)))
 
 
