@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tiltflow.backbones.units.fitting import MOST_LEVELS, bins_of, integer_bins
+from tiltflow.backbones.units.columns import bins_of
+from tiltflow.backbones.units.fitting import MOST_LEVELS, integer_bins
 from tiltflow.backbones.units.histogram import log_density
 from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.diagnostics.verdict import Check

@@ -6,8 +6,9 @@ from jaxtyping import Array
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
+from tiltflow.backbones.units.columns import bins_of, few_cells
 from tiltflow.backbones.units.heavy import HeavyTailed
-from tiltflow.backbones.units.histogram import best_bins, cell_bins, normal_scores, split_to
+from tiltflow.backbones.units.histogram import cell_bins, normal_scores, split_to
 from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.backbones.units.tails import TailedBins, tailed_bins
 from tiltflow.data.checks import checked
@@ -19,8 +20,7 @@ FAR_FROM_NORMAL = 0.02  # nats a column
 HEAVIER = 0.005  # nats a column, by which power tails have to be ahead of normal ones
 JUDGED = 10_000  # rows that a normal density is fitted to, and as many that judge it
 MOST_LEVELS = 1024  # of integers that are made normal
-MOST_CELLS = 64  # of a column on a grid, that have a bin each
-FEWEST_BINS = 32  # of a histogram
+FEWEST_BINS = 128  # of a histogram: nearly all have as many, and share their programs
 PSEUDO_COUNTS = 2.0  # of the pooled histogram, and again of the uniform one, added to a column's
 
 
@@ -103,26 +103,6 @@ class _Cells:
             else tailed_bins(column)
             for values, column, step in zip(exact, spread, self._steps, strict=True)
         ]
-
-
-def bins_of(
-    exact: np.ndarray, spread: np.ndarray, steps: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The histogram of each column: a bin a cell where there are few, the best of bins elsewhere.
-
-    Args:
-        exact, spread: rows `[rows, dim]`, as they are and each value somewhere in its cell.
-        steps: `[dim]`, the width of the cells; 0 where a column has none.
-    """
-    return [
-        cell_bins(values, step) if few_cells(values, step) else best_bins(column)
-        for values, column, step in zip(exact.T, spread.T, steps, strict=True)
-    ]
-
-
-def few_cells(values: np.ndarray, step: float) -> bool:
-    """Whether each cell of a column on a grid has a bin of its own."""
-    return step > 0 and bool(np.ptp(values) < MOST_CELLS * step)
 
 
 def _suited(x: np.ndarray, integers: bool, cells: _Cells) -> str:
