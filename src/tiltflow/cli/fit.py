@@ -82,10 +82,11 @@ def fit(
         ),
     ] = None,
     learner: Annotated[
-        Literal["population", "persistent", "nce", "nce+mle"] | None,
+        Literal["population", "persistent", "nce", "nce+mle", "linear"] | None,
         Parameter(
             help="How the tilt is learned; persistent chains are the paper's, nce is contrast "
-            "with the backbone. By default population, and nce+mle for a vae."
+            "with the backbone, linear weighs the members of an ensemble, without a network. By "
+            "default population, nce+mle for a vae, and linear for tables."
         ),
     ] = None,
     units: Annotated[

@@ -144,4 +144,6 @@ def learn_backbone(
         backbone = initialised(backbone, first)
     if isinstance(backbone, CouplingFlow) and backbone.base is not None:
         backbone = at_normal(backbone, train, val, key=jr.fold_in(key, 2))
+        if not backbone.blocks:  # the normal density itself: there is no more to learn
+            return backbone, nll_of(backbone, val, settings.backbone, key=key)
     return fit_backbone(backbone, train, val, settings.backbone, **how)

@@ -86,7 +86,13 @@ class Settings:
     def check(self, seed: int) -> None:
         """Raises InputError for the first setting that cannot work, or a negative seed."""
         check_seed(seed)
-        at_least_one(self.model, "blocks", "flow_width", "tilt_width", "tilt_depth")
+        at_least_one(self.model, "flow_width", "tilt_width", "tilt_depth")
+        least = 0 if self.model.backbone == "ensemble" else 1
+        if self.model.blocks < least:
+            raise InputError(
+                f"blocks is {self.model.blocks}; expected at least {least} of a flow (0, one "
+                f"normal density, only beneath an ensemble)"
+            )
         if self.model.components < 0:
             raise InputError(
                 f"components is {self.model.components}; expected 0 for no mixture, or a number"
@@ -102,6 +108,11 @@ class Settings:
         if self.model.backbone not in BACKBONES:
             raise InputError(
                 f"backbone {self.model.backbone!r}; expected one of {', '.join(BACKBONES)}"
+            )
+        if self.tilt.learner == "linear" and self.model.backbone != "ensemble":
+            raise InputError(
+                f"learner 'linear' with backbone {self.model.backbone!r}; expected an ensemble, "
+                f"whose members it weighs: use population"
             )
         self.sampling.check()
         for name in ("flow_dropout", "tilt_dropout"):
@@ -158,11 +169,11 @@ def suited(rows: int, dim: int) -> Settings:
     )
 
 
-def suited_ensemble(rows: int) -> Settings:
+def suited_ensemble(rows: int, *, is_table: bool) -> Settings:
     """The default settings with an ensemble, whose exact draws are near the model.
 
     So there are many particles and few moves, and chains are short: each transition is a fresh
-    draw.
+    draw. Beneath that of a table lies one normal density: no chain has to find its way there.
     """
     settings, many = Settings(), rows >= MANY_ROWS
     return replace(
@@ -170,6 +181,7 @@ def suited_ensemble(rows: int) -> Settings:
         model=replace(
             settings.model,
             backbone="ensemble",
+            blocks=0 if is_table else settings.model.blocks,
             tilt_width=128,
             tilt_dropout=0.1 if many else 0.3,
         ),
@@ -178,6 +190,7 @@ def suited_ensemble(rows: int) -> Settings:
         ),
         members=MemberSettings(
             flows=2 if many else 3,
+            steps=2_000,
             width=128 if many else 64,
             dropout=0.05 if many else 0.1,
             batch=256 if many else 128,
@@ -185,6 +198,7 @@ def suited_ensemble(rows: int) -> Settings:
         ),
         tilt=replace(
             settings.tilt,
+            learner="linear" if is_table else settings.tilt.learner,
             steps=4_000,
             particles=4_096,
             batch_particles=512,
@@ -196,7 +210,9 @@ def suited_ensemble(rows: int) -> Settings:
             patience=3,
             bank=10_000,
         ),
-        sampling=replace(settings.sampling, draws=2_000, warmup=100, exact_draws=20_000),
+        sampling=replace(
+            settings.sampling, draws=500 if is_table else 2_000, warmup=100, exact_draws=20_000
+        ),
     )
 
 
@@ -209,10 +225,10 @@ def suited_to(
     learner that needs gradients in the latent space, the coupling flow.
     """
     is_table = len(shape) == 1 and 2 <= shape[0] <= MOST_COLUMNS
-    if backbone is None and is_table and learner in (None, "population"):
+    if backbone is None and is_table and learner in (None, "linear", "population"):
         backbone = "ensemble"
     if backbone == "ensemble":
-        return suited_ensemble(rows)
+        return suited_ensemble(rows, is_table=is_table)
     if backbone == "glow":
         return suited_glow(rows, shape)
     if backbone == "vae":

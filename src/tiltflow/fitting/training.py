@@ -25,7 +25,8 @@ from tiltflow.fitting.recipes import (
     specification,
 )
 from tiltflow.fitting.settings import Settings
-from tiltflow.learning import Rows, fit_tilt
+from tiltflow.learning import Rows, TiltSettings, fit_tilt
+from tiltflow.learning.fit_linear import fit_linear
 from tiltflow.learning.fit_members import begin_flow, fit_flow, fit_mixtures, weighed
 from tiltflow.learning.fit_members import together as as_one
 from tiltflow.learning.fit_mixture import fit_mixture
@@ -35,7 +36,7 @@ from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.specs import ModelSpec, Spec, VAESpec
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.memory_maps import let_go_if_many
-from tiltflow.tilts import MixtureTilt
+from tiltflow.tilts import LinearTilt, MixtureTilt, Tilt
 
 Listen = Callable[..., None]
 
@@ -149,17 +150,27 @@ def train(
     else:
         zero, start = begin_tilt(spec, mixture, settings.tilt.particles, key=keys["tilt"])
     classes = classes_of(backbone, features)
-    (tilt, judgement), _ = stages.run(
-        "tilt",
-        (zero, Judgement.nothing()),
-        lambda: (
-            fit_tilt(
-                backbone, zero, train, val, settings.tilt, key=keys["learn"], start=start,
-                classes=classes, stage=own.stage, **how,
-            )[:2],
-            None,
-        ),
-    )  # fmt: skip
+    of_tilt = settings.tilt
+    if of_tilt.learner == "linear" and (own.makes_tilt or own.stage is not None):
+        of_tilt = replace(of_tilt, learner="population")  # what is the user's own has no members
+    if of_tilt.learner == "linear":
+        assert isinstance(backbone, Ensemble)
+        assert isinstance(spec, ModelSpec)
+        tilt, judgement, spec = _linear(
+            stages, backbone, zero, spec, val, of_tilt, key=keys["learn"], listen=listen
+        )
+    else:
+        (tilt, judgement), _ = stages.run(
+            "tilt",
+            (zero, Judgement.nothing()),
+            lambda: (
+                fit_tilt(
+                    backbone, zero, train, val, of_tilt, key=keys["learn"], start=start,
+                    classes=classes, stage=own.stage, **how,
+                )[:2],
+                None,
+            ),
+        )  # fmt: skip
     model, first = TiltedModel(backbone, tilt), None
     if isinstance(vae, VAESpec) and vae.data_width and isinstance(backbone, Prior):
         first, generator, of_latent = model, backbone.generator, tilt
@@ -183,6 +194,28 @@ def train(
     if spec is None or own.makes_tilt:
         spec = own.specification(model, spec, network)
     return Learned(spec, model, first, nll_val, judgement, stages.ended)
+
+
+def _linear(
+    stages: Stages,
+    backbone: Ensemble,
+    zero: Tilt,
+    spec: ModelSpec,
+    val: Rows,
+    settings: TiltSettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listen,
+) -> tuple[Tilt, Judgement, ModelSpec]:
+    """The linear tilt, or `zero` where it is not worth having; and what the model is made of."""
+
+    def learn() -> tuple[Any, float]:
+        tilt, judgement, told = fit_linear(backbone, val, settings, key=key, listen=listen)
+        return (tilt, judgement), float(told.is_taken)
+
+    like = (LinearTilt.zero(backbone), Judgement.nothing())
+    (tilt, judgement), is_taken = stages.run("tilt", like, learn)
+    return (tilt, judgement, replace(spec, linear=True)) if is_taken else (zero, judgement, spec)
 
 
 def _with_members(

@@ -101,7 +101,7 @@ _OF_THE_HOST = (
 )
 
 
-LEARNERS = ("nce", "nce+mle", "persistent", "population")
+LEARNERS = ("linear", "nce", "nce+mle", "persistent", "population")
 _PERSISTENT = {"steps": 2_000, "particles": 512, "rate": 5e-4, "leapfrogs": 5, "judge_every": 5}
 
 
@@ -114,7 +114,8 @@ class TiltSettings:
 
     Attributes:
         learner: `"population"`, `"persistent"` (the paper's), `"nce"` (by contrast with the
-            backbone, see `nce.py`) or `"nce+mle"` (population, from where contrast has led).
+            backbone, see `nce.py`), `"nce+mle"` (population, from where contrast has led), or
+            `"linear"` in what the members of an ensemble say (`fit_linear.py`).
         nce_steps: optimiser steps of the contrast.
         steps: optimiser steps.
         particles: learners and witnesses together.

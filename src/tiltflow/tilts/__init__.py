@@ -7,6 +7,7 @@ from tiltflow.tilts.base import Frozen, ReadsCoordinates, Tilt
 from tiltflow.tilts.conv import ConvSizes, ConvTilt
 from tiltflow.tilts.data import CoordinateTilt, DataTilt, as_tilt
 from tiltflow.tilts.given import GivenTilt
+from tiltflow.tilts.linear import LinearTilt
 from tiltflow.tilts.mixture import MixtureTilt, WithNoise
 from tiltflow.tilts.mlp import MLPTilt
 from tiltflow.tilts.network import NetworkTilt
@@ -20,6 +21,7 @@ __all__ = [
     "DataTilt",
     "Frozen",
     "GivenTilt",
+    "LinearTilt",
     "MLPTilt",
     "MixtureTilt",
     "NetworkTilt",

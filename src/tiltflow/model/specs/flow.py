@@ -25,7 +25,7 @@ from tiltflow.model.specs.plain import (
     check_size,
 )
 from tiltflow.model.tilted import TiltedModel
-from tiltflow.tilts import MLPTilt
+from tiltflow.tilts import LinearTilt, MLPTilt
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ModelSpec(PlainSpec):
     """The architecture of a tilted coupling flow.
 
     Attributes:
-        blocks: of two couplings each.
+        blocks: of two couplings each; 0: the flow is its base, beneath an ensemble.
         flow_width: hidden units of each conditioner.
         flow_dropout: share of them dropped in training.
         splits: blocks from one permutation to the next; 1, as in models of former versions, unless
@@ -42,7 +42,8 @@ class ModelSpec(PlainSpec):
         components: of the Gaussian mixture beside the flow; 0: the flow is alone.
         bases: components of the mixture that each autoregressive flow starts at, in turn.
         member_width, member_depth, member_dropout: of their networks.
-        tilt_width, tilt_depth, tilt_dropout: of the tilt's network.
+        linear: whether the tilt is one of the members' log-densities; else it is a network.
+        tilt_width, tilt_depth, tilt_dropout: of that network.
     """
 
     blocks: int = 2
@@ -55,6 +56,7 @@ class ModelSpec(PlainSpec):
     member_width: int = 64
     member_depth: int = 2
     member_dropout: float = 0.0
+    linear: bool = False
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
@@ -104,8 +106,9 @@ class ModelSpec(PlainSpec):
         flow, members = self.flow(units, key=key), self.members(key=key)
         if not members:
             return TiltedModel(flow, self.tilt(key=key))
-        even = jnp.zeros(1 + len(members))
-        return TiltedModel(Ensemble(flow, members, even), self.tilt(key=key))
+        ensemble = Ensemble(flow, members, jnp.zeros(1 + len(members)))
+        tilt = LinearTilt.zero(ensemble) if self.linear else self.tilt(key=key)
+        return TiltedModel(ensemble, tilt)
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelSpec":
@@ -121,7 +124,7 @@ class ModelSpec(PlainSpec):
         super().check()
         counts = {
             "levels": 0,
-            "blocks": 1,
+            "blocks": 0,
             "flow_width": 1,
             "splits": 1,
             "tilt_width": 1,
@@ -134,7 +137,9 @@ class ModelSpec(PlainSpec):
                 f"bases is {self.bases!r:.100}; expected at most {MOST_LAYERS} numbers of "
                 f"components, of at least 1"
             )
-        check_flags(self, "base")
+        check_flags(self, "base", "linear")
+        if self.linear and not self.components:
+            raise InputError("linear is True without members; expected an ensemble of them")
         check_layers(self, "blocks", "tilt_depth", "member_depth")
         check_splits(self.splits, self.dim)
         if self.units in ("gaussianise", "histogram", "tails") and not self.levels:

@@ -1,0 +1,95 @@
+"""The linear tilt of an ensemble: closed forms, what is refused, and what cross-fitting is for."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
+from tiltflow.backbones.units.normal import standard
+from tiltflow.learning import Rows, TiltSettings
+from tiltflow.learning.fit_linear import best_weights, cross_fitted, fit_linear
+from tiltflow.learning.start import is_zero
+from tiltflow.tilts import LinearTilt
+
+SETTINGS = TiltSettings(learner="linear", bank=8_000)
+APART = 1.5  # of the two members' means from 0
+X = np.linspace(-8, 8, 4_001)
+
+
+def ensemble():
+    """Half N(-1.5, 1), which is the transport, and half N(1.5, 1)."""
+    units = fit_units("standardise", np.array([[-1.0], [1.0]], np.float32), integers=False)
+    base = standard(1)
+    base = base.__class__(jnp.full(1, -APART), base.matrix, base.inverse, base.log_det, (1,))
+    flow = CouplingFlow(units, num_blocks=0, width=1, base=base, key=jr.key(0))
+    other = MixtureDensity(jnp.zeros(1), jnp.full((1, 1), APART), jnp.zeros((1, 1, 1)))
+    return Ensemble(flow, (other,), jnp.log(jnp.array([0.5, 0.5])))
+
+
+def log_q(x):
+    return np.logaddexp(norm.logpdf(x, -APART), norm.logpdf(x, APART)) - np.log(2)
+
+
+def fitted(draw, rows=2_000, seed=0):
+    x = draw(np.random.default_rng(seed), rows).astype(np.float32)[:, None]
+    q = ensemble()
+    return q, *fit_linear(q, Rows(x, q.units, integers=False), SETTINGS, key=jr.key(seed))
+
+
+def between(rng, rows):
+    """Their normalised product of square roots is N(0, 1), which no mixture of them is."""
+    return rng.normal(size=rows)
+
+
+def test_the_product_of_members_is_found():
+    q, tilt, judgement, told = fitted(between)
+    truth = norm.logpdf(X)
+    gain = np.trapezoid(np.exp(truth) * (truth - log_q(X)), X)
+    assert abs(told.gain - gain) < 3 * told.error
+    assert told.error < 0.1 * gain
+    f = np.asarray(jax.vmap(tilt)(X[:, None].astype(np.float32)), float)
+    log_p = f + log_q(X) - float(judgement.log_z)
+    assert np.trapezoid(np.exp(log_p), X) == pytest.approx(1, abs=0.03)
+    assert np.trapezoid(np.exp(truth) * (truth - log_p), X) < 0.01
+    assert np.trapezoid(np.exp(log_p) * f, X) == pytest.approx(0, abs=0.05)
+    assert not is_zero(tilt, q)
+
+
+def test_where_nothing_is_to_be_gained_it_is_nothing():
+    """Of rows of the ensemble itself, in at least 8 of 10 sets; and of too few rows to tell."""
+
+    def own(rng, rows):
+        return rng.normal(size=rows) + APART * rng.choice([-1, 1], rows)
+
+    found = [fitted(own, rows=300, seed=seed) for seed in range(10)]
+    assert sum(told.is_taken for *_, told in found) <= 2
+    refused = next((q, tilt, told) for q, tilt, _, told in found if not told.is_taken)
+    assert is_zero(refused[1], refused[0])
+    assert not fitted(between, rows=10)[3].is_taken
+
+
+def test_cross_fitting_sees_weights_that_are_learned_by_heart():
+    """Features of noise, and few rows: weights judged by their own rows gain, by others lose."""
+    chance = np.random.default_rng(0)
+    rows, draws = chance.normal(size=(40, 6)), chance.normal(size=(4_000, 6))
+    weights = best_weights(rows, draws, 2e-3)
+    own = np.mean(rows @ weights) - np.log(np.mean(np.exp(draws @ weights)))
+    told = cross_fitted(rows, draws, 2e-3)
+    assert own > 0.05
+    assert told.gain < 0
+    assert not told.is_taken
+
+
+def test_its_gradient_reaches_coordinates_and_not_the_ensemble():
+    q = ensemble()
+    tilt = LinearTilt(q, jnp.array([0.3, 1.0, -2.0]), 0.1)
+    c = jnp.array([0.7])
+    slope = jax.grad(tilt)(c)
+    step = 1e-2
+    expected = (tilt(c + step) - tilt(c - step)) / (2 * step)
+    assert float(slope[0]) == pytest.approx(float(expected), rel=1e-2)
+    means = jax.grad(lambda t: t(c))(tilt).ensemble.members[0].means
+    assert not np.any(np.asarray(means))
