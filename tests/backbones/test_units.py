@@ -127,6 +127,9 @@ def check_log_det(units, x):
 def test_log_determinants_are_those_that_autodiff_finds(integers, kind):
     units, x = UNITS[kind](integers), jnp.asarray(integers[:50] + 0.3, jnp.float32)
     check_log_det(units, x)
+    slopes = np.asarray(jax.jit(jax.jacfwd(units.encode))(x[0]))
+    assert kind == "whiten" or np.all(np.diag(slopes) > 0)
+    assert kind == "whiten" or np.all(slopes == np.diag(np.diag(slopes)))  # number by number
     with pytest.raises(AssertionError):
         check_log_det(Forgetful(units), x)
 

@@ -15,6 +15,7 @@ from tiltflow._version import __version__
 from tiltflow.cli.broken_pipe import Unread
 from tiltflow.cli.compare import compare
 from tiltflow.cli.compiled import keep_compiled
+from tiltflow.cli.complete import complete
 from tiltflow.cli.data import app as data
 from tiltflow.cli.diagnose import diagnose
 from tiltflow.cli.fit import fit
@@ -44,6 +45,7 @@ app.command(sample)
 app.command(diagnose)
 app.command(likelihood)
 app.command(score)
+app.command(complete)
 app.command(outliers)
 app.command(posterior)
 app.command(quality)

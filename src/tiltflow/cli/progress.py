@@ -25,6 +25,7 @@ TITLES = {
     "copies": "Copies",
     "interpolation": "Between",
     "scores": "Scores",
+    "completes": "Completed",
     "report": "Report",
 }
 
@@ -152,6 +153,7 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("copies", "started"): lambda fields: f"looking among {fields['training']:,} training images",
     ("interpolation", "started"): lambda fields: "images between images",
     ("scores", "rows"): lambda fields: f"{fields['rows']:,} rows",
+    ("completes", "rows"): lambda fields: f"{fields['rows']:,} rows",
     ("report", "started"): lambda fields: "drawing figures",
 }
 

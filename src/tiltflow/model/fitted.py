@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -40,6 +40,9 @@ from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
 from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.runs import atomic, reading
+
+if TYPE_CHECKING:
+    from tiltflow.model.completion import Completion
 
 FORMAT = 2
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
@@ -161,6 +164,37 @@ class FittedModel:
             resume=resume,
             **settings,
         )
+
+    def complete(self, x: Any, *, draws: int = 10, seed: int = 0) -> Completion:
+        """Draw what is missing of rows given what is there, and judge the draws.
+
+        What is drawn is p(missing | there) of this model, exactly: nothing is imputed that the
+        model does not know, and several draws of a row show what is not known. Its log Z is not
+        needed.
+
+        Args:
+            x: `[rows, *data_shape]` or a frame, NaN where a number is missing. Rows without a gap
+                stay as they are; a row that is NaN throughout is a draw of the model.
+            draws: of each row.
+            seed: of everything random.
+
+        Returns:
+            `model.completion.Completion`: `values`, `[rows, draws, *data_shape]`, with what was
+            there unchanged, R-hat and effective size of each row, and a verdict.
+
+        Raises:
+            InputError: no gap at all, rows of another shape, a value that is infinite or on no
+                grid of the model's, or a backbone without an exact density.
+        """
+        from tiltflow.model.completion import Completer
+
+        completed = Completer(self, draws=draws, seed=seed)(x)
+        if not completed.missing.any():
+            raise InputError(
+                f"none of {len(completed.missing):,} rows has a gap; expected NaN where a number "
+                f"is missing"
+            )
+        return completed
 
     def pilot(self, chains: int = 64, *, seed: int = 0, **settings: Any) -> Choice:
         """Which kernel suits the model: `latent_chains.pilot`, from the same starts as `sample`."""

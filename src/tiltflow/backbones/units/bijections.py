@@ -23,7 +23,11 @@ TAIL = 1e-4  # the mass that Gaussianise leaves outside the range of the data, o
 
 
 class Units(eqx.Module):
-    """A bijection between data x of shape `data_shape` and coordinates y of shape `[dim]`."""
+    """A bijection between data x of shape `data_shape` and coordinates y of shape `[dim]`.
+
+    All kinds but `Affine` work number by number, increasing: gaps of rows are filled in coordinates
+    (`model/completion`).
+    """
 
     data_shape: eqx.AbstractVar[tuple[int, ...]]
 
