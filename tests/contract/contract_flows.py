@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from tiltflow.backbones import CouplingFlow, Glow, GlowSizes, dequantise, fit_units
+from tiltflow.backbones import CouplingFlow, Gaussian, Glow, GlowSizes, dequantise, fit_units
 from tiltflow.backbones.base import Flow
 from tiltflow.backbones.coupling import splits_of
 from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
@@ -32,6 +32,8 @@ def make(kind: str, shape: tuple[int, ...], flow: type[Flow] = CouplingFlow) -> 
     if issubclass(flow, Glow):
         return make_glow(kind, shape, flow)
     units = fit_units(kind, rows(kind, shape), integers=kind in INTEGERS)
+    if issubclass(flow, Gaussian):
+        return flow(units)
     num_blocks = max(2, splits_of(int(np.prod(shape))))  # every cut
     backbone = flow(units, num_blocks=num_blocks, width=8, key=jr.key(1))
 

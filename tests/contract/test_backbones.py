@@ -33,7 +33,7 @@ from flow_checks import (
     check_shapes,
 )
 
-from tiltflow.backbones import CouplingFlow, Glow, fit_units
+from tiltflow.backbones import CouplingFlow, Gaussian, Glow, fit_units
 from tiltflow.backbones.units.bijections import TAIL
 
 KINDS = ("gaussianise", "histogram", "logit", "standardise", "whiten")
@@ -50,7 +50,8 @@ def coupling(kind, shape):
 
 COUPLINGS = [coupling(kind, shape) for kind in KINDS for shape in SHAPES]
 GLOWS = [("scale of images", (4, 2, 3), Glow), ("logit of images", (4, 4), Glow)]
-every_case = pytest.mark.parametrize(("kind", "shape", "flow"), COUPLINGS + GLOWS)
+GAUSSIANS = [("whiten", (5,), Gaussian)]
+every_case = pytest.mark.parametrize(("kind", "shape", "flow"), COUPLINGS + GLOWS + GAUSSIANS)
 every_plane = pytest.mark.parametrize("kind", KINDS)
 
 

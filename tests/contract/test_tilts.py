@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tiltflow.tilts import (
+    ClassTilt,
     ConvSizes,
     ConvTilt,
     Frozen,
@@ -47,6 +48,7 @@ def mixture():
 
 LEARNED = {
     "mlp": mlp,
+    "classes": lambda: ClassTilt(DIM, 3, width=8, dropout=0.5, key=jr.key(4)),
     "conv": conv,
     "network": network,
     "mixture": mixture,

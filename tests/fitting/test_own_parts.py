@@ -287,12 +287,12 @@ def over_a_pushforward():
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"tilt": "cnn"}, "tilt 'cnn'; expected one of mlp, conv, or an object"),
+        ({"tilt": "cnn"}, "tilt 'cnn'; expected one of mlp, conv, classes, or an object"),
         ({"learner": "adam"}, "learner 'adam'; expected one of nce"),
         ({"learner": 3}, "the learner is a int; expected a name"),
         (
             {"backbone": "resnet"},
-            "backbone 'resnet'; expected one of coupling, ensemble, glow, vae",
+            "backbone 'resnet'; expected one of coupling, ensemble, gaussian, glow, vae",
         ),
         ({"backbone": 3}, "the backbone is a int; expected a name, a tiltflow.backbones.Backbone"),
         ({"backbone": over_a_pushforward()}, "a generator without noise has no density"),

@@ -95,7 +95,7 @@ def test_what_is_saved_is_what_is_loaded(saved, images):
     [
         (
             {"kind": "diffusion"},
-            "the model is of kind 'diffusion'; expected 'vae', 'glow', 'parts'",
+            "the model is of kind 'diffusion'; expected 'vae', 'glow', 'gaussian'",
         ),
         ({"steps": 0}, "steps is 0; expected a whole number >= 1"),
         ({"steps": 10_000}, "steps is 10000; expected at most 256"),

@@ -6,6 +6,7 @@ from tiltflow.backbones.coupling import CouplingFlow
 from tiltflow.backbones.density import Density, MixtureDensity
 from tiltflow.backbones.ensemble import Ensemble
 from tiltflow.backbones.flowjax import FlowjaxFlow
+from tiltflow.backbones.gaussian import Gaussian
 from tiltflow.backbones.generator import Generator
 from tiltflow.backbones.glow import Glow, GlowSizes
 from tiltflow.backbones.own import Kept
@@ -22,6 +23,7 @@ __all__ = [
     "Ensemble",
     "Flow",
     "FlowjaxFlow",
+    "Gaussian",
     "Generator",
     "Glow",
     "GlowSizes",

@@ -63,16 +63,24 @@ def fit(
         ),
     ] = None,
     backbone: Annotated[
-        Literal["coupling", "ensemble", "glow", "vae"] | None,
+        Literal["coupling", "ensemble", "gaussian", "glow", "vae"] | None,
         Parameter(
             help="What is tilted: coupling, a flow; ensemble, which is the default for tables of "
-            "up to 64 columns, with Gaussian mixtures and autoregressive flows beside it; glow, "
-            "for images; or vae, a variational autoencoder, in its latent."
+            "up to 64 columns, with Gaussian mixtures and autoregressive flows beside it; "
+            "gaussian, a normal density; glow, for images; or vae, a variational autoencoder, in "
+            "its latent."
         ),
     ] = None,
     network: Annotated[
         Literal["mlp", "conv"] | None,
         Parameter(help="Of a vae: perceptrons, which is the default, or convolutions."),
+    ] = None,
+    classes: Annotated[
+        bool | None,
+        Parameter(
+            negative=(),
+            help="The tilt tells the labels of DATA apart: one network is density and classifier.",
+        ),
     ] = None,
     data_tilt: Annotated[
         int | None,
@@ -210,6 +218,7 @@ def fit(
                 "backbone": backbone,
                 "vae": {"network": network},
                 "data_width": data_tilt,
+                "classes": classes,
             },
             "backbone": {"steps": backbone_steps},
             "members": {"steps": backbone_steps},

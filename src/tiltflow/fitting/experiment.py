@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax.random as jr
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
 
 from tiltflow.backbones import Flow
 from tiltflow.data import Dataset, Splits, load, split
@@ -22,6 +22,7 @@ from tiltflow.errors import InputError
 from tiltflow.evaluation.assess import finite
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
+from tiltflow.evaluation.classified import class_log_probs, classified
 from tiltflow.evaluation.copies import copies
 from tiltflow.evaluation.enough import enough_chains
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
@@ -42,7 +43,7 @@ from tiltflow.fitting.metrics import (
     of_likelihood,
     seconds_of,
 )
-from tiltflow.fitting.own_parts import chosen
+from tiltflow.fitting.own_parts import OwnParts, chosen
 from tiltflow.fitting.recipes import units_for
 from tiltflow.fitting.settings import Settings
 from tiltflow.fitting.training import Learned, train
@@ -100,11 +101,13 @@ def fit(
     Args:
         data: from `tiltflow.load_data`, or what it takes: an array `[rows, *event_shape]`, ...
         settings: those that suit the size of the data, if None (`settings.suited`).
-        backbone: `"coupling"`, `"ensemble"`, `"glow"` or `"vae"`; or an object: a flow or a
-            distribution of flowjax, which are learned; one of them in `backbones.Kept`, or a
-            generator, which are taken as they are; or a function of (units, key=key), such as a
-            class of flows, that makes a flow over units fitted to the data.
-        tilt: `"mlp"` or `"conv"`; or an object: a `tilts.Tilt`, such as a network in
+        backbone: `"coupling"`, `"ensemble"`, `"gaussian"`, `"glow"` or `"vae"`; or an object: a
+            flow or a distribution of flowjax, which are learned; one of them in `backbones.Kept`,
+            or a generator, which are taken as they are; or a function of (units, key=key), such as
+            a class of flows, that makes a flow over units fitted to the data.
+        tilt: `"mlp"`, `"conv"`, or `"classes"`, which tells the labels of the data apart, so that
+            the likelihood of both is learned, and `metrics["classes"]` has accuracy and
+            calibration (`tilts.ClassTilt`); or an object: a `tilts.Tilt`, such as a network in
             `tilts.NetworkTilt`, which reads coordinates; or a function or module of one example x
             in data units. What has arrays of floats in it is learned, from f = 0; what has none is
             f as it is.
@@ -147,6 +150,7 @@ def fit(
             f"the backbone makes data of shape {units.data_shape}; expected {data.shape}, that of "
             f"one example of the data"
         )
+    own, names, labels = _classes(own, data)
     rows = {
         name: Rows(
             in_little_memory(data.take(index).values, integers=data.integers),
@@ -154,6 +158,7 @@ def fit(
             data.integers,
             noise=noise,
             steps=None if data.grid is None else data.grid.step,
+            labels=None if labels is None else labels[index],
         )
         for name, index in (("train", parts.train), ("val", parts.val), ("test", parts.test))
     }
@@ -213,11 +218,34 @@ def fit(
         "seed": seed,
         "seconds": seconds_of(learned.ended, sampling_ended, keeper.clock()),
     }
+    if labels is not None:
+        log_probs = class_log_probs(fitted.model, rows["test"], jr.fold_in(keys["score"], 2))
+        told = classified(log_probs, labels[parts.test], seed=seed)
+        metrics["classes"] = {**told.to_dict(), "names": names}
     if are_bytes_of_images(data):
         add_bits(metrics, int(np.prod(data.shape)))
     metrics["backbone"]["nll_val"] = learned.nll_val
     metrics["gain_nats"]["val_by_witnesses"] = float(judgement.gain_val)
     return Result(fitted, metrics, seen.evidence)
+
+
+def _classes(
+    own: OwnParts, data: Dataset
+) -> tuple[OwnParts, list[int], Int[np.ndarray, " rows"] | None]:
+    """For a tilt that tells them apart: how many, their names, and each row's, counted from 0.
+
+    Raises:
+        InputError: the data have no labels.
+    """
+    if not own.tells_classes:
+        return own, [], None
+    if data.labels is None:
+        raise InputError(
+            f"{data.name} has no labels for a tilt that tells classes apart; expected labelled "
+            f"data, such as an .npz file with x and y, or another tilt"
+        )
+    names, labels = np.unique(data.labels, return_inverse=True)
+    return replace(own, classes=len(names)), [int(name) for name in names], labels
 
 
 class _Judged(NamedTuple):

@@ -25,9 +25,16 @@ from tiltflow.learning.state import LEARNERS
 from tiltflow.model.specs import TILTS, NetworkSpec, PartsSpec, WholeSpec, of_parts
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import ReadsCoordinates, Tilt
+from tiltflow.tilts.classes import classes_of
 from tiltflow.tilts.data import as_learned
 
-USUAL = {"coupling": "mlp", "ensemble": "mlp", "glow": "conv", "vae": "mlp"}
+USUAL = {
+    "coupling": "mlp",
+    "ensemble": "mlp",
+    "gaussian": "mlp",
+    "glow": "conv",
+    "vae": "mlp",
+}
 """The tilt of each backbone, by their names."""
 
 
@@ -39,11 +46,18 @@ class OwnParts:
         backbone: an object, as `backbones.own.as_backbone` takes it; None: as the settings say.
         tilt: an object, or one of `TILTS` where the backbone's is another; None: as it is usual.
         stage: of a learner; None: that of the learner that the settings name.
+        classes: how many the labels of the data are, for a tilt that tells them apart; else 0.
     """
 
     backbone: Any = None
     tilt: ReadsCoordinates | Callable[..., Any] | str | None = None
     stage: Stage | None = None
+    classes: int = 0
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether the tilt tells the labels of the data apart."""
+        return self.tilt == "classes" or classes_of(self.tilt) > 0
 
     @property
     def units(self) -> Units | None:
@@ -88,6 +102,7 @@ class OwnParts:
             channels=model.conv.channels,
             residual=model.conv.residual,
             spectral=model.conv.spectral,
+            classes=self.classes if name == "classes" else 0,
         )
         return spec.build(key=key), spec
 
@@ -116,6 +131,8 @@ def chosen(
     elif name is not None:
         settings = replace(settings, model=replace(settings.model, backbone=name))
     settings, stage = _with_learner(settings, learner)
+    if tilt is None and settings.model.classes:
+        tilt = "classes"
     if isinstance(tilt, str):
         if tilt not in TILTS:
             raise InputError(f"tilt {tilt!r}; expected one of {', '.join(TILTS)}, or an object")

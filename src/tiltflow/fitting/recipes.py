@@ -1,4 +1,4 @@
-"""The backbones that `fit` can make: a coupling flow, a Glow, or a variational autoencoder.
+"""The backbones that `fit` can make: a coupling flow, a Glow, a normal density, or a VAE.
 
 Of the last the tilt reads z: chains then have as few dimensions as z (`backbones/prior.py`).
 """
@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import Backbone, CouplingFlow, Flow, Prior, fit_units
+from tiltflow.backbones import Backbone, CouplingFlow, Flow, Gaussian, Prior, fit_units
 from tiltflow.backbones.glow import Glow, initialised
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.normal import LARGEST
@@ -25,11 +25,20 @@ from tiltflow.learning.fit_vae import fit_vae, negative_bound
 from tiltflow.learning.gaussian_start import at_normal
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.start import Start
-from tiltflow.model.specs import VAESpec, WholeSpec, specify, specify_glow, specify_vae
+from tiltflow.model.specs import (
+    GaussianSpec,
+    VAESpec,
+    WholeSpec,
+    specify,
+    specify_gaussian,
+    specify_glow,
+    specify_vae,
+)
 from tiltflow.parallel.devices import over_devices_once
 from tiltflow.tilts import MixtureTilt, Tilt
 
 _OF_FLOWS = ("blocks", "flow_width", "flow_dropout", "tilt_width", "tilt_depth", "tilt_dropout")
+_OF_GAUSSIANS = ("components", "tilt_width", "tilt_depth", "tilt_dropout")
 _OF_LATENT_TILTS = ("components", "data_width", "tilt_width", "tilt_depth", "tilt_dropout")
 _FIRST_ROWS = 256  # that a Glow's normalisations are fitted to
 
@@ -54,6 +63,8 @@ def units_for(
             return fit_scale(x, integers=False, limits=limits)
     if model.backbone == "vae" and model.units == "auto" and x.ndim > 2:
         return fit_scale(x, integers=integers, limits=limits)
+    if model.backbone == "gaussian" and model.units == "auto":
+        return fit_units("whiten", x, integers=integers, grid=grid)
     return fit_units(model.units, x, integers=integers, limits=limits, grid=grid)
 
 
@@ -75,6 +86,8 @@ def _specification(model: ModelSettings, units: Units) -> WholeSpec:
         return specify_vae(units, model.vae, data_channels=channels, **tilt)
     if model.backbone == "glow":
         return specify_glow(units, model.glow, model.conv)
+    if model.backbone == "gaussian":
+        return specify_gaussian(units, **{name: getattr(model, name) for name in _OF_GAUSSIANS})
     dim = int(np.prod(units.data_shape))
     if model.backbone == "ensemble" and dim > LARGEST:
         raise InputError(
@@ -106,7 +119,7 @@ def begin_tilt(
 
     A `mixture` is the first part of the tilt, and its exact draws are the start.
     """
-    if mixture is None or not isinstance(spec, VAESpec):
+    if mixture is None or not isinstance(spec, VAESpec | GaussianSpec):
         return _made(spec, "tilt", key=key), None
     start = exact_start(mixture, particles, key=jr.fold_in(key, 1))
     return _made(spec, "tilt", mixture, key=key), start
@@ -131,7 +144,7 @@ def learn_backbone(
         InputError: settings that cannot work, or a likelihood that was never finite.
         Interrupted: the keeper was asked to stop.
     """
-    if kept:
+    if kept or isinstance(backbone, Gaussian):
         if isinstance(backbone, Flow):
             return backbone, nll_of(backbone, val, settings.backbone, key=key)
         return backbone, float(negative_bound(backbone, val, key))

@@ -14,7 +14,7 @@ from tiltflow.learning.fit_vae import VAESettings
 from tiltflow.mcmc.catalogue import REPLICAS
 from tiltflow.tilts import ConvSizes
 
-BACKBONES = ("coupling", "ensemble", "glow", "vae")
+BACKBONES = ("coupling", "ensemble", "gaussian", "glow", "vae")
 MOST_COLUMNS = 64  # of a table whose backbone is an ensemble, if nobody says
 MANY_ROWS = 5_000
 # A high rate makes f walk at random in hundreds of dimensions, and the gain comes as it falls.
@@ -40,10 +40,12 @@ class ModelSettings:
     """The backbone, the sizes of the networks, and the units; as in `specs.ModelSpec`.
 
     Attributes:
-        backbone: `"coupling"`; `"ensemble"`, that and its `members`; `"glow"` for images, whose
-            networks are in `glow`, and those of its convolutional tilt in `conv`; or `"vae"`, whose
-            networks are in `vae`.
-        components: of the mixture that a VAE's tilt begins with; 0: none.
+        backbone: `"coupling"`; `"ensemble"`, that and its `members`; `"gaussian"`, a normal
+            density; `"glow"` for images, whose networks are in `glow`, and those of its
+            convolutional tilt in `conv`; or `"vae"`, whose networks are in `vae`.
+        components: of the mixture that the tilt of a VAE or a Gaussian begins with; 0: none.
+        classes: whether the tilt tells the labels of the data apart (`tilts.ClassTilt`): then the
+            likelihood of rows and labels together is learned.
         data_width: of the hidden layers of a second tilt of a VAE, which reads x, for images a
             convolutional one with the channels of `conv`; 0: there is none.
         noise: of N(0, noise^2), in standard deviations of a column, that is added to each row
@@ -57,6 +59,7 @@ class ModelSettings:
     glow: GlowSizes = field(default_factory=GlowSizes)
     conv: ConvSizes = field(default_factory=ConvSizes)
     components: int = 0
+    classes: bool = False
     data_width: int = 0
     units: str = "auto"
     blocks: int = 2
@@ -233,7 +236,10 @@ def suited_to(
         return suited_glow(rows, shape)
     if backbone == "vae":
         return suited_vae(rows, shape)
-    return suited(rows, math.prod(shape))
+    settings = suited(rows, math.prod(shape))
+    if backbone == "gaussian":
+        return replace(settings, model=replace(settings.model, backbone=backbone))
+    return settings
 
 
 def suited_glow(rows: int, shape: tuple[int, ...]) -> Settings:

@@ -33,7 +33,7 @@ from tiltflow.learning.fit_mixture import fit_mixture
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.second_tilt import second_start
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.model.specs import ModelSpec, Spec, VAESpec
+from tiltflow.model.specs import GaussianSpec, ModelSpec, Spec, VAESpec
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.tilts import LinearTilt, MixtureTilt, Tilt
@@ -132,15 +132,13 @@ def train(
             stages, backbone, spec, train, val, settings, key=jr.fold_in(keys["backbone"], 1), **how
         )
     mixture = None
-    if isinstance(vae := spec, VAESpec) and vae.components:
-        listen("mixture", "started", components=vae.components)
+    if isinstance(spec, VAESpec | GaussianSpec) and (components := spec.components):
+        listen("mixture", "started", components=components)
         mixture, _ = stages.run(
             "mixture",
-            MixtureTilt.standard(vae.components, vae.z_dim),
+            MixtureTilt.standard(components, backbone.dim),
             lambda: (
-                fit_mixture(
-                    train.through(backbone), vae.components, key=jr.fold_in(keys["tilt"], 2)
-                ),
+                fit_mixture(train.through(backbone), components, key=jr.fold_in(keys["tilt"], 2)),
                 None,
             ),
         )
@@ -172,7 +170,7 @@ def train(
             ),
         )  # fmt: skip
     model, first = TiltedModel(backbone, tilt), None
-    if isinstance(vae, VAESpec) and vae.data_width and isinstance(backbone, Prior):
+    if isinstance(vae := spec, VAESpec) and vae.data_width and isinstance(backbone, Prior):
         first, generator, of_latent = model, backbone.generator, tilt
         begin_key, learn_key = jr.split(jr.fold_in(keys["learn"], 1))
         both = vae.second_tilt(tilt, key=jr.fold_in(keys["tilt"], 3))

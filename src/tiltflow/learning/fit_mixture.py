@@ -19,10 +19,10 @@ from tiltflow.errors import InputError
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.start import Start
 from tiltflow.tilts import MixtureTilt
+from tiltflow.tilts.mixture import FLOOR
 
 MOST_ROWS = 60_000  # that the mixture is fitted to
 ITERATIONS = 50  # of expectation maximisation, at most
-FLOOR = 1e-3  # added to the variances
 STEP_SIZE = 0.2  # of the first transitions; it is adapted
 
 
@@ -54,6 +54,19 @@ def fit_mixture(train: Rows, components: int, *, key: PRNGKeyArray) -> MixtureTi
     names = ("weights_", "means_", "precisions_cholesky_")
     weights, means, factors = (np.asarray(getattr(mixture, name)) for name in names)
     return MixtureTilt(jnp.log(weights), jnp.asarray(means), jnp.asarray(factors))
+
+
+def mixture_of_labels(train: Rows, *, shared: bool = True, key: PRNGKeyArray) -> MixtureTilt:
+    """As `fit_mixture`, with a component for each label of the rows (`MixtureTilt.of_labels`).
+
+    Raises:
+        InputError: the rows have no labels.
+    """
+    if train.labels is None:
+        raise InputError("the rows have no labels; expected some, or a number of components")
+    rows = train.first(MOST_ROWS)
+    labels = np.asarray(rows.labels)[: len(rows)]
+    return MixtureTilt.of_labels(rows.every(key, 1)[0][:, 0], labels, shared=shared)
 
 
 def exact_start(mixture: MixtureTilt, number: int, *, key: PRNGKeyArray) -> Start:

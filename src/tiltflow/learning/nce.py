@@ -5,7 +5,8 @@ neither chains nor log q are needed (Gutmann and Hyvarinen 2010; the backbone is
 flow is that Gao et al. 2020, arXiv 1912.00589, learn beside f). The logit has an offset that is
 learned beside f; put into f's level it makes log Z near 0. Where the two are told apart without
 error (data beside a surface that a generator without noise draws on) the optimum is infinite, and
-that is said.
+that is said. Where the tilt begins with a mixture that is kept, draws of that are the noise: they
+are nearer, and the rest of f is the logit.
 """
 
 import math
@@ -23,12 +24,14 @@ from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper, KeepsNothing
+from tiltflow.learning.objective import cross_entropy
 from tiltflow.learning.particles import exact_draws
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
 from tiltflow.model.exact import push_in_parts
+from tiltflow.model.tilted import ExactDraws, TiltedModel
 from tiltflow.parallel.devices import over_devices, spread
-from tiltflow.tilts import Tilt
+from tiltflow.tilts import MixtureTilt, Tilt, WithNoise
 from tiltflow.tilts.base import freeze
 
 STAGE = "nce"
@@ -72,11 +75,11 @@ def fit_nce(
     listen: Listener = silent,
     keeper: Keeper | None = None,
 ) -> tuple[Tilt, Contrast]:
-    """Learn `tilt` by contrast with the backbone.
+    """Learn `tilt` by contrast with the backbone, or with the mixture that it begins with.
 
     The settings' `nce_steps`, `batch_data` (as many draws beside them), `rate`, `final_rate`,
-    `decay` and `memory` are used. What is kept is the average of the weights with the best
-    held-out loss. `keeper` is offered the state after every chunk, as the stage `"nce"`.
+    `decay`, `memory` and `class_weight` are used. What is kept is the average of the weights with
+    the best held-out loss. `keeper` is offered the state after every chunk, as the stage `"nce"`.
 
     Raises:
         InputError: the loss was never finite.
@@ -87,15 +90,19 @@ def fit_nce(
     row_key, draw_key, key = jr.split(key, 3)
     held_out = val.first(HELD_OUT).embedded(row_key, 1)
     y_val = held_out.rows[0]
-    u = exact_draws(backbone, draw_key, len(y_val))
-    looked_at = [Filled(y, held_out.count) for y in (y_val, push_in_parts(backbone, u))]
+    noise = _Noise.of(backbone, tilt)
+    if noise.mixture is None:
+        drawn = exact_draws(backbone, draw_key, len(y_val))
+    else:
+        drawn = noise.mixture.draw(draw_key, len(y_val))
+    looked_at = [Filled(y, held_out.count) for y in (y_val, push_in_parts(backbone, drawn))]
     trained, frozen = freeze(tilt)
     parameters = (trained, jnp.zeros(()))
     state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
     steps = settings.nce_steps
     traced = {
         name: jnp.asarray(getattr(settings, name))
-        for name in ("nce_steps", "rate", "final_rate", "decay", "memory")
+        for name in ("nce_steps", "rate", "final_rate", "decay", "memory", "class_weight")
     }
     best, best_told, best_step, done = parameters, Contrast(math.inf, 0.5, False), 0, 0
     if found := keeper.last(STAGE, (state, best, key)):
@@ -103,8 +110,8 @@ def fit_nce(
         best_told, best_step, done = Contrast(*plain["told"]), plain["best_step"], plain["step"]
     for step in range(done + CHUNK, steps + CHUNK, CHUNK):
         key, chunk_key = jr.split(key)
-        state = _chunk(state, frozen, backbone, train, chunk_key, settings.batch_data, traced)
-        loss, accuracy = (float(v) for v in _told(state.average, frozen, *looked_at))
+        state = _chunk(state, frozen, noise, train, chunk_key, settings.batch_data, traced)
+        loss, accuracy = (float(v) for v in _told(state.average, frozen, noise, *looked_at))
         if loss < best_told.loss:
             best, best_step = state.average, step
             best_told = Contrast(loss, accuracy, accuracy >= DEGENERATE)
@@ -126,24 +133,62 @@ def fit_nce(
         listen("tilt", "health", step=best_step, action="none", why=why)
     trained, offset = best
     learned: Tilt = eqx.combine(trained, frozen)
-    return eqx.tree_at(lambda t: t.level, learned, learned.level - offset), best_told
+    return eqx.tree_at(lambda t: t.level, learned, learned.level - offset - noise.level), best_told
+
+
+class _Noise(eqx.Module):
+    """What data are told apart from: exact draws of the backbone, or of a mixture over it."""
+
+    backbone: Backbone
+    mixture: MixtureTilt | WithNoise | None
+
+    @classmethod
+    def of(cls, backbone: Backbone, tilt: Tilt) -> "_Noise":
+        """The nearest density to the model that is known exactly."""
+        known = TiltedModel(backbone, tilt).mixture
+        return cls(backbone, None if isinstance(known, ExactDraws) else known)
+
+    @property
+    def level(self) -> Array:
+        """That of the mixture."""
+        return jnp.zeros(()) if self.mixture is None else self.mixture.level
+
+    def draws(self, key: PRNGKeyArray, number: int) -> Array:
+        """So many of them, as latent points."""
+        if self.mixture is not None:
+            return self.mixture.draw(key, number)
+        return self.backbone.draws(key, number)
+
+    def logit(self, tilt: Tilt, y: Array, key: PRNGKeyArray | None = None) -> Array:
+        """What f says at coordinates y beyond the density of the draws."""
+        known = 0.0 if self.mixture is None else self.mixture(y)
+        return tilt(y, key) - known
 
 
 def _loss(
-    parameters: tuple[Any, Array], frozen: Any, y_data: Array, y_drawn: Array, keys: Array
+    parameters: tuple[Any, Array],
+    frozen: Any,
+    noise: _Noise,
+    rows: tuple[Array, Array | None],
+    y_drawn: Array,
+    key: PRNGKeyArray,
+    class_weight: Array,
 ) -> Array:
     trained, offset = parameters
     tilt: Tilt = eqx.combine(trained, frozen)
+    y_data, labels = rows
     y = jnp.concatenate([y_data, y_drawn])
     sign = jnp.where(jnp.arange(len(y)) < len(y_data), 1.0, -1.0)
-    return -jnp.mean(jax.nn.log_sigmoid(sign * (jax.vmap(tilt)(y, keys) + offset)))
+    logits = jax.vmap(lambda y, key: noise.logit(tilt, y, key))(y, jr.split(key, len(y)))
+    of_labels = class_weight * cross_entropy(tilt, y_data, labels, jr.fold_in(key, 1))
+    return of_labels - jnp.mean(jax.nn.log_sigmoid(sign * (logits + offset)))
 
 
 @over_devices
 def _chunk(
     state: _State,
     frozen: Any,
-    backbone: Backbone,
+    noise: _Noise,
     train: Rows,
     key: PRNGKeyArray,
     size: int,
@@ -153,10 +198,12 @@ def _chunk(
 
     def step(state: _State, key: PRNGKeyArray) -> tuple[_State, None]:
         data_key, draw_key, dropout_key = jr.split(key, 3)
-        y_data, _ = train.batch(data_key, size)
-        y_drawn = jax.vmap(backbone.coordinates)(spread(backbone.draws(draw_key, size)))
-        keys = jr.split(dropout_key, 2 * size)
-        gradient = jax.grad(_loss)(state.parameters, frozen, y_data, y_drawn, keys)
+        y_data, _, labels = train.labelled_batch(data_key, size)
+        y_drawn = jax.vmap(noise.backbone.coordinates)(spread(noise.draws(draw_key, size)))
+        gradient = jax.grad(_loss)(
+            state.parameters, frozen, noise, (y_data, labels), y_drawn, dropout_key,
+            settings["class_weight"],
+        )  # fmt: skip
         rate = optimiser.cosine(
             state.step, settings["nce_steps"], settings["rate"], settings["final_rate"]
         )
@@ -171,14 +218,14 @@ def _chunk(
 
 @over_devices
 def _told(
-    parameters: tuple[Any, Array], frozen: Any, data: Filled, drawn: Filled
+    parameters: tuple[Any, Array], frozen: Any, noise: _Noise, data: Filled, drawn: Filled
 ) -> tuple[Array, Array]:
     """The loss, and the share of right answers, on as many draws as rows; no dropout."""
     trained, offset = parameters
     tilt: Tilt = eqx.combine(trained, frozen)
 
     def one(y: Array, sign: float) -> tuple[Array, Array]:
-        logit = sign * (tilt(y) + offset)
+        logit = sign * (noise.logit(tilt, y) + offset)
         return -jax.nn.log_sigmoid(logit), (logit > 0).astype(y.dtype)
 
     of_data, of_drawn = data.mean(lambda y: one(y, 1.0)), drawn.mean(lambda y: one(y, -1.0))

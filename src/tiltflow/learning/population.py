@@ -17,7 +17,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser
-from tiltflow.learning.objective import contrast
+from tiltflow.learning.objective import contrast, cross_entropy
 from tiltflow.learning.particles import (
     Particles,
     adapt,
@@ -138,18 +138,21 @@ def _learn(
     )
     _, frozen = freeze(state.tilt)
 
-    def loss(parameters: Any, y_data: Array, index: Array, key: PRNGKeyArray) -> Array:
+    def loss(
+        parameters: Any, y_data: Array, labels: Array | None, index: Array, key: PRNGKeyArray
+    ) -> Array:
         tilt: Tilt = eqx.combine(parameters, frozen)
         y = y_learners[index]
         log_weights = jax.lax.stop_gradient(jax.vmap(tilt)(y) - f_learners[index])
-        return contrast(tilt, y_data, y, jax.nn.softmax(log_weights), key)
+        of_labels = settings.class_weight * cross_entropy(tilt, y_data, labels, key)
+        return contrast(tilt, y_data, y, jax.nn.softmax(log_weights), key) + of_labels
 
     def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
         parameters, average, adam, steps = carry
         data_key, index_key, dropout_key = jr.split(key, 3)
-        y_data, _ = train.batch(data_key, settings.batch_data)
+        y_data, _, labels = train.labelled_batch(data_key, settings.batch_data)
         index = spread(jr.randint(index_key, (settings.batch_particles,), 0, particles.half))
-        gradient = jax.grad(loss)(parameters, y_data, index, dropout_key)
+        gradient = jax.grad(loss)(parameters, y_data, labels, index, dropout_key)
         counted = eqx.tree_at(lambda s: s.steps, state, steps)
         rate = learning_rate(settings, counted, course.rate_scale)
         parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)

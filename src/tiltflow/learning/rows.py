@@ -50,6 +50,7 @@ class Rows(eqx.Module):
             over which they are spread by uniform noise; 0 where there is none. A row's log-weight
             counts their volume, so that likelihoods are those of cells, as of integers. None: no
             number is on a grid.
+        labels: `[room]`, the class of each row, integers from 0 on; None: they have none.
     """
 
     values: Num[Array, "room ..."]
@@ -60,6 +61,7 @@ class Rows(eqx.Module):
     noise: Float[Array, "..."] | None
     count: Int[Array, ""]
     steps: Float[Array, "..."] | None
+    labels: Int[Array, " room"] | None
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class Rows(eqx.Module):
         noise: Float[Array, "..."] | np.ndarray | None = None,
         count: Int[Array, ""] | None = None,
         steps: Float[Array, "..."] | np.ndarray | None = None,
+        labels: Int[Array, " rows"] | np.ndarray | None = None,
     ) -> None:
         """Rows of an array `[rows, *data_shape]`.
 
@@ -78,8 +81,11 @@ class Rows(eqx.Module):
 
         Raises:
             InputError: values that cannot be learned from, if they are not known to be integers
-                or not; or what is no image is to be mirrored.
+                or not; labels that are not one integer a row; or what is no image is to be
+                mirrored.
         """
+        if labels is not None:
+            labels = _checked(np.asarray(labels), len(values))
         if integers is None:
             values, integers, grid = looked_at(
                 plain(values, "the array of rows")[0], "the array of rows", constant=True
@@ -89,7 +95,9 @@ class Rows(eqx.Module):
         if count is None:
             count = jnp.asarray(len(values))
             values = with_room(np.asarray(values))
+            labels = None if labels is None else with_room(labels)
         self.values = jnp.asarray(values)
+        self.labels = None if labels is None else jnp.asarray(labels)
         self.units = identity(self.values.shape[1:]) if units is None else units
         self.integers, self.backbone, self.flips = integers, backbone, flips
         self.noise = None if noise is None else jnp.asarray(noise, float)
@@ -124,6 +132,7 @@ class Rows(eqx.Module):
             self.flips,
             self.noise,
             steps=self.steps,
+            labels=None if self.labels is None else np.asarray(self.labels)[:number],
         )
 
     def through(self, backbone: Backbone) -> "Rows":
@@ -145,13 +154,20 @@ class Rows(eqx.Module):
         self, key: PRNGKeyArray, size: int
     ) -> tuple[Float[Array, "size dim"], Float[Array, " size"]]:
         """`size` random rows: coordinates, and the log-weight (log|det dy/dx|) of each."""
+        return self.labelled_batch(key, size)[:2]
+
+    def labelled_batch(
+        self, key: PRNGKeyArray, size: int
+    ) -> tuple[Float[Array, "size dim"], Float[Array, " size"], Int[Array, " size"] | None]:
+        """`batch`, and the rows' labels, if they have some."""
         pick_key, noise_key = jr.split(key)
         index = spread(jr.randint(pick_key, (size,), 0, self.count))
         values = self.values[index]
         if self.flips:
             values = _some_flipped(jr.fold_in(pick_key, 1), values)
         x = spread(self._noisy(noise_key, values))
-        return jax.vmap(self._embed)(x, jr.split(jr.fold_in(noise_key, 1), size))
+        c, log_weight = jax.vmap(self._embed)(x, jr.split(jr.fold_in(noise_key, 1), size))
+        return c, log_weight, None if self.labels is None else self.labels[index]
 
     def every(
         self, key: PRNGKeyArray, draws: int
@@ -208,6 +224,17 @@ def _embedded(rows: Rows, keys: PRNGKeyArray) -> Filled:
     c, log_weight = jax.lax.map(lambda key: rows.each(lambda *row: row, key), keys)
     c, log_weight = jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
     return Filled((c.reshape(-1, c.shape[-1]), log_weight.ravel()), rows.count * len(keys))
+
+
+def _checked(labels: np.ndarray, rows: int) -> Int[np.ndarray, " rows"]:
+    """Labels as small integers; InputError if they are not one class a row, counted from 0."""
+    counted = labels.shape == (rows,) and labels.dtype.kind in "iu" and np.all(labels >= 0)
+    if not counted:
+        raise InputError(
+            f"labels of shape {labels.shape} and type {labels.dtype} for {rows} rows; expected "
+            f"one integer a row, of classes counted from 0: numpy.unique(..., return_inverse=True)"
+        )
+    return labels.astype(np.int32)
 
 
 def noise_of(values: Num[np.ndarray, "rows ..."], noise: float) -> Float[np.ndarray, "..."] | None:

@@ -82,6 +82,7 @@ _TRACED = (
     "agree_within",
     "share_end",
     "fresh_transitions",
+    "class_weight",
 )
 _SIZES = ("batch_data", "batch_particles", "moved_at_once", "check_every", "iterations")
 _OF_THE_HOST = (
@@ -147,6 +148,8 @@ class TiltSettings:
             their draws then become the particles (`renewal.py`). 0: chains alone, heard only where
             they differ.
         watch: whether the health monitor may act, and particles that lag are moved on.
+        class_weight: of the cross-entropy of labels, where rows have some and the tilt classes;
+            1: the likelihood of rows and labels together.
     """
 
     learner: str = "population"
@@ -180,6 +183,7 @@ class TiltSettings:
     fresh_transitions: int = 60
     fresh_replicas: int = 0
     watch: bool = True
+    class_weight: float = 1.0
 
     @classmethod
     def default(cls, learner: str, **changes: Any) -> "TiltSettings":
@@ -246,6 +250,8 @@ class TiltSettings:
         for name in ("share_end", "target"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number in (0, 1)")
+        if not self.class_weight >= 0:
+            raise InputError(f"class_weight is {self.class_weight}; expected 0 or more")
         if not (self.decay >= 0 and 0 <= self.final_rate <= 1 and self.agree_within > 0):
             raise InputError(
                 f"decay is {self.decay}, final_rate {self.final_rate} and agree_within "

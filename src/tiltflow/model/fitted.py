@@ -32,6 +32,7 @@ from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.pilot import Choice
 from tiltflow.model import latent_chains
+from tiltflow.model.classes import of_class
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
 from tiltflow.model.specs import ModelSpec, PartsSpec, Spec, of_parts, spec_from
 from tiltflow.model.specs.arrays import filled, plain_arrays, read_arrays
@@ -126,6 +127,7 @@ class FittedModel:
         seed: int = 0,
         kernel: Kernel | str | None = None,
         step_size: float | None = None,
+        label: int | None = None,
         folder: str | Path | None = None,
         resume: bool = False,
         **settings: Any,
@@ -141,6 +143,7 @@ class FittedModel:
                 tuned on this model, with jumps where the tilt has a mixture in it, and replica
                 exchange for a Glow.
             step_size: the first one; as it was tuned by default.
+            label: of one class, counted from 0, where the tilt tells classes apart; None: of all.
             folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
                 them, and what is returned is read from there when it is looked at.
             resume: whether to go on with what is in `folder`.
@@ -149,10 +152,11 @@ class FittedModel:
         Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down), and the
         latent draws with their summaries, for `tiltflow.diagnostics`.
         """
+        model = self.model if label is None else of_class(self.model, label)
         if kernel is None or isinstance(kernel, str):
-            kernel = kernel_of(self.model, kernel, self.leapfrogs)
+            kernel = kernel_of(model, kernel, self.leapfrogs)
         return latent_chains.run(
-            self.model,
+            model,
             self.push,
             chains,
             draws,

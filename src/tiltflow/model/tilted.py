@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.backbones import Backbone, Generator, Prior
+from tiltflow.backbones import Backbone, Gaussian, Generator, Prior
 from tiltflow.tilts import (
     Frozen,
     MixtureTilt,
@@ -75,7 +75,7 @@ class TiltedModel(eqx.Module):
         """
         if not self.backbone.is_normal:
             return ExactDraws(self.backbone)
-        if isinstance(self.backbone, Prior):
+        if isinstance(self.backbone, Prior | Gaussian):
             return _kept(self.tilt, MixtureTilt)
         if isinstance(self.backbone, Generator) and (first := _kept(self.tilt, OfLatent)):
             found = _kept(first.tilt, MixtureTilt)

@@ -4,6 +4,7 @@ A plain function is one too, of x in data units (`data.py`).
 """
 
 from tiltflow.tilts.base import Frozen, ReadsCoordinates, Tilt
+from tiltflow.tilts.classes import ClassTilt
 from tiltflow.tilts.conv import ConvSizes, ConvTilt
 from tiltflow.tilts.data import CoordinateTilt, DataTilt, as_tilt
 from tiltflow.tilts.given import GivenTilt
@@ -15,6 +16,7 @@ from tiltflow.tilts.observed import ObservedTilt
 from tiltflow.tilts.select import OfData, OfLatent, Sum
 
 __all__ = [
+    "ClassTilt",
     "ConvSizes",
     "ConvTilt",
     "CoordinateTilt",

@@ -11,9 +11,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from numpy.typing import ArrayLike
 
+from tiltflow.errors import InputError
 from tiltflow.tilts.base import Tilt
+
+FLOOR = 1e-3  # added to the variances of fitted components
 
 
 class MixtureTilt(Tilt):
@@ -44,6 +49,42 @@ class MixtureTilt(Tilt):
         """`components` times N(0, I): f = 0."""
         eye = jnp.broadcast_to(jnp.eye(dim), (components, dim, dim))
         return cls(jnp.zeros(components), jnp.zeros((components, dim)), eye)
+
+    @classmethod
+    def of_labels(
+        cls, c: Float[ArrayLike, "rows dim"], labels: ArrayLike, *, shared: bool = True
+    ) -> "MixtureTilt":
+        """A component for each label, by maximum likelihood: linear discriminant analysis.
+
+        Args:
+            c: coordinates.
+            labels: `[rows]`, integers; components are in their order, weights as often as they are.
+            shared: whether all have one covariance; if not, each has its own, the quadratic one.
+
+        Raises:
+            InputError: labels that are not one integer a row; or fewer rows of a label than
+                coordinates, where it has a covariance of its own.
+        """
+        c, labels = np.asarray(c, np.float64), np.asarray(labels)
+        if labels.shape != (len(c),) or labels.dtype.kind not in "iu" or not len(c):
+            raise InputError(
+                f"labels of shape {labels.shape} and type {labels.dtype} for {len(c)} rows; "
+                f"expected one integer a row"
+            )
+        _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        if not shared and counts.min() <= c.shape[1]:
+            raise InputError(
+                f"{counts.min()} rows of a label for a covariance of {c.shape[1]} coordinates of "
+                f"its own; expected more, or shared=True"
+            )
+        means = np.stack([c[index == k].mean(axis=0) for k in range(len(counts))])
+        groups = [np.arange(len(c))] if shared else [index == k for k in range(len(counts))]
+        away, floor = c - means[index], FLOOR * np.eye(c.shape[1])
+        precisions = [np.linalg.inv(away[g].T @ away[g] / len(away[g]) + floor) for g in groups]
+        # Upper triangular, as those of the attribute: the Cholesky factor in reversed order.
+        factors = [np.linalg.cholesky(p[::-1, ::-1])[::-1, ::-1] for p in precisions]
+        each = np.broadcast_to(np.stack(factors), (len(counts), *factors[0].shape))
+        return cls(jnp.log(jnp.asarray(counts / len(c))), jnp.asarray(means), jnp.asarray(each))
 
     def __call__(
         self, c: Float[Array, " dim"], key: PRNGKeyArray | None = None

@@ -1,5 +1,7 @@
 """A multilayer perceptron as tilt: smooth, and exactly zero at the start."""
 
+from typing import Literal
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -31,14 +33,7 @@ class MLPTilt(Tilt):
         key: PRNGKeyArray,
     ) -> None:
         """`depth` hidden layers of `width` units; `dropout` acts where a training key is given."""
-        sizes = [dim, *[width] * depth]
-        keys = jr.split(key, depth + 1)
-        hidden = [
-            eqx.nn.Linear(inputs, outputs, key=k)
-            for inputs, outputs, k in zip(sizes[:-1], sizes[1:], keys[:-1], strict=True)
-        ]
-        last = eqx.nn.Linear(sizes[-1], "scalar", use_bias=False, key=keys[-1])
-        self.layers = (*hidden, jax.tree.map(jnp.zeros_like, last))
+        self.layers = zero_layers(dim, width, depth, "scalar", key=key)
         self.dropout = eqx.nn.Dropout(dropout)
         self.level = jnp.zeros(())
 
@@ -46,9 +41,33 @@ class MLPTilt(Tilt):
         self, y: Float[Array, " dim"], key: PRNGKeyArray | None = None
     ) -> Float[Array, ""]:
         """f(y), with dropout if there is a key."""
-        *hidden, last = self.layers
-        for i, layer in enumerate(hidden):
-            y = jax.nn.silu(layer(y))
-            if key is not None:
-                y = self.dropout(y, key=jr.fold_in(key, i))
-        return last(y) - jax.lax.stop_gradient(self.level)
+        return through(self.layers, self.dropout, y, key) - jax.lax.stop_gradient(self.level)
+
+
+def zero_layers(
+    dim: int, width: int, depth: int, outputs: int | Literal["scalar"], *, key: PRNGKeyArray
+) -> tuple[eqx.nn.Linear, ...]:
+    """`depth` hidden layers of `width` units, and a last one that is zero and has no bias."""
+    sizes = [dim, *[width] * depth]
+    keys = jr.split(key, depth + 1)
+    hidden = [
+        eqx.nn.Linear(inputs, outputs, key=k)
+        for inputs, outputs, k in zip(sizes[:-1], sizes[1:], keys[:-1], strict=True)
+    ]
+    last = eqx.nn.Linear(sizes[-1], outputs, use_bias=False, key=keys[-1])
+    return (*hidden, jax.tree.map(jnp.zeros_like, last))
+
+
+def through(
+    layers: tuple[eqx.nn.Linear, ...],
+    dropout: eqx.nn.Dropout,
+    y: Float[Array, " dim"],
+    key: PRNGKeyArray | None,
+) -> Array:
+    """What the last layer gives, with SiLU after the others, and dropout if there is a key."""
+    *hidden, last = layers
+    for i, layer in enumerate(hidden):
+        y = jax.nn.silu(layer(y))
+        if key is not None:
+            y = dropout(y, key=jr.fold_in(key, i))
+    return last(y)
