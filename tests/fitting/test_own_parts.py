@@ -288,7 +288,7 @@ def over_a_pushforward():
     ("parts", "words"),
     [
         ({"tilt": "cnn"}, "tilt 'cnn'; expected one of mlp, conv, classes, or an object"),
-        ({"learner": "adam"}, "learner 'adam'; expected one of nce"),
+        ({"learner": "adam"}, "learner 'adam'; expected one of linear, nce"),
         ({"learner": 3}, "the learner is a int; expected a name"),
         (
             {"backbone": "resnet"},

@@ -246,7 +246,7 @@ def test_a_runaway_is_not_kept_for_a_gain_that_it_does_not_have(problem, runaway
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"learner": "gibbs"}, "learner 'gibbs'; expected one of nce, nce"),
+        ({"learner": "gibbs"}, "learner 'gibbs'; expected one of linear, nce"),
         ({"particles": 255}, "255 particles; expected an even number"),
         ({"particles": 16}, "16 particles; expected an even number of at least 40"),
         ({"bank": 8}, "bank is 8; expected at least 20"),

@@ -1,5 +1,7 @@
 """A user's network as tilt: zero at the start, learned like our own, refused if it cannot be."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -51,9 +53,10 @@ def problem():
     return backbone, [Rows(jnp.asarray(x), units, False) for x in (train, clouds(1_000, 1))]
 
 
-def learn(problem, tilt):
+def learn(problem, tilt, steps=QUICK.steps):
     backbone, rows = problem
-    return fit_tilt(backbone, tilt, *rows, QUICK, key=jr.key(2), listen=lambda *a, **fields: None)
+    how = {"key": jr.key(2), "listen": lambda *a, **fields: None}
+    return fit_tilt(backbone, tilt, *rows, replace(QUICK, steps=steps), **how)
 
 
 def mlp():
@@ -76,7 +79,7 @@ def test_any_network_is_zero_at_the_start():
 
 @pytest.mark.slow  # the documentation's page learns one in every run
 def test_a_network_of_equinox_is_learned(problem):
-    tilt, judgement, _ = learn(problem, NetworkTilt(mlp()))
+    tilt, judgement, _ = learn(problem, NetworkTilt(mlp()), steps=800)
     check_gain(judgement)
     assert isinstance(tilt, NetworkTilt)
     backbone, rows = problem

@@ -6,7 +6,6 @@ It is a `Generator` with networks: this is how one is made, before it is learned
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -69,5 +68,5 @@ def make_vae(units: Units, sizes: VAESizes, *, key: PRNGKeyArray) -> Generator:
     else:
         encoder = MLPEncoder(dim, z_dim, width, key=encoder_key)
         decoder = MLPDecoder(dim, z_dim, width, key=decoder_key)
-    noise = jnp.full(() if sizes.scalar_noise else (dim,), sizes.noise)
+    noise = np.full(() if sizes.scalar_noise else (dim,), sizes.noise)  # no part of a program
     return Generator(units, decoder, encoder, z_dim=z_dim, noise=noise, floor=sizes.floor)

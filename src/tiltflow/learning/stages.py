@@ -61,6 +61,7 @@ STAGES: dict[str, Stage] = {
 LEAST_OVERLAP = 0.05  # effective share left of an anchor, below which it is time for the next
 LOOKS = (1, 2, 4, 8)  # stages after which a first look is cast at what is learned
 FALLS = 3.0  # standard errors of held-out rows below the best, that are no chance
+LEAST_FALL = 0.01  # nats: less may be the noise of log Z
 SETTLED = 0.6  # acceptance from which moves are taken to have brought particles to f
 
 Classes = tuple[int, Callable[[Array], np.ndarray]]
@@ -171,7 +172,7 @@ class Learning:
             judgement = self.judge.judge(average, self.state)
             lost = float(best.judgement.gain_val - judgement.gain_val)
             error = float(self.judge.error_between(average, best.tilt))
-            falls = bool(judgement.holds) and lost > FALLS * error
+            falls = bool(judgement.holds) and lost > max(FALLS * error, LEAST_FALL)
             self.below = self.below + 1 if falls else 0
         return self.below > 1
 
