@@ -16,6 +16,8 @@ from tiltflow.backbones.networks import MLPEncoder
 from tiltflow.backbones.units.scale import fit_scale
 from tiltflow.backbones.vae import VAESizes, make_vae
 from tiltflow.errors import InputError
+from tiltflow.fitting.recipes import begin_backbone, specification
+from tiltflow.fitting.settings import ModelSettings
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_vae import VAESettings, fit_vae, negative_bound
 from tiltflow.model.fitted import FittedModel, load_model
@@ -136,6 +138,18 @@ def test_a_generator_of_ones_own_is_saved_and_put_together_again(tmp_path):
     again = load_model(tmp_path, backbone=empty.backbone, tilt=empty.tilt)
     assert eqx.tree_equal(again.model, model)
     assert not eqx.tree_equal(empty, model)  # power
+
+
+def test_one_is_begun_as_fit_begins_it():
+    """Within one program: nothing in it may ask for numbers."""
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    units = fit_scale(x, integers=False, limits=(float(x.min()), float(x.max())))
+    model = ModelSettings(backbone="vae", vae=VAESizes(z_dim=2, width=8, noise=0.3))
+    begun = begin_backbone(specification(model, units), units, key=jr.key(0))
+    assert isinstance(begun, Prior)
+    np.testing.assert_allclose(
+        np.exp(begun.generator.log_noise) + begun.generator.floor, 0.3, rtol=1e-5
+    )
 
 
 def test_convolutions_are_for_images():
