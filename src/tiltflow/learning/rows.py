@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
+from tiltflow.backbones.units.atom_cells import AtomCells
 from tiltflow.backbones.units.bijections import Units, dequantise
 from tiltflow.backbones.units.scale import identity
 from tiltflow.data.checks import looked_at
@@ -50,6 +51,7 @@ class Rows(eqx.Module):
             over which they are spread by uniform noise; 0 where there is none. A row's log-weight
             counts their volume, so that likelihoods are those of cells, as of integers. None: no
             number is on a grid.
+        atoms: the cells of atoms, which are spread and counted likewise; None: there are none.
     """
 
     values: Num[Array, "room ..."]
@@ -60,6 +62,7 @@ class Rows(eqx.Module):
     noise: Float[Array, "..."] | None
     count: Int[Array, ""]
     steps: Float[Array, "..."] | None
+    atoms: AtomCells | None
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Rows(eqx.Module):
         noise: Float[Array, "..."] | np.ndarray | None = None,
         count: Int[Array, ""] | None = None,
         steps: Float[Array, "..."] | np.ndarray | None = None,
+        atoms: AtomCells | None = None,
     ) -> None:
         """Rows of an array `[rows, *data_shape]`.
 
@@ -95,6 +99,7 @@ class Rows(eqx.Module):
         self.noise = None if noise is None else jnp.asarray(noise, float)
         self.count = count
         self.steps = None if steps is None else jnp.asarray(steps, jnp.float32)
+        self.atoms = atoms
 
     def __check_init__(self) -> None:
         """Raises InputError if what is no image is to be mirrored."""
@@ -124,6 +129,7 @@ class Rows(eqx.Module):
             self.flips,
             self.noise,
             steps=self.steps,
+            atoms=self.atoms,
         )
 
     def through(self, backbone: Backbone) -> "Rows":
@@ -185,7 +191,8 @@ class Rows(eqx.Module):
     def _noisy(self, key: PRNGKeyArray, values: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
         values = values.astype(float)
         if self.steps is not None:
-            x = dequantise(key, values, self.steps)
+            atoms = 0.0 if self.atoms is None else self.atoms.widths_of(values)
+            x = dequantise(key, values, self.steps + atoms)
         else:
             x = dequantise(key, values) if self.integers else values
         if self.noise is None:
@@ -199,6 +206,8 @@ class Rows(eqx.Module):
             c, log_weight = self.backbone.embed(x, key)
         if self.steps is None:
             return c, log_weight
+        if self.atoms is not None:
+            log_weight = log_weight + self.atoms.log_volume(x)
         return c, log_weight + jnp.sum(jnp.log(jnp.where(self.steps > 0, self.steps, 1.0)))
 
 
