@@ -4,15 +4,19 @@ import csv
 import json
 from dataclasses import replace
 
+import jax
+import jax.random as jr
 import numpy as np
 import pytest
 from table_run import made_of
 
+from tiltflow.backbones.units.atom_cells import atom_cells
 from tiltflow.cli.main import run
 from tiltflow.cli.run_data import other_rows, run_data
 from tiltflow.data import load
 from tiltflow.errors import InputError
 from tiltflow.evaluation.row_scores import RowScorer
+from tiltflow.learning import Rows
 from tiltflow.model.fitted import load_model
 from tiltflow.runs import RunStore
 
@@ -51,6 +55,21 @@ def test_masses_and_densities_sum_to_one(mixed):
     assert abs(total(replace(fitted, grid=replace(fitted.grid, atoms={}))) - 1) > 0.1
     zero = np.exp(RowScorer(fitted)(np.array([[0.0, 0.0]])).log_q[0])
     assert zero == pytest.approx(0.5 * np.mean(RAIN == 0), rel=0.1)
+
+
+def test_rows_to_learn_from_count_the_mass_of_atoms(mixed):
+    """Their log-weight is the log-determinant of the units and the volume of the row's cells."""
+    fitted = load_model(mixed)
+    units, grid = fitted.model.backbone.units, fitted.grid
+    values = np.stack([np.arange(64) % 3, RAIN[:64]], axis=1).astype(np.float32)
+    cells = grid.to_cells(values)
+    rows = Rows(cells, units, integers=False, steps=grid.step, atoms=atom_cells(grid))
+    c, log_weight = rows.batch(jr.key(0), 64)
+    points = jax.vmap(units.decode)(c)
+    x = grid.round(np.asarray(points))
+    log_det = jax.vmap(units.encode_and_log_det)(points)[1]
+    np.testing.assert_allclose(log_weight - log_det, grid.log_volume(x), atol=1e-3)
+    assert np.ptp(grid.log_volume(x)) > 0.5
 
 
 def test_rows_are_known_by_their_labels(mixed, tmp_path):
