@@ -56,15 +56,9 @@ def test_what_a_frame_lacks_is_refused_like_any_nan():
         tiltflow.load_data(x)
 
 
-@pytest.mark.parametrize("kind", ["text", "category", "dates"])
-def test_a_column_without_numbers_is_named(kind):
+def test_a_column_without_numbers_is_named():
     pandas = pytest.importorskip("pandas")
-    words = np.where(X[:, 0] > 100, "u", "v")
-    other = {
-        "text": words,
-        "category": pandas.Categorical(words),
-        "dates": pandas.date_range("2020-01-01", periods=60),
-    }[kind]
+    other = pandas.date_range("2020-01-01", periods=60)
     with pytest.raises(InputError, match=r"column 'd' holds .*; expected numbers") as raised:
         tiltflow.load_data(frame(d=other))
     assert "\n" not in str(raised.value)

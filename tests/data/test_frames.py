@@ -61,7 +61,6 @@ def test_what_is_missing_is_nan_and_the_rest_as_it_is(library, kind):
 
 
 ODD = {
-    "text": (["u", "v"] * 30, "give its values numbers, or leave it out"),
     "dates": ([datetime.date(2020, 1, 1)] * 60, "such as seconds since"),
     "times": ([datetime.datetime(2020, 1, 1)] * 60, "such as seconds since"),
     "lists": ([[1.0, 2.0]] * 60, "expected numbers"),
@@ -80,7 +79,7 @@ def test_a_column_without_numbers_is_named_with_what_to_do(library, kind):
 
 
 def categories(library):
-    words = ["u", "v"] * 30
+    words = ["u", "v", "v"] * 20
     if library == "pandas":
         return importlib.import_module("pandas").Categorical(words)
     if library == "polars":
@@ -90,10 +89,15 @@ def categories(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_categories_are_named_as_such(library):
+def test_text_and_categories_are_labels(library):
     pytest.importorskip(library)
-    with pytest.raises(InputError, match=r"column 'd' holds .*; expected numbers: .* codes"):
-        tiltflow.load_data(frame(library, a=X[:, 0], d=categories(library)))
+    for values in (["u", "v", "v"] * 20, categories(library)):
+        data = tiltflow.load_data(made := frame(library, a=X[:, 0], d=values))
+        assert data.kinds == ["continuous", "category of 2"]
+        assert data.grid.levels[1].labels == ("v", "u")
+        np.testing.assert_array_equal(data.values[:, 1], [1, 0, 0] * 20)
+        with pytest.raises(InputError, match=r"column 'd' holds .*; expected numbers"):
+            plain(made, "the array")
 
 
 def test_objects_in_a_column_are_told_by_their_row():

@@ -13,7 +13,15 @@ CONFIG = {"command": "tiltflow fit digits", "seed": 0, "data": {"name": "digits"
 
 
 def make(
-    folder, nll=(89.3, 89.0, 89.6), *, status="ok", data="aa", test=297, integers=True, **settings
+    folder,
+    nll=(89.3, 89.0, 89.6),
+    *,
+    status="ok",
+    data="aa",
+    test=297,
+    integers=True,
+    kinds=None,
+    **settings,
 ):
     """The folder of a run, judged unless `status` is None."""
     folder.mkdir(parents=True)
@@ -32,6 +40,8 @@ def make(
                 "val": 200,
                 "test": test,
                 "integers": integers,
+                "shape": [2],
+                **({} if kinds is None else {"kinds": kinds}),
             },
             "backbone": {"nll_test": 93.6},
             "tilted": {"nll_test": mean, "nll_low": low, "nll_high": high},
@@ -85,6 +95,17 @@ def test_other_data_or_splits_are_told_apart(tmp_path, change):
     assert "cannot be compared" in " ".join(found.notes) or UNKNOWN in found.groups
     assert "Lowest" not in " ".join(found.notes)
     assert "Lowest negative log-likelihood: same." in notes(a, same)
+
+
+def test_scores_of_unlike_measures_are_not_ranked(tmp_path):
+    """Columns of other kinds; power twin: the same kinds, as a former version says them, too."""
+    a = make(tmp_path / "a", kinds=["grid of 1", "grid of 1"])
+    b = make(tmp_path / "b", (8.0, 7.0, 9.0), integers=False, kinds=["grid of 1", "continuous"])
+    words = notes(a, b)
+    assert "a and b are on the same rows, and score them in unlike measures: column 1 is " in words
+    assert "grid of 1 for the first and continuous for the second" in words
+    assert "Lowest" not in words
+    assert "Lowest negative log-likelihood: c." in notes(a, make(tmp_path / "c", (8.0, 7.0, 9.0)))
 
 
 def test_an_unfinished_run_belongs_to_its_data(tmp_path):

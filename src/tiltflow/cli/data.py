@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from tiltflow.cli.options import Json
+from tiltflow.cli.options import Atoms, Columns, Json, kinds_by_name
 
 app = cyclopts.App(name="data", help="Look at data before anything is learned from them.")
 
@@ -35,6 +35,8 @@ def inspect(
         bool | None,
         Parameter(negative="--continuous", help="What the values are, whatever they look like."),
     ] = None,
+    column: Columns = None,
+    atoms: Atoms = None,
     images: Annotated[
         bool,
         Parameter(negative=(), help="They must be images of 8 bits: refuse them if they are not."),
@@ -50,18 +52,19 @@ def inspect(
     from tiltflow.cli.show_data import show_data
     from tiltflow.data.image_checks import refuse_no_images
     from tiltflow.data.inspect import inspect as look
-    from tiltflow.data.inspect import kept
     from tiltflow.data.scan import scan
-    from tiltflow.data.sources import read
+    from tiltflow.data.sources import read, texts_for
 
-    found = read(source, key=key, image_size=image_size, channels=channels)
+    columns = kinds_by_name(column)
+    texts = texts_for(columns)
+    found = read(source, key=key, image_size=image_size, channels=channels, texts=texts)
     if images:
         refuse_no_images(found.array, scan(found.array), found.where)
-    seen = look(found, integers=True if images and integers is None else integers)
+    integers = True if images and integers is None else integers
+    seen = look(found, integers=integers, columns=columns, atoms=atoms or "keep")
     told = seen.to_dict()
-    if not seen.refusal:
-        grids = integers is None
-        told["fit"] |= _units(kept(found, told["values"] == "integers", grids=grids))
+    if seen.kept is not None:
+        told["fit"] |= _units(seen.kept)
     if json:
         show_json(told)
     else:
@@ -76,9 +79,8 @@ def _units(data: Any) -> dict[str, Any]:
     from tiltflow.model.specs import specify
 
     try:
-        units = specify(
-            fit_units("auto", data.values, integers=data.integers, grid=data.grid)
-        ).units
+        values = data.values if data.grid is None else data.grid.to_cells(data.values)
+        units = specify(fit_units("auto", values, integers=data.integers, grid=data.grid)).units
     except InputError as error:
         return {"accepts": False, "refusal": str(error)}
     # Both are one affine map, and auto never whitens.

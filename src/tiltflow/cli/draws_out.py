@@ -42,8 +42,9 @@ def write_draws(
 ) -> None:
     """Write draws x (`[chains, draws, *data_shape]`), and what is known of them, by `out`'s ending.
 
-    A table has the data's own columns, the draws of one chain after those of another. A picture
-    has the last draws of the chains.
+    A table has the data's own columns, the draws of one chain after those of another, with the
+    labels of categories; arrays have those of text beside their numbers in x, as `labels_NAME`
+    (`[chains, draws]`). A picture has the last draws of the chains.
 
     Raises:
         InputError: the disk refuses.
@@ -61,11 +62,24 @@ def write_draws(
         }
         if columns is not None:
             arrays["columns"] = np.asarray(columns)
+        arrays |= _labels(fitted, x)
         atomic.write_arrays(out, arrays)
     elif out.suffix == PICTURE:
         _write_picture(out, x)
     else:
         _write_table(out, fitted, x, columns)
+
+
+def _labels(fitted: "FittedModel", x: "np.ndarray") -> dict[str, "np.ndarray"]:
+    """The labels of categories of text, by the names of their arrays."""
+    import numpy as np
+
+    levels = {} if fitted.grid is None else fitted.grid.levels
+    return {
+        f"labels_{fitted.name(i)}": np.asarray(one.labels)[np.asarray(x[..., i], np.int64)]
+        for i, one in levels.items()
+        if one.are_text
+    }
 
 
 def _write_table(
@@ -78,13 +92,20 @@ def _write_table(
     width = x.shape[-1]
     names = columns or tuple(f"column_{place}" for place in range(width))
     steps = np.zeros(width) if fitted.grid is None else fitted.grid.step
+    levels = {} if fitted.grid is None else fitted.grid.levels
     with writing_rows(out) as table:
         for chain in x:
             values = np.asarray(chain).reshape(-1, width)
             if fitted.integers:
                 values = values.astype(np.int64)
-            each = zip(names, values.T, steps, strict=True)
-            table.write({name: _tidy(column, float(step)) for name, column, step in each})
+            table.write(
+                {
+                    name: levels[i].labelled(values[:, i])
+                    if i in levels
+                    else _tidy(values[:, i], float(steps[i]))
+                    for i, name in enumerate(names)
+                }
+            )
 
 
 def _tidy(column: "np.ndarray", step: float) -> "np.ndarray":

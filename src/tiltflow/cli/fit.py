@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from tiltflow.cli.options import Json, Overwrite, seconds_of
+from tiltflow.cli.options import Atoms, Columns, Json, Overwrite, kinds_by_name, seconds_of
 from tiltflow.cli.status import FAILED
 from tiltflow.errors import InputError
 
@@ -62,6 +62,8 @@ def fit(
             help="What the values are, whatever they look like; integers are dequantised.",
         ),
     ] = None,
+    column: Columns = None,
+    atoms: Atoms = None,
     backbone: Annotated[
         Literal["coupling", "ensemble", "gaussian", "glow", "vae"] | None,
         Parameter(
@@ -170,6 +172,7 @@ def fit(
     from tiltflow.cli.show import show_metrics
     from tiltflow.data import load, split
     from tiltflow.data.far_rows import far_rows, of_far_rows
+    from tiltflow.evaluation.shared_values import words_on_atoms
     from tiltflow.fitting.config import Config, layered, read_config
     from tiltflow.fitting.experiment import fit as run_experiment
     from tiltflow.fitting.settings import suited_to
@@ -182,17 +185,21 @@ def fit(
         check_installed()
     source, how = data, {
         "key": key, "image_size": image_size, "channels": channels, "integers": integers,
+        "columns": kinds_by_name(column), "atoms": atoms,
     }  # fmt: skip
     if data is None:
         source = file.source
     if file.source in (None, source):
-        how = {**file.how, **{name: value for name, value in how.items() if value is not None}}
+        kinds = {**file.how.get("columns", {}), **(how["columns"] or {})}
+        given = {name: value for name, value in how.items() if value is not None}
+        how = {**file.how, **given, **({"columns": kinds} if kinds else {})}
     elif any(value is not None for value in file.how.values()):
         print(
             f"tiltflow: what {config} says of data is of {file.source}, and not of {source}: left "
             f"out",
             file=sys.stderr,
         )
+    how = {name: value for name, value in how.items() if value is not None}
     if source is None:
         raise InputError("no DATA; expected `digits`, a file, or --config with data.source in it")
     dataset = load(source, **how)
@@ -202,7 +209,8 @@ def fit(
         )
     seed = next(number for number in (seed, file.seed, 0) if number is not None)
     out = out or Path("runs") / _short(dataset.name)
-    rows = len(split(dataset).train)
+    train = split(dataset).train
+    rows = len(train)
     backbone = backbone or file.settings.get("model", {}).get("backbone")
     if network is not None and backbone != "vae":
         raise InputError(f"--network {network} is of a vae; expected --backbone vae beside it")
@@ -249,8 +257,15 @@ def fit(
         join(coordinator, processes, process_id, detect=distributed)
     if is_first() and dataset.note:
         print(f"tiltflow: {dataset.name}: {dataset.note}", file=sys.stderr)
-    if is_first() and (words := of_far_rows(far_rows(dataset.values), dataset.columns)):
+    skipped = None if dataset.grid is None else dataset.grid.categories
+    if is_first() and (words := of_far_rows(far_rows(dataset.values, skipped), dataset.columns)):
         print(f"tiltflow: {dataset.name}: {words}", file=sys.stderr)
+    if is_first() and not settings.model.noise and (words := words_on_atoms(dataset, train)[1]):
+        print(
+            f"tiltflow: {dataset.name}: {words}: there is no density of such values; "
+            f"--atoms separate sets them apart",
+            file=sys.stderr,
+        )
     if is_first() and (words := _undivided(settings, jax.device_count())):
         print(f"tiltflow: {words}", file=sys.stderr)
     options = Options(overwrite, resume, seconds, steps, json, tensorboard)

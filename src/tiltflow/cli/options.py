@@ -1,7 +1,7 @@
 """The options that commands share, with the words that `--help` shows."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -21,6 +21,47 @@ Overwrite = Annotated[
         help="Replace what is there, once the new one is finished; a run with all in its folder.",
     ),
 ]
+
+
+Columns = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--column",
+        negative=(),
+        help="What a column of a table is, whatever it looks like, as NAME=KIND: continuous, grid, "
+        "grid:STEP (as price=grid:0.05) or category; once for each column.",
+    ),
+]
+
+
+Atoms = Annotated[
+    Literal["keep", "separate"] | None,
+    Parameter(
+        help="Values that many rows of a continuous column share, zeros and caps: separate sets "
+        "them apart, so that scores count their mass; keep, the default, leaves them, and the "
+        "verdict says so."
+    ),
+]
+
+
+def kinds_by_name(column: list[str] | None) -> dict[str, str] | None:
+    """What `--column` says, by the names of columns; None: nothing.
+
+    Raises:
+        InputError: not NAME=KIND, no such kind, or one column twice.
+    """
+    from tiltflow.data.kinds import EXPECTED, asked_kinds
+
+    found: dict[str, str] = {}
+    for words in column or ():
+        name, equal, kind = words.rpartition("=")
+        if not (name and equal):
+            raise InputError(f"--column {words:.80}: no NAME=KIND; {EXPECTED} as KIND")
+        if name in found:
+            raise InputError(f"--column {name:.60} is given twice; expected one kind")
+        found[name] = kind
+    asked_kinds(found)
+    return found or None
 
 
 def seconds_of(text: str, name: str) -> float:

@@ -28,7 +28,8 @@ def run_data(store: "RunStore") -> "Dataset":
         )
     key, integers = config.get("key"), config.get("integers")
     source = _where(config["source"], store)
-    dataset = load(source, key=key, integers=integers, **_pictures(config))
+    how = {name: config[name] for name in ("columns", "atoms") if name in config}
+    dataset = load(source, key=key, integers=integers, **how, **_pictures(config))
     if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
         raise InputError(
             f"{source} is not what {store.path} was fitted to: its test rows would not "
@@ -40,15 +41,16 @@ def run_data(store: "RunStore") -> "Dataset":
 def other_rows(store: "RunStore", data: str, key: str | None) -> "Dataset":
     """Rows for the run's model to score; pictures of a folder are read as the run's own were.
 
-    Columns that have names are those that the model knows by them.
+    Columns that have names are those that the model knows by them, and text has its labels.
 
     Raises:
         InputError: as `tiltflow.data.load`; a column that the model knows is not there.
     """
     from tiltflow.data import load
 
-    dataset = load(data, key=key, to_score=True, **pictures_like(store, data))
     known = _known(store)
+    texts = _texts(store, known)
+    dataset = load(data, key=key, to_score=True, texts=texts, **pictures_like(store, data))
     return dataset if known is None else dataset.by_name(known)
 
 
@@ -70,6 +72,23 @@ def _known(store: "RunStore") -> tuple[str, ...] | None:
     except InputError:
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def _texts(store: "RunStore", known: tuple[str, ...] | None) -> Any:
+    """The labels of text that the run's model says it knows; None: it knows none."""
+    from tiltflow.data.categories import Levels, Texts
+    from tiltflow.model.fitted import CONFIG, MODEL
+    from tiltflow.runs import reading
+
+    try:
+        grid = reading.read_json(store.folder / MODEL / CONFIG).get("grid")
+        told = grid.get("levels", {}).items() if isinstance(grid, dict) else ()
+        levels = {int(i): Levels.from_list(labels) for i, labels in told}
+        texts = {i: one.texts for i, one in levels.items() if one.are_text}
+        names = {i: (known[i] if known else "") or str(i) for i in texts}
+    except (InputError, ValueError, TypeError, AttributeError, IndexError):
+        return None
+    return Texts({n: texts[i] for i in texts for n in {names[i], str(i)}}) if texts else None
 
 
 def columns_of(store: "RunStore", fitted: "FittedModel") -> tuple[str, ...] | None:

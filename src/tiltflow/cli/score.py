@@ -77,7 +77,8 @@ def score(
     columns, held_out = _of_run(store, fitted, tail=tail)
     width = shape[0] if len(shape) == 1 else None
     how = {"key": key, **pictures_like(store, data)}
-    found = read_batches(data, width, columns=columns, kept=id, **how)
+    texts = fitted.texts
+    found = read_batches(data, width, columns=columns, kept=id, texts=texts, **how)
     withheld = _withheld(store, fitted)
     scorer, seen = RowScorer(fitted, draws=dequantisations, seed=seed), Seen()
     known = None if held_out is None else held_out_scores(scorer, held_out)
@@ -93,6 +94,7 @@ def score(
             names=found.columns or columns,
             shape=shape,
             kept=id,
+            shown=lambda position, value: fitted.shown(position, value, texts),
         ):
             table.write(some)
             progress.tell("scores", "rows", rows=seen.rows, outliers=seen.outliers)

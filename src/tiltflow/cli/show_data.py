@@ -73,11 +73,13 @@ def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _columns(told: Mapping[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, title="\nColumns", title_justify="left")
     table.add_column("name", style="cyan", max_width=24, overflow="fold")
+    table.add_column("kind")
     for name in ("least", "mean", "most", "deviation", "distinct", "most common"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in told["columns"]:
         table.add_row(
             escape(entry["name"]),
+            entry["kind"],
             *(_short(entry[name]) for name in ("low", "mean", "high", "deviation")),
             f"{entry['distinct']:,}",
             f"{entry['most_common']:.1%}",

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tiltflow.data import parquet
+from tiltflow.data.categories import Coder, Texts
 from tiltflow.data.containers import places
 from tiltflow.data.fast_rows import batches
 from tiltflow.data.limits import blocks
@@ -60,6 +61,7 @@ def read_batches(
     *,
     columns: Sequence[str] | None = None,
     kept: str | None = None,
+    texts: Texts | None = None,
     **options: Any,
 ) -> Batches:
     """The rows of a source.
@@ -69,6 +71,7 @@ def read_batches(
         width: columns that are expected; None: the rows are no table.
         columns: their names; None: they are taken in their order.
         kept: the name of the column that is passed through.
+        texts: of columns of labels, which are told as codes; None: there are none.
         options: as in `sources.read`.
 
     Raises:
@@ -79,41 +82,53 @@ def read_batches(
     plain = not any(options.values()) and not path.is_dir()
     if of is not None and width is not None and plain:
         refuse_unreadable(path)
-        return of(path, width, columns, kept)
+        return of(path, width, columns, kept, texts or Texts({}))
     if kept is not None:
         raise InputError(f"{source} has no named columns; leave out --id {kept}")
-    found = read(source, **options)
+    found = read(source, texts=texts, **options)
     rows = (Batch(start, block, None) for start, block in blocks(found.array))
     return Batches(found.name, found.columns, (), rows)
 
 
-def _of_text(path: Path, width: int, columns: Sequence[str] | None, kept: str | None) -> Batches:
+def _of_text(
+    path: Path, width: int, columns: Sequence[str] | None, kept: str | None, texts: Texts
+) -> Batches:
     head = head_of(path)
     if kept is not None and head.names is None:
         raise InputError(f"{path} has no header; leave out --id {kept}")
     names = head.names or tuple(map(str, range(head.width)))
     wanted, at = _places(names, width, columns if head.names else None, kept, path)
 
+    coders = _coders(names, wanted, texts)
+
     def rows() -> Iterator[Batch]:
         start = 0
-        for values, texts in batches(path, head, wanted, at):
-            yield Batch(start, values, None if at is None else texts)
+        for values, ids in batches(path, head, wanted, at, coders):
+            yield Batch(start, values, None if at is None else ids)
             start += len(values)
 
     return _batches(path, names, wanted, at, rows(), named=head.names is not None)
 
 
-def _of_parquet(path: Path, width: int, columns: Sequence[str] | None, kept: str | None) -> Batches:
+def _of_parquet(
+    path: Path, width: int, columns: Sequence[str] | None, kept: str | None, texts: Texts
+) -> Batches:
     names = parquet.names_of(path)
     wanted, at = _places(names, width, columns, kept, path)
 
+    coders = _coders(names, wanted, texts)
+
     def rows() -> Iterator[Batch]:
         start = 0
-        for values, ids in parquet.batches(path, wanted, at):
+        for values, ids in parquet.batches(path, wanted, at, coders):
             yield Batch(start, values, ids)
             start += len(values)
 
     return _batches(path, names, wanted, at, rows(), named=True)
+
+
+def _coders(names: Sequence[str], wanted: Sequence[int], texts: Texts) -> dict[int, Coder]:
+    return {i: texts.coder(names[i] or str(i)) for i in wanted if texts.wants(names[i] or str(i))}
 
 
 _TABLES = {ENDINGS: _of_text, (".parquet",): _of_parquet}

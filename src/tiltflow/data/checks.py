@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tiltflow.data import limits
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.grids import Grid, grid_of
+from tiltflow.data.kinds import Kind, resolved
 from tiltflow.data.scan import LARGEST_INTEGER, Place, Scan, scan
 from tiltflow.errors import InputError
 
@@ -62,10 +65,14 @@ def looked_at(
     columns: tuple[str, ...] | None = None,
     integers: bool | None = None,
     constant: bool = False,
+    asked: Mapping[str, Kind] | None = None,
+    texts: Mapping[int, tuple[str, ...]] | None = None,
+    apart: bool = False,
 ) -> tuple[np.ndarray, bool, Grid | None]:
     """`checked`, and the grid that columns of other values lie on, unless the user has said.
 
-    A number on a grid may be the same in every row.
+    A number on a grid may be the same in every row. `asked`, `texts`
+    and `apart` are as in `kinds.resolved`.
     """
     if isinstance(array, np.memmap):
         values, seen = array, scan(array)
@@ -76,14 +83,30 @@ def looked_at(
     are_integers = judged(
         seen, len(array), array.dtype, where, columns=columns, integers=integers, constant=True
     )
-    if are_integers:
-        return values, True, None
-    grid = grid_of(values) if integers is None else None
-    if not constant:
-        cells = np.zeros(seen.low.shape, bool) if grid is None else grid.cells
-        _refuse_constant(seen, where, columns, cells)
-        _refuse_coarse(seen, where, columns, cells)
-    return values, False, grid
+    grid = grid_of(values) if integers is None and not are_integers else None
+    are_integers, grid = resolved(
+        values,
+        where,
+        integers=are_integers,
+        grid=grid,
+        columns=columns,
+        asked=asked or {},
+        texts=texts or {},
+        alone=integers is None,
+        apart=apart,
+    )
+    if not (are_integers or constant):
+        refuse_unfit(seen, where, columns, grid)
+    return values, are_integers, grid
+
+
+def refuse_unfit(
+    seen: Scan, where: str, columns: tuple[str, ...] | None, grid: Grid | None
+) -> None:
+    """Raise InputError for a column that is constant, or too coarse for float32, and on no grid."""
+    cells = np.zeros(seen.low.shape, bool) if grid is None else grid.cells
+    _refuse_constant(seen, where, columns, cells)
+    _refuse_coarse(seen, where, columns, cells)
 
 
 def judged(
@@ -120,9 +143,7 @@ def judged(
             f"continuous"
         )
     if not (integers or constant):
-        nowhere = np.zeros(seen.low.shape, bool)
-        _refuse_constant(seen, where, columns, nowhere)
-        _refuse_coarse(seen, where, columns, nowhere)
+        refuse_unfit(seen, where, columns, None)
     return integers
 
 

@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from tiltflow.data.categories import Texts
 from tiltflow.errors import InputError
 
 
-def plain(source: Any, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
+def plain(
+    source: Any, where: str, texts: Texts | None = None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """`source` as an array, and its columns' names if it is a frame (pandas, Polars, pyarrow).
 
     Args:
         source: an array of any library, a list of rows, a masked array of which nothing is masked,
             or a frame of columns that hold numbers. Missing values of a frame become NaN.
         where: what it is called in messages.
+        texts: of a frame's columns of text, which are told as codes; None: they are refused.
 
     Raises:
         InputError: a masked entry, a sparse matrix, or a column of a frame that holds no numbers.
@@ -29,7 +33,7 @@ def plain(source: Any, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
     if _is_frame(source):
         from tiltflow.data.frames import of_frame
 
-        return of_frame(source, where)
+        return of_frame(source, where, texts)
     if hasattr(source, "toarray") and hasattr(source, "nnz"):
         raise InputError(f"{where} is a sparse matrix; expected all numbers: pass its .toarray()")
     return np.asanyarray(source), None  # a map of a file stays one

@@ -9,6 +9,7 @@ import numpy as np
 
 from tiltflow.data.containers import places
 from tiltflow.data.grids import Grid
+from tiltflow.data.kinds import kinds_of
 from tiltflow.data.limits import blocks
 
 
@@ -24,7 +25,8 @@ class Dataset:
         integers: True if every value is an integer, so that the data are to be dequantised with
             uniform noise (bins of width 1); False if they are continuous.
         grid: the cells of the columns whose values lie on one, where not all values are integers;
-            they are dequantised, too. None: there is no such column.
+            they are dequantised, too. None: there is no such column. It holds the labels of
+            categories; where these are text, `values` hold their numbers.
         labels: integers, `[rows]`, or None.
         columns: the names of columns, as in the header of a CSV file, or None.
         test_rows: how many rows at the end are the set's own test rows, which a split keeps.
@@ -56,7 +58,15 @@ class Dataset:
         digest = hashlib.sha256(f"float32{self.values.shape}".encode())
         for _, block in blocks(self.values):
             digest.update(np.ascontiguousarray(block, np.float32).data)
+        for i, levels in sorted(self.grid.levels.items() if self.grid is not None else ()):
+            if levels.are_text:  # whose numbers say nothing
+                digest.update(repr((i, levels.labels)).encode())
         return digest.hexdigest()
+
+    @property
+    def kinds(self) -> list[str] | str:
+        """What each column is taken for, in a few words; of images, all numbers."""
+        return kinds_of(self.shape, self.integers, self.grid)
 
     def by_name(self, known: tuple[str, ...]) -> Dataset:
         """The columns that a model knows by these names, in this order; others are left out.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tiltflow.data.categories import Coder
 from tiltflow.data.text import (
     NAMES,
     Head,
@@ -26,19 +28,31 @@ ROWS = 2**14  # of a batch
 
 
 def exact_batches(
-    path: Path, head: Head, wanted: Sequence[int], kept: int | None = None
+    path: Path,
+    head: Head,
+    wanted: Sequence[int],
+    kept: int | None = None,
+    coders: Mapping[int, Coder] | None = None,
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Batches of rows: float64 `[rows, wanted]`, and the text of the column `kept`.
 
-    Blank lines are skipped. In messages, rows are counted from 0 without the header and lines
+    Columns that have one of the `coders` hold labels, and are told as its codes. Blank lines are
+    skipped. In messages, rows are counted from 0 without the header and lines
     from 1 as in an editor.
 
     Raises:
         InputError: text or missing values in a column that is wanted, ragged rows, an unreadable
             or corrupt file.
     """
-    every = list(wanted) == list(range(head.width))
+    coders = coders or {}
+    numeric = [i for i in wanted if i not in coders]
+    every = numeric == list(range(head.width))
     row, values, texts = 0, array("d"), list[str]()
+    labels: dict[int, list[str]] = {i: [] for i in wanted if i in coders}
+
+    def batch() -> tuple[np.ndarray, list[str]]:
+        return together(np.array(values).reshape(-1, len(numeric)), wanted, coders, labels), texts
+
     with (
         unpacked(path) as stream,
         reading(path),
@@ -52,17 +66,35 @@ def exact_batches(
                 if len(cells) != head.width:
                     raise _ragged(len(cells), head, path, row, reader.line_num)
                 try:
-                    values.extend(numbers(cells if every else [cells[i] for i in wanted]))
+                    values.extend(numbers(cells if every else [cells[i] for i in numeric]))
                 except ValueError:
-                    raise _no_number(cells, wanted, head, path, row, reader.line_num) from None
+                    raise _no_number(cells, numeric, head, path, row, reader.line_num) from None
+                for i, column in labels.items():
+                    column.append(cells[i])
                 if kept is not None:
                     texts.append(cells[kept])
                 row += 1
                 if row % ROWS == 0:
-                    yield np.array(values).reshape(-1, len(wanted)), texts
+                    yield batch()
                     values, texts = array("d"), []
+                    labels = {i: [] for i in labels}
     if row % ROWS:
-        yield np.array(values).reshape(-1, len(wanted)), texts
+        yield batch()
+
+
+def together(
+    values: np.ndarray,
+    wanted: Sequence[int],
+    coders: Mapping[int, Coder],
+    labels: Mapping[int, Any],
+) -> np.ndarray:
+    """Numbers `[rows, columns]` with the codes of labels between them, `[rows, wanted]`."""
+    if not labels:
+        return values
+    numeric = iter(values.T)
+    return np.stack(
+        [coders[i].codes(labels[i]) if i in labels else next(numeric) for i in wanted], axis=1
+    )
 
 
 def _ragged(found: int, head: Head, path: Path, row: int, line: int) -> InputError:
@@ -98,4 +130,7 @@ def _no_number(
         return InputError(
             f"{where} holds {shown!r}; expected {NAMES[head.separator]} between numbers: convert it"
         )
-    return InputError(f"{where} holds {shown!r}; expected a number: drop or encode the column")
+    return InputError(
+        f"{where} holds {shown!r}; expected a number: correct it, drop the column, "
+        f"or make it a category (--column NAME=category)"
+    )

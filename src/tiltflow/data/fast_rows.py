@@ -6,13 +6,14 @@ What pyarrow would read in another way than `exact_rows.py` it is told to refuse
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tiltflow.data.categories import Coder
 from tiltflow.data.exact_rows import exact_batches
 from tiltflow.data.text import Head, unpacked
 
@@ -22,7 +23,11 @@ BLOCK = 2**22
 
 
 def batches(
-    path: Path, head: Head, wanted: Sequence[int], kept: int | None = None
+    path: Path,
+    head: Head,
+    wanted: Sequence[int],
+    kept: int | None = None,
+    coders: Mapping[int, Coder] | None = None,
 ) -> Iterator[tuple[np.ndarray, Texts]]:
     """Batches of rows as `exact_batches` has them, fast as far as nothing is odd.
 
@@ -33,11 +38,11 @@ def batches(
 
     rows = 0
     try:
-        for values, texts in _fast(path, head, wanted, kept):
+        for values, texts in _fast(path, head, wanted, kept, coders or {}):
             yield values, texts
             rows += len(values)
     except pyarrow.ArrowException:
-        yield from _after(exact_batches(path, head, wanted, kept), rows)
+        yield from _after(exact_batches(path, head, wanted, kept, coders), rows)
 
 
 def _after(
@@ -51,13 +56,19 @@ def _after(
 
 
 def _fast(
-    path: Path, head: Head, wanted: Sequence[int], kept: int | None
+    path: Path,
+    head: Head,
+    wanted: Sequence[int],
+    kept: int | None,
+    coders: Mapping[int, Coder],
 ) -> Iterator[tuple[np.ndarray, Texts]]:
     import pyarrow
     from pyarrow import csv
 
     names = [str(place) for place in range(head.width)]
-    types = dict.fromkeys((names[place] for place in wanted), pyarrow.float64())
+    labels = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    types = {names[i]: labels if i in coders else pyarrow.float64() for i in wanted}
+    plain = kept is None and not coders
     if kept is not None:
         types[names[kept]] = pyarrow.string()
     with unpacked(path) as stream:
@@ -66,7 +77,7 @@ def _fast(
             pyarrow.PythonFile(stream, "r"),
             read_options=csv.ReadOptions(column_names=names, block_size=BLOCK),
             parse_options=csv.ParseOptions(
-                delimiter=head.separator, quote_char=False if kept is None else '"'
+                delimiter=head.separator, quote_char=False if plain else '"'
             ),
             convert_options=csv.ConvertOptions(
                 column_types=types, include_columns=list(types), null_values=[]
@@ -75,5 +86,6 @@ def _fast(
             for batch in reader:
                 values = np.empty((batch.num_rows, len(wanted)))
                 for place, column in enumerate(islice(batch.columns, len(wanted))):
-                    values[:, place] = column.to_numpy()
+                    coder = coders.get(wanted[place])
+                    values[:, place] = column.to_numpy() if coder is None else coder.codes(column)
                 yield values, [] if kept is None else batch.columns[-1]

@@ -1,7 +1,8 @@
 """Frames of any library that narwhals knows (pandas, Polars, pyarrow, ...), as numbers with names.
 
 What a column means is not lost on the way: missing values become NaN, decimals and nullable types
-are the numbers that they are, and a column of anything else is named.
+are the numbers that they are, text and categories are labels, and a column of anything else is
+named.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from tiltflow.data.categories import Texts, is_written_number
 from tiltflow.errors import InputError
 
 KINDS = "biuf"  # of NumPy's types, that are numbers
 NUMBER = (int, float, np.number, np.bool_)
+LABELLED = ("text", "categories")
 ADVICE = {
     "text": "give its values numbers, or leave it out",
     "categories": "give them numbers, such as their codes, or leave it out",
@@ -34,8 +37,16 @@ def as_frame(source: Any) -> Any:
     return frame if isinstance(frame, nw.DataFrame) else None
 
 
-def of_frame(source: Any, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def of_frame(
+    source: Any, where: str, texts: Texts | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """The numbers of a frame, `[rows, columns]`, and the names of its columns.
+
+    Args:
+        source: the frame.
+        where: what it is called in messages.
+        texts: of the columns of text and of categories, whose codes are told as numbers; None:
+            they are refused.
 
     Raises:
         InputError: no columns, two of one name, one that holds no numbers.
@@ -53,7 +64,8 @@ def of_frame(source: Any, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
             f"pandas, Polars or pyarrow: convert it, or pass an array"
         )
     columns = [
-        _numbers(frame[key], name, where) for key, name in zip(frame.columns, names, strict=True)
+        _numbers(frame[key], name, where, texts, name or str(i))
+        for i, (key, name) in enumerate(zip(frame.columns, names, strict=True))
     ]
     return np.stack(columns, axis=1), names
 
@@ -65,9 +77,13 @@ def _names(source: Any) -> tuple[str, ...]:
     return tuple(map(str, getattr(source, "column_names", source.columns)))
 
 
-def _numbers(series: Any, name: str, where: str) -> np.ndarray:
+def _numbers(series: Any, name: str, where: str, texts: Texts | None, key: str) -> np.ndarray:
     """A column, as numbers."""
     kind = series.dtype
+    if texts is not None and ((texts.fixed and texts.wants(key)) or _words(kind) in LABELLED):
+        codes = _codes(series, name, where, texts, key)
+        if codes is not None:
+            return codes
     known = kind == nw.Boolean or kind.is_numeric()
     if known and (series.null_count() or kind.is_decimal()):
         return series.cast(nw.Float64).to_numpy().astype(np.float64)
@@ -81,6 +97,23 @@ def _numbers(series: Any, name: str, where: str) -> np.ndarray:
     raise InputError(
         f"{where}: column '{name:.60}' holds {kind_name:.60}; expected numbers: {ADVICE[words]}"
     )
+
+
+def _codes(series: Any, name: str, where: str, texts: Texts, key: str) -> np.ndarray | None:
+    """A column of labels, as codes; None: it is none of the text that a model knows."""
+    if series.null_count():
+        row = int(np.argmax(series.is_null().to_numpy()))
+        raise InputError(
+            f"{where}: column '{name:.60}', row {row} is missing; expected a label: fill it in or "
+            f"drop the row"
+        )
+    coder = texts.coder(key, category=_words(series.dtype) == "categories")
+    codes = coder.codes(series.cast(nw.String).to_list())
+    if not texts.fixed or texts.wants(key):
+        return codes
+    if not all(map(is_written_number, coder.known)):
+        return None
+    return np.array(coder.known, float)[codes.astype(np.int64)]
 
 
 def _words(kind: Any) -> str:

@@ -7,15 +7,19 @@ on at most `LOOKED_AT` rows, evenly spread.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tiltflow.data.checks import FEWEST_ROWS, column, judged, place
+from tiltflow.data.atoms import Shared, atoms_of, of_shared_values, shared_values
+from tiltflow.data.categories import Levels
+from tiltflow.data.checks import FEWEST_ROWS, column, judged, place, refuse_unfit
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.far_rows import far_rows, of_far_rows
 from tiltflow.data.grids import Grid, grid_of
+from tiltflow.data.kinds import KEEP, are_apart, asked_kinds, kinds_of, resolved
 from tiltflow.data.limits import blocks
 from tiltflow.data.repeats import repeated_rows
 from tiltflow.data.scan import Scan, scan
@@ -40,11 +44,13 @@ class Inspection:
         facts: plain values for JSON, by name.
         advice: what to know or to do, one sentence or two each, the weightiest first.
         refusal: why `tiltflow fit` would refuse the data, or "".
+        kept: the rows that were looked at closely, as a data set; None: they would be refused.
     """
 
     facts: dict[str, Any]
     advice: tuple[str, ...]
     refusal: str
+    kept: Dataset | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -52,20 +58,28 @@ class Inspection:
         return {**self.facts, "advice": list(self.advice), "fit": fit}
 
 
-def inspect(found: Found, *, integers: bool | None = None) -> Inspection:
-    """Look at what a reader has found; nothing is refused. `integers`: as in `load`."""
+def inspect(
+    found: Found,
+    *,
+    integers: bool | None = None,
+    columns: Mapping[str, str] | None = None,
+    atoms: str = KEEP,
+) -> Inspection:
+    """Look at what a reader has found; nothing is refused. Arguments are as those of `load`.
+
+    Raises:
+        InputError: `columns` with what is no kind, or another word on `atoms`.
+    """
+    told = {"asked": asked_kinds(columns), "apart": are_apart(atoms)}
     with np.errstate(over="ignore", invalid="ignore"):  # as values that are refused may do
-        return _inspected(found, scan(found.array), integers)
+        return _inspected(found, scan(found.array), integers, told)
 
 
-def _inspected(found: Found, seen: Scan, asked: bool | None) -> Inspection:
-    integers, refusal = _judged(found, seen, asked)
-    rows = len(found.array)
+def _inspected(found: Found, seen: Scan, asked: bool | None, told: Mapping[str, Any]) -> Inspection:
     looked_at = _spread(found.array)
+    integers, grid, refusal = _judged(found, seen, asked, told, looked_at)
+    rows = len(found.array)
     again = repeated_rows(found.array)
-    grid = None
-    if not (integers or refusal) and asked is None:
-        grid = grid_of(looked_at.astype(np.float32))
     facts: dict[str, Any] = {
         "name": found.name,
         "rows": rows,
@@ -93,38 +107,62 @@ def _inspected(found: Found, seen: Scan, asked: bool | None) -> Inspection:
     }
     advice = [found.note[0].upper() + found.note[1:] + "."] if found.note else []
     if found.array.ndim == 2 and found.array.shape[1] <= MOST_COLUMNS:
-        facts["columns"] = _columns(found, seen, looked_at, grid)
+        facts["columns"] = _columns(found, seen, looked_at, integers, grid)
         facts["dependent"] = _dependent(looked_at, found.columns) if not refusal else []
+    shared = [] if integers or refusal else _shared(looked_at, grid)
+    facts["atoms"] = [
+        {"number": list(one.position), "atoms": [atom._asdict() for atom in one.atoms]}
+        for one in shared
+    ]
+    names = [column(one.position, found.columns) for one in shared]
     advice += _on_values(found, seen, facts, integers=integers)
-    far = far_rows(found.array)
+    advice += _on_atoms(shared, names, table=found.array.ndim == 2)
+    far = far_rows(found.array, None if grid is None else grid.categories)
     facts["far_rows"] = [one._asdict() for one in far]
     if far:
         words = of_far_rows(far, found.columns)
         advice.append(f"{words[0].upper()}{words[1:]}.")
     advice += _on_rows(facts)
-    return Inspection(facts, tuple(advice), refusal)
+    kept = None
+    if not refusal:
+        kept = Dataset(found.name, looked_at.astype(np.float32), integers, grid=grid)
+    return Inspection(facts, tuple(advice), refusal, kept)
 
 
-def kept(found: Found, integers: bool, *, grids: bool = True) -> Dataset:
-    """The rows that are looked at closely, as a data set; with their `grids`, if there are any."""
-    values = _spread(found.array).astype(np.float32)
-    grid = grid_of(values) if grids and not integers else None
-    return Dataset(found.name, values, integers, grid=grid)
-
-
-def _judged(found: Found, seen: Scan, asked: bool | None) -> tuple[bool, str]:
-    """Whether the values are integers, and why they would be refused."""
+def _judged(
+    found: Found,
+    seen: Scan,
+    asked: bool | None,
+    told: Mapping[str, Any],
+    looked_at: np.ndarray,
+) -> tuple[bool, Grid | None, str]:
+    """Whether the values are integers, their grid, and why they would be refused."""
     known = len(found.array) - found.test_rows
     if known < FEWEST_ROWS:
         beside = " beside the set's own test rows" if found.test_rows else ""
         refusal = f"{known} rows{beside} are too few; expected at least {FEWEST_ROWS}"
-        return (seen.fractional is None if asked is None else asked), refusal
+        return (seen.fractional is None if asked is None else asked), None, refusal
+    where, columns, grid = found.where, found.columns, None
     try:
-        rows, dtype = len(found.array), found.array.dtype
-        told = judged(seen, rows, dtype, found.where, columns=found.columns, integers=asked)
-        return told, ""
+        rows, dtype, values = len(found.array), found.array.dtype, looked_at.astype(np.float32)
+        integers = judged(seen, rows, dtype, where, columns=columns, integers=asked, constant=True)
+        if not integers and asked is None:
+            grid = grid_of(values)
+        integers, grid = resolved(
+            values,
+            where,
+            integers=integers,
+            grid=grid,
+            columns=columns,
+            texts=found.texts,
+            alone=asked is None,
+            **told,
+        )
+        if not integers:
+            refuse_unfit(seen, where, columns, grid)
+        return integers, grid, ""
     except InputError as error:
-        return False, str(error)
+        return False, None, str(error)
 
 
 def _spread(array: np.ndarray) -> np.ndarray:
@@ -146,7 +184,7 @@ def _labels(labels: np.ndarray | None) -> dict[str, Any] | None:
 
 
 def _columns(
-    found: Found, seen: Scan, looked_at: np.ndarray, grid: Grid | None
+    found: Found, seen: Scan, looked_at: np.ndarray, integers: bool, grid: Grid | None
 ) -> list[dict[str, Any]]:
     """One entry a column of a table; mean and deviation of all rows, distinct values of some."""
     total, square = np.zeros(found.array.shape[1]), np.zeros(found.array.shape[1])
@@ -159,6 +197,9 @@ def _columns(
     number = np.maximum(len(found.array) - seen.bad_columns, 1)
     deviation = np.sqrt(np.maximum(square / number - (total / number) ** 2, 0))
     entries = []
+    kinds = kinds_of(looked_at.shape[1:], integers, grid)
+    steps = np.full(looked_at.shape[1], float(integers)) if grid is None else grid.step
+    levels = {} if grid is None else grid.levels
     for i, values in enumerate(looked_at.T):
         counts = np.unique(values[np.isfinite(values)], return_counts=True)[1]
         entries.append(
@@ -171,7 +212,10 @@ def _columns(
                 "distinct": len(counts),
                 "most_common": float(counts.max() / len(values)) if len(counts) else 0.0,
                 "not_finite": int(seen.bad_columns[i]),
-                "step": 0.0 if grid is None else float(grid.step[i]),
+                "step": float(steps[i]),
+                "kind": kinds[i],
+                "atoms": [] if steps[i] else [one._asdict() for one in atoms_of(values)],
+                **({"levels": list(levels[i].labels)} if i in levels else {}),
             }
         )
     return entries
@@ -223,6 +267,7 @@ def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: boo
         )
     else:
         words += _on_grids(facts)
+        words += _on_categories(facts)
         words += _on_repeats(facts)
     if facts.get("dependent"):
         names = ", ".join(facts["dependent"][:NAMED])
@@ -237,9 +282,13 @@ def _on_grids(facts: dict[str, Any]) -> list[str]:
     """What is done about numbers on a grid."""
     if not facts["on_grid"]:
         return []
-    many = facts["on_grid"]
+    entries = [
+        entry for entry in facts.get("columns", []) if entry["step"] > 0 and "levels" not in entry
+    ]
+    many = len(entries) if "columns" in facts else facts["on_grid"]
+    if not many:
+        return []
     words = "A column is on a grid" if many == 1 else f"{many:,} numbers of a row are on a grid"
-    entries = [entry for entry in facts.get("columns", []) if entry["step"] > 0]
     listed = ", ".join(f"'{entry['name']}' of {entry['step']:.4g}" for entry in entries[:NAMED])
     if listed:
         words += f" ({listed}{', ...' if len(entries) > NAMED else ''})"
@@ -249,11 +298,48 @@ def _on_grids(facts: dict[str, Any]) -> list[str]:
     ]
 
 
+def _shared(values: np.ndarray, grid: Grid | None) -> list[Shared]:
+    """The continuous numbers of rows that have atoms, which are not set apart."""
+    apart = None
+    if grid is not None:
+        apart = grid.cells.copy()
+        apart[list(grid.atoms)] = True
+    return shared_values(values, apart)
+
+
+def _on_atoms(shared: list[Shared], names: list[str], *, table: bool) -> list[str]:
+    """What to do about values that many rows of a continuous column share."""
+    if not shared:
+        return []
+    words = of_shared_values(shared, names)
+    what = "`--atoms separate` sets such values apart, so that scores count their mass; or " * table
+    return [
+        f"{words[0].upper()}{words[1:]}: there is no density of the same one, and a model makes "
+        f"spikes of such values: {what}add noise of the instrument's own size."
+    ]
+
+
+def _on_categories(facts: dict[str, Any]) -> list[str]:
+    """What is done about labels."""
+    entries = [entry for entry in facts.get("columns", []) if "levels" in entry]
+    if not entries:
+        return []
+    listed = ", ".join(
+        f"'{entry['name']}': {Levels(tuple(entry['levels'])).told()}" for entry in entries[:NAMED]
+    )
+    more = ", ..." if len(entries) > NAMED else ""
+    return [
+        f"Categories ({listed}{more}): likelihoods count the mass of a row's label, draws come "
+        f"back as labels; a label that the model has not seen is refused."
+    ]
+
+
 def _on_repeats(facts: dict[str, Any]) -> list[str]:
     """Advice where values of columns come back that are on no grid."""
     repeating = [
         entry for entry in facts.get("columns", [])
         if entry["most_common"] > COMMON and entry["distinct"] > 1 and not entry["step"]
+        and not entry["atoms"]
     ]  # fmt: skip
     if not repeating:
         return []

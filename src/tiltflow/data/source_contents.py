@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Found:
         labels: integers, `[rows]`, or None.
         test_rows: how many rows at the end are the set's own test rows.
         note: what a reader of numbers must know, such as that images were stored with loss.
+        texts: the labels of columns of text, by their number, whose places stand in the array; of
+            a category of numbers by its type there are none.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Found:
     labels: np.ndarray | None = None
     test_rows: int = 0
     note: str = ""
+    texts: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def named(self, name: str, where: str) -> Found:
         """The same under another name."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tiltflow.data.categories import Texts
 from tiltflow.data.checks import enough, looked_at
 from tiltflow.data.containers import plain
 from tiltflow.data.dataset import Dataset
 from tiltflow.data.idx import ENDING, read_idx
 from tiltflow.data.image_checks import refuse_no_images, refuse_odd_images
 from tiltflow.data.image_folder import read_image_folder
+from tiltflow.data.kinds import CATEGORY, KEEP, are_apart, asked_kinds
 from tiltflow.data.npy import Header, read_npy, refuse_no_data
 from tiltflow.data.npz import read_npz
 from tiltflow.data.parquet import read_parquet
@@ -28,8 +30,8 @@ from tiltflow.data.tables import read_table
 from tiltflow.data.text import ENDINGS as TEXT
 from tiltflow.errors import InputError
 
-_READERS: dict[str, Callable[[Path], Found]] = {
-    ".npy": lambda path: Found(path.name, str(path), read_npy(path)),
+_READERS: dict[str, Callable[[Path, Texts], Found]] = {
+    ".npy": lambda path, _: Found(path.name, str(path), read_npy(path)),
     **dict.fromkeys(TEXT, read_table),
     ".parquet": read_parquet,
 }
@@ -45,7 +47,10 @@ def load(
     images: bool = False,
     image_size: int | None = None,
     channels: Channels | None = None,
+    columns: Mapping[str, str] | None = None,
+    atoms: str = KEEP,
     to_score: bool = False,
+    texts: Texts | None = None,
 ) -> Dataset:
     """Read a data set, or take an array, and check it.
 
@@ -66,14 +71,26 @@ def load(
         images: whether the rows must be images of 8 bits; if they are not, they are refused.
         image_size: pictures of a folder are scaled and cut to squares of so many pixels a side.
         channels: `"grey"` or `"rgb"`: what pictures of a folder are converted to.
+        columns: what columns of a table are, whatever they look like, by name (or number, from 0,
+            where they have none): `"continuous"`, `"grid"`, `"grid:0.05"` or `"category"`. Columns
+            of text with few values are categories without a word (`kinds.py`).
+        atoms: `"separate"` sets values apart that many rows of a continuous column of a table
+            share, such as zeros and caps: scores count their mass (`atoms.py`). `"keep"`: they are
+            values as others, of which there is no density, as a verdict then says.
         to_score: whether a model that is there already is to score them, and nothing is to be
             learned: two rows are enough then, and a column may be constant.
+        texts: the labels that such a model knows, by column.
 
     Raises:
         InputError: whatever is wrong with the source or with its content.
     """
-    found = read(source, key=key, image_size=image_size, channels=channels)
+    asked, apart = asked_kinds(columns), are_apart(atoms)
+    texts = texts or texts_for(columns)
+    found = read(source, key=key, image_size=image_size, channels=channels, texts=texts)
     enough(len(found.array), found.where, to_score=to_score)
+    if found.array.ndim == 2:
+        names = found.columns or [""] * found.array.shape[1]
+        texts.refuse_unknown(found.array, names, found.where)
     if images:
         refuse_no_images(found.array, scan(found.array), found.where)
     values, integers, grid = looked_at(
@@ -82,6 +99,9 @@ def load(
         columns=found.columns,
         integers=True if images and integers is None else integers,
         constant=to_score,
+        asked=asked,
+        texts=found.texts,
+        apart=apart,
     )
     return Dataset(
         found.name,
@@ -101,16 +121,21 @@ def read(
     key: str | None = None,
     image_size: int | None = None,
     channels: Channels | None = None,
+    texts: Texts | None = None,
 ) -> Found:
     """Read a source as `load` does, but ask nothing of its values.
+
+    `texts` are its columns of text; by default those that hold nothing else.
 
     Raises:
         InputError: whatever is wrong with the source.
     """
+    texts = texts or Texts()
     if not isinstance(source, str | os.PathLike):
-        array, columns = plain(source, "the array")
+        array, columns = plain(source, "the array", texts)
         found = _array(array, key=key, image_size=image_size, channels=channels)
-        return replace(found, columns=columns)
+        labels = {} if columns is None else texts.finished(array, columns, "the array")
+        return replace(found, columns=columns, texts=labels)
     path = Path(source)
     named = isinstance(source, str) and source in NAMES
     folder = os.path.isdir(path) and not named
@@ -126,7 +151,7 @@ def read(
         _refuse_key(key, str(path))
         found = read_image_folder(path, image_size=image_size, channels=channels)
     else:
-        found = _read_file(path, key)
+        found = _read_file(path, key, texts)
     refuse_odd_images(found.array, found.where)
     return found
 
@@ -151,22 +176,27 @@ def _digits() -> Found:
     return Found("digits", "digits", images, labels=np.asarray(labels))
 
 
-def _read_file(path: Path, key: str | None) -> Found:
+def texts_for(columns: Mapping[str, str] | None) -> Texts:
+    """Where text is looked for before there is a model, with what somebody says of `columns`."""
+    return Texts(asked=[n for n, kind in asked_kinds(columns).items() if kind.name == CATEGORY])
+
+
+def _read_file(path: Path, key: str | None, texts: Texts) -> Found:
     reader = _reader(path)
     refuse_unreadable(path)
     if reader is None:
         return read_npz(path, key)
     _refuse_key(key, str(path))
-    return reader(path)
+    return reader(path, texts)
 
 
-def _reader(path: Path) -> Callable[[Path], Found] | None:
+def _reader(path: Path) -> Callable[[Path, Texts], Found] | None:
     """What reads the file, by its name's ending; None for `.npz`, whose reader needs a key."""
     name = path.name.lower()
     if name.endswith(".npz"):
         return None
     if ENDING.search(name):
-        return read_idx
+        return lambda path, _: read_idx(path)
     for ending, reader in _READERS.items():
         if name.endswith(ending):
             return reader

@@ -26,7 +26,9 @@ MOST_BLANK = 2**20
 PACKED = (".gz", ".zst")
 ENDINGS = tuple(text + packed for text in (".csv", ".tsv") for packed in ("", *PACKED))
 NAMES = {",": "commas", "\t": "tabs"}
+SEPARATORS = ";\t,"
 FEWEST_COUNTED = 3  # columns: 0 and 1 may well be a row
+FIRST_ROWS = 100  # that say which columns are text
 MARK = b"\xef\xbb\xbf"  # that some programs begin UTF-8 with
 
 
@@ -165,6 +167,36 @@ def lines(stream: io.TextIOWrapper, path: Path) -> Iterator[str]:
                 f"numbers: write one row a line"
             )
         yield line
+
+
+def text_columns(path: Path, head: Head) -> list[int]:
+    """The columns of labels: text in each of the first rows, and nothing that may be a number.
+
+    A label has a letter in it, or another cell of its column has; a separator it has not, for
+    these may be numbers of another notation.
+
+    Raises:
+        InputError: an unreadable file.
+    """
+    from_first = list(range(head.width))
+    lettered = set[int]()
+    with unpacked(path) as stream, reading(path):
+        stream.read(head.bytes)
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        reader = csv.reader(lines(text, path), strict=True, delimiter=head.separator)
+        with well_formed(reader, path, head.separator):
+            for row, cells in enumerate(filter(None, reader)):
+                if row == FIRST_ROWS or not from_first:
+                    break
+                if len(cells) == head.width:
+                    from_first = [i for i in from_first if _may_be_label(cells[i])]
+                    lettered |= {i for i in from_first if any(map(str.isalpha, cells[i]))}
+        text.detach()
+    return [i for i in from_first if i in lettered]
+
+
+def _may_be_label(cell: str) -> bool:
+    return bool(cell.strip()) and not is_number(cell) and not any(s in cell for s in SEPARATORS)
 
 
 def counts(cells: Sequence[str]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import jax.random as jr
 import numpy as np
 
+from tiltflow.backbones.units.atom_cells import atom_cells
 from tiltflow.data import Dataset
 from tiltflow.diagnostics.verdict import Check, conclude
 from tiltflow.errors import InputError, at_least_one, check_seed
@@ -102,11 +103,13 @@ def assess(
     fitted.check_rows(data.values)
     started = time.monotonic()
     sound_key, chain_key, ladder_key, score_key = jr.split(jr.key(seed), 4)
+    values = np.asarray(data.values, np.float32)
     rows = Rows(
-        np.asarray(data.values, np.float32),
+        values if fitted.grid is None else fitted.grid.to_cells(values),
         fitted.model.backbone.units,
         fitted.integers,
         steps=None if fitted.grid is None else fitted.grid.step,
+        atoms=atom_cells(fitted.grid),
     )
     scores = score(fitted.model, rows, score_key, settings.dequantisations)
     checks = soundness(fitted.model, sound_key)

@@ -19,6 +19,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from tiltflow.backbones.units.atom_cells import AtomCells, atom_cells
 from tiltflow.backbones.units.bijections import LEAST, within_cell
 from tiltflow.data.containers import by_name, plain
 from tiltflow.evaluation.generated import has_noise
@@ -29,7 +30,8 @@ from tiltflow.parallel.devices import map_in_parts, over_devices
 DRAWS = 16  # points of a cell
 VALUES = 2**17  # that are in hand together
 FEWEST, MOST = 64, 2**13  # rows in hand together
-REASONS = ("NaN or infinite", "beyond float32's 3.4e38", "on no value of the model's grid",
+REASONS = ("NaN or infinite", "beyond float32's 3.4e38",
+           "on no value of the model's grid, or no label that it knows",
            "without a finite density")  # fmt: skip
 
 
@@ -77,22 +79,30 @@ class RowScorer:
         self._points = jnp.asarray(hypercube(len(self._keys), self._shape, seed))
         grid = fitted.grid
         step = np.float32(fitted.integers) if grid is None else grid.step
+        self._atoms = atom_cells(grid)
         self._steps = jnp.broadcast_to(jnp.asarray(step), self._shape)
         size = int(np.prod(self._shape))
         self.room = int(np.clip(2 ** int(np.log2(max(1, VALUES // size))), FEWEST, MOST))
 
     def __call__(self, rows: Float[np.ndarray, "rows ..."]) -> RowScores:
         """The scores of `rows` (`[rows, *data_shape]`), data units, of any type of numbers."""
-        table, names = plain(rows, "the array of rows")
+        table, names = plain(rows, "the array of rows", self._fitted.texts)
         x, why, where = self._told_apart(by_name(table, names, self._fitted.columns))
-        log_cell = 0.0 if self._fitted.grid is None else self._fitted.grid.log_cell
+        log_cell = 0.0
+        if self._fitted.grid is not None:
+            x, log_cell = self._fitted.grid.to_cells(x), self._fitted.grid.log_volume(x)
         log_q, f = np.empty(len(x)), np.empty(len(x))
         for start in range(0, len(x), self.room):
             part = np.zeros((self.room, *self._shape), np.float32)
             some = x[start : start + self.room]
             part[: len(some)] = some
             scored = _scored(
-                self._fitted.model, jnp.asarray(part), self._points, self._steps, self._keys
+                self._fitted.model,
+                jnp.asarray(part),
+                self._points,
+                self._steps,
+                self._keys,
+                self._atoms,
             )
             here = slice(start, start + len(some))
             log_q[here], f[here] = (
@@ -149,6 +159,8 @@ def meaning(fitted: FittedModel) -> str:
     bound = fitted.is_dequantised or has_noise(fitted.model.backbone)
     if fitted.grid is not None:
         kind = "mass of its cells"
+        if fitted.grid.levels or fitted.grid.atoms:
+            kind = "mass of its labels and cells"
         if not fitted.grid.cells.all():
             kind += " on the grid, times the density of its other columns"
     else:
@@ -163,6 +175,7 @@ def _scored(
     points: Float[Array, "draws ..."],
     steps: Float[Array, "..."],
     keys: PRNGKeyArray,
+    atoms: AtomCells | None,
 ) -> tuple[Float[Array, "draws room"], Float[Array, "draws room"]]:
     """Log q and f of every row, at each of the points of its cells."""
 
@@ -170,7 +183,8 @@ def _scored(
         point, key = draw
 
         def one(row: Array) -> tuple[Array, Array]:
-            c, log_weight = model.backbone.embed(within_cell(row, point, steps), key)
+            width = steps if atoms is None else steps + atoms.widths_of(row)
+            c, log_weight = model.backbone.embed(within_cell(row, point, width), key)
             return model.backbone.log_prob_coordinates(c) + log_weight, model.tilt(c)
 
         return map_in_parts(one, x, MOST)

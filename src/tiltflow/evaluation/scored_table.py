@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,7 @@ def scored(
     names: Sequence[str] | None = None,
     shape: tuple[int, ...],
     kept: str | None = None,
+    shown: Callable[[tuple[int, ...], float], str] = lambda _, value: f"{value:g}",
 ) -> Iterator[dict[str, Any]]:
     """Columns of the table, a batch at a time.
 
@@ -76,6 +77,7 @@ def scored(
         names: of the columns of the rows, for messages.
         shape: of a row of the model's data.
         kept: what the column that is passed through is called; None: rows are counted from 0.
+        shown: a number of a row in words, for messages.
 
     Raises:
         InputError: rows of another shape.
@@ -87,7 +89,7 @@ def scored(
                 f"that the model was fitted to"
             )
         scores = scorer(batch.values)
-        _add(seen, batch, scores, names, shape, log_z)
+        _add(seen, batch, scores, names, shape, log_z, shown)
         unknown = np.full(len(scores.f), np.nan, np.float32)
         log_p = scores.log_p
         first = np.arange(batch.start, batch.start + len(log_p)) if kept is None else batch.ids
@@ -113,6 +115,7 @@ def _add(
     names: Sequence[str] | None,
     shape: tuple[int, ...],
     log_z: float | None,
+    shown: Callable[[tuple[int, ...], float], str],
 ) -> None:
     odd = scores.why > 0
     seen.rows += len(odd)
@@ -129,5 +132,5 @@ def _add(
                 at = np.unravel_index(scores.where[row], shape)
                 position = tuple(int(i) for i in at)
                 of = column(position, None if names is None else tuple(names))
-                words += f", {of}: {batch.values[row, *position]:g}"
+                words += f", {of}: {shown(position, float(batch.values[row, *position]))}"
             seen.first[reason] = words

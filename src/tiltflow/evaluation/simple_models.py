@@ -7,6 +7,7 @@ scored on the same test rows, in the same units; integers with the same noise ad
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -117,9 +118,9 @@ def not_behind(ahead: dict[str, Interval], *, is_bound: bool) -> Check:
 def _flat(rows: Rows, rng: np.random.Generator, draws: int) -> Float[np.ndarray, "rows draws dim"]:
     """Rows in data units, with so many draws of the noise, if there is any."""
     x = rows.array().reshape(len(rows), 1, -1).astype(np.float64)
-    shape, steps = (len(rows), draws, x.shape[-1]), _steps(rows)
-    if steps.any():
-        x = x + steps * rng.uniform(size=shape)
+    shape, widths = (len(rows), draws, x.shape[-1]), _widths(rows)
+    if widths.any():
+        x = x + widths * rng.uniform(size=shape)
     return x if rows.noise is None else x + np.ravel(rows.noise) * rng.standard_normal(shape)
 
 
@@ -130,10 +131,23 @@ def _steps(rows: Rows) -> Float[np.ndarray, " dim"]:
     return np.full(rows.array()[0].size, float(rows.integers))
 
 
-def _log_cell(rows: Rows) -> float:
-    """The log of the volume of the cells of a row, nats."""
+def _widths(rows: Rows) -> Float[np.ndarray, "rows one dim"]:
+    """The width of the cell of each number, that of an atom too; one row for all, without any."""
     steps = _steps(rows)
-    return float(np.sum(np.log(steps[steps > 0])))
+    if rows.atoms is None:
+        return steps[None, None]
+    return (steps + np.asarray(rows.atoms.widths_of(jnp.asarray(rows.array())), np.float64))[
+        :, None
+    ]
+
+
+def _log_cell(rows: Rows) -> Float[np.ndarray, "..."]:
+    """The log of the volume of the cells of each row, nats; or of all."""
+    steps = _steps(rows)
+    log_cell = np.sum(np.log(steps[steps > 0]))
+    if rows.atoms is None:
+        return log_cell
+    return log_cell + np.asarray(rows.atoms.log_volume(jnp.asarray(rows.array())), np.float64)
 
 
 def _columns(
@@ -147,7 +161,8 @@ def _columns(
         bins = integer_bins(flat)
     else:
         steps = _steps(train)
-        noisy = flat + steps * np.random.default_rng(0).uniform(size=flat.shape)
+        widths = _widths(train)[:, 0]
+        noisy = flat + widths * np.random.default_rng(0).uniform(size=flat.shape)
         bins = bins_of(flat, noisy, steps)
     found = np.zeros(test.shape[:2])
     for j, (edges, shares) in enumerate(bins):

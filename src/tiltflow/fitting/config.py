@@ -4,6 +4,8 @@
     [data]
     source = "runs/points.npz"
     key = "x"
+    [data.columns]
+    city = "category"
     [tilt]
     rate = 2e-3
 
@@ -28,6 +30,7 @@ PARTS = get_type_hints(Settings)
 
 _HOW = {
     "key": str, "image_size": int, "channels": Literal["grey", "rgb"], "integers": bool,
+    "columns": dict, "atoms": Literal["keep", "separate"],
 }  # fmt: skip
 _DATA = {"source": str, "name": str, "fingerprint": str} | _HOW
 _GENERAL = {"seed": int, "command": str}
@@ -43,8 +46,8 @@ class Config:
 
     Attributes:
         source: the data, as `tiltflow fit` takes them.
-        how: the source is read: `key`, `image_size`, `channels`, `integers`, as far as they are
-            there.
+        how: the source is read: `key`, `image_size`, `channels`, `integers`, `columns`, `atoms`, as
+            far as they are there.
         fingerprint: what the data were when a run recorded them.
         seed: of everything random.
         settings: those that the file sets.
@@ -164,5 +167,6 @@ def _words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(repr(value) for value in get_args(kind))
     kind = next((part for part in get_args(kind) if part is not type(None)), kind)
-    names = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
+    names = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false",
+             dict: "a table, [data.columns], of a kind by each name"}  # fmt: skip
     return names[kind]

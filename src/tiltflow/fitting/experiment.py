@@ -5,7 +5,7 @@ depends on the clock, so that the same seed gives the same numbers on the same m
 often the fit was interrupted and gone on with.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
 from tiltflow.backbones import Flow
+from tiltflow.backbones.units.atom_cells import atom_cells
 from tiltflow.data import Dataset, Splits, load, split
 from tiltflow.data.checks import refuse_constant_in_training
+from tiltflow.data.kinds import KEEP
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.errors import InputError
 from tiltflow.evaluation.assess import finite
@@ -31,6 +33,7 @@ from tiltflow.evaluation.likelihood import Likelihood, Scores, likelihood, score
 from tiltflow.evaluation.mixing import Mixing
 from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.evaluation.report_arrays import gather_evidence
+from tiltflow.evaluation.shared_values import no_atoms
 from tiltflow.evaluation.simple_models import ahead_of, block_of, not_behind, simple_models
 from tiltflow.evaluation.soundness import soundness
 from tiltflow.evaluation.trust import trust
@@ -88,6 +91,8 @@ def fit(
     data: Dataset | np.ndarray | str | Path,
     settings: Settings | None = None,
     *,
+    columns: Mapping[str, str] | None = None,
+    atoms: str = "keep",
     backbone: Any = None,
     tilt: Any = None,
     learner: Any = None,
@@ -101,6 +106,10 @@ def fit(
     Args:
         data: from `tiltflow.load_data`, or what it takes: an array `[rows, *event_shape]`, ...
         settings: those that suit the size of the data, if None (`settings.suited`).
+        columns: what columns are, whatever they look like, by name: `"continuous"`, `"grid"`,
+            `"grid:0.05"` or `"category"`; as in `tiltflow.load_data`, which a `Dataset` has been
+            through.
+        atoms: `"separate"` sets values apart that many rows of a continuous column share, likewise.
         backbone: `"coupling"`, `"ensemble"`, `"gaussian"`, `"glow"` or `"vae"`; or an object: a
             flow or a distribution of flowjax, which are learned; one of them in `backbones.Kept`,
             or a generator, which are taken as they are; or a function of (units, key=key), such as
@@ -125,14 +134,19 @@ def fit(
     """
     let_go_if_many()
     if not isinstance(data, Dataset):
-        data = load(data)
+        data = load(data, columns=columns, atoms=atoms)
+    elif columns is not None or atoms != KEEP:
+        raise InputError(
+            f"{data.name} is read already, and its columns are to be of other kinds; expected "
+            f"these in tiltflow.load_data(..., columns=..., atoms=...)"
+        )
     keeper = keeper or KeepsNothing()
     parts = split(data) if parts is None else parts
     refuse_constant_in_training(data, parts.train)
     settings, own = chosen(backbone, tilt, learner, settings, len(parts.train), data.shape)
     settings.check(seed)
     keys = dict[str, PRNGKeyArray](zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
-    train_values = data.take(parts.train).values
+    train_values = _cells_of(data, parts.train)
     noise = noise_of(train_values, settings.model.noise)
     if noise is not None:  # rows plus noise are continuous, whatever they were
         data = replace(data, integers=False, grid=None)
@@ -153,12 +167,13 @@ def fit(
     own, names, labels = _classes(own, data)
     rows = {
         name: Rows(
-            in_little_memory(data.take(index).values, integers=data.integers),
+            in_little_memory(_cells_of(data, index), integers=data.integers),
             units,
             data.integers,
             noise=noise,
             steps=None if data.grid is None else data.grid.step,
             labels=None if labels is None else labels[index],
+            atoms=atom_cells(data.grid),
         )
         for name, index in (("train", parts.train), ("val", parts.val), ("test", parts.test))
     }
@@ -193,6 +208,8 @@ def fit(
     judgement, calibration = learned.judgement, judged.calibration
     checks = checks_of(judged.log_z, judgement, judged.found.gain, calibration)
     checks += soundness(fitted.model, jr.fold_in(keys["evidence"], 1))
+    if noise is None:
+        checks.append(no_atoms(data, parts.train))
     simple: dict[str, Any] = {}
     if judged.scores.bad:
         checks.append(finite(judged.scores))
@@ -246,6 +263,10 @@ def _classes(
         )
     names, labels = np.unique(data.labels, return_inverse=True)
     return replace(own, classes=len(names)), [int(name) for name in names], labels
+def _cells_of(data: Dataset, index: np.ndarray) -> np.ndarray:
+    """Rows as the lower ends of their cells, float32."""
+    values = data.take(index).values
+    return values if data.grid is None else data.grid.to_cells(values)
 
 
 class _Judged(NamedTuple):

@@ -30,6 +30,7 @@ def of_data(data: Dataset, parts: Splits) -> dict[str, Any]:
         "test": len(parts.test),
         "shape": list(data.shape),
         "integers": data.integers,
+        "kinds": data.kinds,
         **({"grid": _of_grid(data.grid)} if data.grid is not None else {}),
         **({"note": data.note} if data.note else {}),
         **({"far_rows": far} if (far := _of_far_rows(data)) else {}),
@@ -43,7 +44,8 @@ def _of_grid(grid: Grid) -> dict[str, Any]:
 
 def _of_far_rows(data: Dataset) -> list[dict[str, Any]]:
     """The rows that carry a column, at most `MOST_FAR`, the largest share first."""
-    return [far._asdict() for far in far_rows(data.values)[:MOST_FAR]]
+    skipped = None if data.grid is None else data.grid.categories
+    return [far._asdict() for far in far_rows(data.values, skipped)[:MOST_FAR]]
 
 
 def seconds_of(ended: dict[str, float], sampled: float, now: float) -> dict[str, float]:

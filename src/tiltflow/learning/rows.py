@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from tiltflow.backbones.base import Backbone
+from tiltflow.backbones.units.atom_cells import AtomCells
 from tiltflow.backbones.units.bijections import Units, dequantise
 from tiltflow.backbones.units.scale import identity
 from tiltflow.data.checks import looked_at
@@ -51,6 +52,7 @@ class Rows(eqx.Module):
             counts their volume, so that likelihoods are those of cells, as of integers. None: no
             number is on a grid.
         labels: `[room]`, the class of each row, integers from 0 on; None: they have none.
+        atoms: the cells of atoms, which are spread and counted likewise; None: there are none.
     """
 
     values: Num[Array, "room ..."]
@@ -62,6 +64,7 @@ class Rows(eqx.Module):
     count: Int[Array, ""]
     steps: Float[Array, "..."] | None
     labels: Int[Array, " room"] | None
+    atoms: AtomCells | None
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Rows(eqx.Module):
         count: Int[Array, ""] | None = None,
         steps: Float[Array, "..."] | np.ndarray | None = None,
         labels: Int[Array, " rows"] | np.ndarray | None = None,
+        atoms: AtomCells | None = None,
     ) -> None:
         """Rows of an array `[rows, *data_shape]`.
 
@@ -103,6 +107,7 @@ class Rows(eqx.Module):
         self.noise = None if noise is None else jnp.asarray(noise, float)
         self.count = count
         self.steps = None if steps is None else jnp.asarray(steps, jnp.float32)
+        self.atoms = atoms
 
     def __check_init__(self) -> None:
         """Raises InputError if what is no image is to be mirrored."""
@@ -133,6 +138,7 @@ class Rows(eqx.Module):
             self.noise,
             steps=self.steps,
             labels=None if self.labels is None else np.asarray(self.labels)[:number],
+            atoms=self.atoms,
         )
 
     def through(self, backbone: Backbone) -> "Rows":
@@ -201,7 +207,8 @@ class Rows(eqx.Module):
     def _noisy(self, key: PRNGKeyArray, values: Num[Array, "n ..."]) -> Float[Array, "n ..."]:
         values = values.astype(float)
         if self.steps is not None:
-            x = dequantise(key, values, self.steps)
+            atoms = 0.0 if self.atoms is None else self.atoms.widths_of(values)
+            x = dequantise(key, values, self.steps + atoms)
         else:
             x = dequantise(key, values) if self.integers else values
         if self.noise is None:
@@ -215,6 +222,8 @@ class Rows(eqx.Module):
             c, log_weight = self.backbone.embed(x, key)
         if self.steps is None:
             return c, log_weight
+        if self.atoms is not None:
+            log_weight = log_weight + self.atoms.log_volume(x)
         return c, log_weight + jnp.sum(jnp.log(jnp.where(self.steps > 0, self.steps, 1.0)))
 
 

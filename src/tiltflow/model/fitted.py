@@ -24,6 +24,7 @@ from jaxtyping import Array
 from tiltflow._version import __version__
 from tiltflow.backbones.units.bijections import Gaussianise, Logit, dequantise
 from tiltflow.backbones.units.scale import Scale
+from tiltflow.data.categories import Texts
 from tiltflow.data.checks import column
 from tiltflow.data.containers import by_name, plain
 from tiltflow.data.grids import Grid
@@ -63,7 +64,8 @@ class FittedModel:
         integers: whether the data were integers, which are dequantised before they are scored.
         step_size, leapfrogs: of the latent chains, as tuned on this model.
         grid: the cells of the data's numbers that lay on a grid without being integers; they are
-            dequantised likewise, and log-densities are those of the cells' mass. None: none did.
+            dequantised likewise, and log-densities are those of the cells' mass; and the labels of
+            categories. None: there are none.
         columns: the names of the data's columns, by which those of a frame are found; None: they
             have none.
     """
@@ -149,8 +151,9 @@ class FittedModel:
             resume: whether to go on with what is in `folder`.
             settings: others of `latent_chains.run`: `thin`, `until`, `on_chunk`, ...
 
-        Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down), and the
-        latent draws with their summaries, for `tiltflow.diagnostics`.
+        Returns x, `[chains, draws, *data_shape]` in data units (integers rounded down, categories
+        of text as the numbers of their labels, which `labelled` reads), and the latent draws with
+        their summaries, for `tiltflow.diagnostics`.
         """
         model = self.model if label is None else of_class(self.model, label)
         if kernel is None or isinstance(kernel, str):
@@ -242,9 +245,11 @@ class FittedModel:
     def check_rows(self, x: Any) -> np.ndarray:
         """`x` as float32 `[rows, *data_shape]`; raises InputError if it does not fit the model.
 
-        The columns of a frame are found by their names, if the model knows the names of its own.
+        The columns of a frame are found by their names, if the model knows the names of its own,
+        and the labels of categories by their text; in arrays these are numbers, from 0.
         """
-        x = np.asarray(by_name(*plain(x, "the array of rows"), self.columns), np.float32)
+        texts = self.texts
+        x = np.asarray(by_name(*plain(x, "the array of rows", texts), self.columns), np.float32)
         if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
             raise InputError(
                 f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "
@@ -257,27 +262,64 @@ class FittedModel:
             )
         if self.grid is not None and (off := self.grid.is_off(x)).any():
             row, *where = (int(i) for i in np.argwhere(off)[0])
+            at, value = tuple(where), float(x[row, *where])
             raise InputError(
-                f"row {row} holds {x[row, *where]:g} at {column(tuple(where), None)}; expected a "
-                f"value on the grid of step {self.grid.step[*where]:g} that the model was fitted to"
+                f"row {row} holds {self.shown(at, value, texts)} at {column(at, self.columns)}; "
+                f"expected {self.grid.expected(at)}"
             )
         return x
+
+    @property
+    def texts(self) -> Texts:
+        """Where the labels of text are read from that the model knows, by name and by number."""
+        levels = {} if self.grid is None else self.grid.levels
+        labels = {i: one.texts for i, one in levels.items() if one.are_text}
+        return Texts({name: labels[i] for i in labels for name in {self.name(i), str(i)}})
+
+    def name(self, place: int) -> str:
+        """What a column of a table goes by: its name, or its number from 0."""
+        return (self.columns[place] if self.columns else "") or str(place)
+
+    def shown(self, position: tuple[int, ...], value: float, texts: Texts) -> str:
+        """A number of a row in words: its label, as it was found in `texts`."""
+        name = self.name(position[0]) if len(position) == 1 else ""
+        return texts.shown(name, value)
+
+    def labelled(self, x: Any) -> dict[str, np.ndarray]:
+        """Rows `[..., columns]` as columns by name, with the labels of categories; of a table.
+
+        What `polars.DataFrame` and `pandas.DataFrame` take, if `x` is `[rows, columns]`.
+
+        Raises:
+            InputError: `x` is no rows of the model's table.
+        """
+        x, shape = np.asarray(x), self.model.backbone.data_shape
+        if len(shape) != 1 or x.shape[-1:] != shape:
+            raise InputError(f"rows of shape {x.shape[1:]}; expected those of a table, {shape}")
+        levels = {} if self.grid is None else self.grid.levels
+        return {
+            self.name(i): levels[i].labelled(x[..., i]) if i in levels else x[..., i]
+            for i in range(shape[0])
+        }
 
     @property
     def is_dequantised(self) -> bool:
         """Whether noise is added to rows before they are scored: integers, values on a grid."""
         return self.integers or self.grid is not None
 
-    def noisy(self, key: Array, x: Array) -> Array:
+    def noisy(self, key: Array, x: Any) -> Array:
         """Rows `[rows, *data_shape]` with the uniform noise of their cells, if they have any."""
         if self.grid is not None:
-            return dequantise(key, x, jnp.asarray(self.grid.step))
-        return dequantise(key, x) if self.integers else x
+            cells = self.grid.to_cells(np.asarray(x))
+            return dequantise(key, jnp.asarray(cells), jnp.asarray(self.grid.widths(cells)))
+        return dequantise(key, jnp.asarray(x)) if self.integers else jnp.asarray(x)
 
     def middle(self, x: np.ndarray) -> np.ndarray:
         """Rows at the middles of their cells, if they have any."""
-        step = self.grid.step if self.grid is not None else float(self.integers)
-        return np.asarray(x, np.float32) + np.float32(0.5) * step
+        if self.grid is not None:
+            cells = self.grid.to_cells(x)
+            return cells + np.float32(0.5) * self.grid.widths(cells)
+        return np.asarray(x, np.float32) + np.float32(0.5) * float(self.integers)
 
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
         x = self.check_rows(x)
@@ -289,10 +331,10 @@ class FittedModel:
         rows[: len(x)] = x
         total = np.zeros(len(x))
         for key in keys:
-            noisy = self.noisy(key, jnp.asarray(rows))
+            noisy = self.noisy(key, rows)
             scores = np.asarray(_log_prob(self.model, noisy, key, tilted), np.float64)
             total += scores[: len(x)]
-        return total / len(keys) + (self.grid.log_cell if self.grid is not None else 0.0)
+        return total / len(keys) + (self.grid.log_volume(x) if self.grid is not None else 0.0)
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json` and `weights.safetensors` into `folder`, made if need be.

@@ -158,7 +158,7 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 def _groups(runs: Sequence[Run]) -> list[str]:
     """A letter for the data and split of each run, or UNKNOWN.
 
-    A density of integers is none of continuous values: what they were taken for belongs to the
+    A density of integers is none of continuous values: what columns were taken for belongs to the
     split. Runs that do not say yet are taken to do as others.
     """
     kinds: list[tuple[str, list[Any]]] = []
@@ -166,8 +166,7 @@ def _groups(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         data = run.config.get("data")
         fingerprint = data.get("fingerprint") if isinstance(data, Mapping) else None
-        rows = [run.metric("data", part) for part in ("train", "val", "test", "integers")]
-        rows.append(run.metric("data", "grid", "log_cell") or 0.0)
+        rows = [*(run.metric("data", part) for part in ("train", "val", "test")), _measure(run)]
         if not isinstance(fingerprint, str):
             groups.append(UNKNOWN)
             continue
@@ -180,6 +179,53 @@ def _groups(runs: Sequence[Run]) -> list[str]:
             kinds.append((fingerprint, rows))
         groups.append(_letter(number))
     return groups
+
+
+def _measure(run: Run) -> Any:
+    """What a score of the run is the logarithm of: the kinds of its numbers, and noise; or None."""
+    noise = dict(flatten(run.config)).get("model.noise") or 0.0
+    kinds, integers = run.metric("data", "kinds"), run.metric("data", "integers")
+    if kinds is None and integers is not None:  # of a former version
+        shape, log_cell = run.metric("data", "shape"), run.metric("data", "grid", "log_cell")
+        kinds = "grid of 1" if integers else "continuous"
+        if isinstance(shape, list) and len(shape) == 1:
+            kinds = [kinds] * int(shape[0])
+        if log_cell is not None:
+            kinds = log_cell
+    return None if kinds is None else (kinds, noise)
+
+
+def _unlike(entries: Sequence[Entry]) -> str:
+    """Why two runs on the same rows are in different groups, if they are, in a sentence."""
+    for number, one in enumerate(entries):
+        for other in entries[:number]:
+            same = one.group != UNKNOWN != other.group and _rows(one.run) == _rows(other.run)
+            if same and one.group != other.group:
+                words = _apart(_measure(other.run), _measure(one.run))
+                return (
+                    f"{other.label} and {one.label} are on the same rows, and score them in unlike "
+                    f"measures: {words}. Give the columns of both the same kinds (--column), and "
+                    f"fit again."
+                )
+    return ""
+
+
+def _rows(run: Run) -> list[Any]:
+    data = run.config.get("data")
+    fingerprint = data.get("fingerprint") if isinstance(data, Mapping) else None
+    return [fingerprint, *(run.metric("data", part) for part in ("train", "val", "test"))]
+
+
+def _apart(first: Any, second: Any) -> str:
+    """In what two measures differ."""
+    (kinds, noise), (others, noise_of_others) = first, second
+    if noise != noise_of_others:
+        return f"noise of {noise:g} is added to the rows of one, and of {noise_of_others:g} there"
+    if isinstance(kinds, list) and isinstance(others, list) and len(kinds) == len(others):
+        pairs = enumerate(zip(kinds, others, strict=True))
+        place, (one, other) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        return f"column {place} is {one} for the first and {other} for the second"
+    return "what their numbers are taken for differs"
 
 
 def _letter(number: int) -> str:
@@ -210,6 +256,8 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
             f"These runs are on different data or splits ({words}). Likelihoods and gains of "
             f"different groups cannot be compared."
         )
+        if unlike := _unlike(entries):
+            notes.append(unlike)
     for members in groups.values():
         if (first := best(members)) is not None and len(members) > 1:
             notes.append(_lowest(first, members))

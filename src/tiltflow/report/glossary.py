@@ -6,6 +6,7 @@ MEANINGS: dict[str, str] = {
     "data.val": "observations that decide when to stop",
     "data.test": "observations that only the final numbers have seen",
     "data.shape": "shape of one observation",
+    "data.kinds": "what each column is taken for; scores count the mass of cells, labels and atoms",
     "data.integers": "whole numbers, dequantised: nats count bins of width 1",
     "backbone.nll_test": "negative log-likelihood of the backbone, nats, test data",
     "backbone.bpd": "the same in bits per number of an image",

@@ -6,11 +6,12 @@ from jaxtyping import Array
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
-from tiltflow.backbones.units.columns import bins_of, few_cells
+from tiltflow.backbones.units.columns import bins_about, bins_of, few_cells
 from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.histogram import cell_bins, normal_scores, split_to
 from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.backbones.units.tails import TailedBins, tailed_bins
+from tiltflow.data.atoms import Atoms
 from tiltflow.data.checks import checked
 from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
@@ -84,15 +85,16 @@ class _Cells:
 
     def __init__(self, x: np.ndarray, grid: Grid | None) -> None:
         self.spread = self._exact = x
-        self._steps = np.zeros(x[:1].size)
+        self._steps, self._atoms = np.zeros(x[:1].size), dict[int, Atoms]()
         if grid is not None:
             noise = np.random.default_rng(0).uniform(size=x.shape)
-            self.spread = x + grid.step * noise
-            self._steps = grid.step.ravel()
+            self.spread = x + grid.widths(x) * noise
+            self._steps, self._atoms = grid.step.ravel(), dict(grid.atoms)
 
     def bins(self, part: slice = slice(None)) -> list[tuple[np.ndarray, np.ndarray]]:
         """Edges and shares of every column, from a part of the rows."""
-        return bins_of(_flat(self._exact[part]), _flat(self.spread[part]), self._steps)
+        exact, spread = _flat(self._exact[part]), _flat(self.spread[part])
+        return bins_of(exact, spread, self._steps, self._atoms)
 
     def tailed_bins(self, part: slice = slice(None)) -> list[TailedBins]:
         """The same between the power tails of those columns that have some."""
@@ -100,8 +102,10 @@ class _Cells:
         return [
             TailedBins(*cell_bins(values, step), (None, None))
             if few_cells(values, step)
+            else TailedBins(*bins_about(values, self._atoms[i]), (None, None))
+            if i in self._atoms
             else tailed_bins(column)
-            for values, column, step in zip(exact, spread, self._steps, strict=True)
+            for i, (values, column, step) in enumerate(zip(exact, spread, self._steps, strict=True))
         ]
 
 
