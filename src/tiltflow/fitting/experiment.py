@@ -263,6 +263,8 @@ def _classes(
         )
     names, labels = np.unique(data.labels, return_inverse=True)
     return replace(own, classes=len(names)), [int(name) for name in names], labels
+
+
 def _cells_of(data: Dataset, index: np.ndarray) -> np.ndarray:
     """Rows as the lower ends of their cells, float32."""
     values = data.take(index).values
