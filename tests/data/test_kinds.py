@@ -98,7 +98,7 @@ def test_a_category_may_look_like_numbers_for_a_while(tmp_path):
 def test_labels_are_cells_and_come_back():
     x = np.array([[0.317, 1.0], [9.869, 0.0], [0.317, 2.0]], np.float32)
     levels = {0: Levels((9.869, 0.317)), 1: Levels(("u", "v"))}
-    levels[0] = Levels.from_list(list(levels[0].labels))
+    assert Levels.from_list([0.5, 2]) == Levels((0.5, 2.0))
     grid = Grid(np.ones(2, np.float32), np.zeros(2, np.float32), levels)
     grid = Grid.from_dict(json.loads(json.dumps(grid.to_dict())), (2,))
     cells = grid.to_cells(x)

@@ -1,7 +1,7 @@
-"""Categories: values without order, numbers or text, as cells of width 1 in a fixed order.
+"""Categories: few values, numbers or text, as cells of width 1 in a fixed order.
 
-The coding is kept with the model: label number k, from 0, has the cell [k, k + 1), and the
-commonest label comes first. In arrays a text stands as its k, and a number as itself.
+The coding is kept with the model: label number k, from 0, has the cell [k, k + 1). The commonest
+text comes first; numbers come in their order. In arrays a text stands as its k, a number as itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST = 40  # characters of a label in a message
 
 @dataclass(frozen=True)
 class Levels:
-    """The labels of a category, the commonest first: all texts, or all numbers."""
+    """The labels of a category, all texts or all numbers, in the order of their cells."""
 
     labels: tuple[str, ...] | tuple[float, ...]
 
@@ -240,7 +240,5 @@ def is_written_number(label: str) -> bool:
 
 
 def levels_of_numbers(column: np.ndarray) -> Levels:
-    """The labels of a column of numbers, float32, the commonest first."""
-    numbers, counts = np.unique(column.astype(np.float32), return_counts=True)
-    order = np.lexsort((numbers, -counts))
-    return Levels(tuple(float(numbers[place]) for place in order))
+    """The labels of a column of numbers, float32, in increasing order."""
+    return Levels(tuple(map(float, np.unique(column.astype(np.float32)))))

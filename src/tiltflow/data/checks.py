@@ -181,8 +181,16 @@ def _refuse_constant(
         raise InputError(
             f"{where}: {column(position, columns)} is constant, {value:g} in every "
             f"row as float32 (constant in all: {constant.sum()} of {constant.size} columns); a "
-            f"density needs columns that vary: drop it"
+            f"density needs columns that vary: drop it{_kept(position, columns)}"
         )
+
+
+def _kept(position: tuple[int, ...], columns: tuple[str, ...] | None) -> str:
+    """How a constant column of a table may be kept."""
+    if len(position) != 1:
+        return ""
+    name = (columns[position[0]] if columns else "") or str(position[0])
+    return f", or keep it as a label (--column '{name:.60}=category')"
 
 
 def _refuse_coarse(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tiltflow.data.atoms import Shared, atoms_of, of_shared_values, shared_values
+from tiltflow.data.atoms import FEWEST, Shared, atoms_of, of_shared_values, shared_values
 from tiltflow.data.categories import Levels
 from tiltflow.data.checks import FEWEST_ROWS, column, judged, place, refuse_unfit
 from tiltflow.data.dataset import Dataset
@@ -109,7 +109,7 @@ def _inspected(found: Found, seen: Scan, asked: bool | None, told: Mapping[str, 
     if found.array.ndim == 2 and found.array.shape[1] <= MOST_COLUMNS:
         facts["columns"] = _columns(found, seen, looked_at, integers, grid)
         facts["dependent"] = _dependent(looked_at, found.columns) if not refusal else []
-    shared = [] if integers or refusal else _shared(looked_at, grid)
+    shared = [] if integers or seen.bad is not None else _shared(looked_at, grid)
     facts["atoms"] = [
         {"number": list(one.position), "atoms": [atom._asdict() for atom in one.atoms]}
         for one in shared
@@ -158,11 +158,14 @@ def _judged(
             alone=asked is None,
             **told,
         )
-        if not integers:
-            refuse_unfit(seen, where, columns, grid)
-        return integers, grid, ""
     except InputError as error:
         return False, None, str(error)
+    try:
+        if not integers:
+            refuse_unfit(seen, where, columns, grid)
+    except InputError as error:
+        return integers, grid, str(error)
+    return integers, grid, ""
 
 
 def _spread(array: np.ndarray) -> np.ndarray:
@@ -243,7 +246,7 @@ def _dependent(values: np.ndarray, names: tuple[str, ...] | None) -> list[str]:
 
 def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: bool) -> list[str]:
     """Advice on what stands in the columns."""
-    words = []
+    words, entries = [], facts.get("columns", [])
     if seen.bad is not None:
         words.append(
             f"NaN or infinite values in {seen.bad_rows:,} of {len(found.array):,} rows, first at "
@@ -257,7 +260,10 @@ def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: boo
             + (
                 "as integers they keep the noise of their bin, which costs nothing but time."
                 if integers
-                else "drop them, a density needs columns that vary."
+                else "as labels they cost nothing but time."
+                if entries and all(entry["step"] for entry in entries if entry["distinct"] < 2)
+                else "drop them, a density needs columns that vary; or keep them as labels "
+                "(--column NAME=category)."
             )
         )
     if integers:
@@ -338,8 +344,8 @@ def _on_repeats(facts: dict[str, Any]) -> list[str]:
     """Advice where values of columns come back that are on no grid."""
     repeating = [
         entry for entry in facts.get("columns", [])
-        if entry["most_common"] > COMMON and entry["distinct"] > 1 and not entry["step"]
-        and not entry["atoms"]
+        if entry["most_common"] > max(COMMON, FEWEST / facts["looked_at"])
+        and entry["distinct"] > 1 and not entry["step"] and not entry["atoms"]
     ]  # fmt: skip
     if not repeating:
         return []
@@ -350,8 +356,9 @@ def _on_repeats(facts: dict[str, Any]) -> list[str]:
     return [
         f"Values come back in {len(repeating)} of {len(facts['columns'])} continuous columns "
         f"({listed}{more}); in '{worst['name']}' {worst['most_common']:.0%} of the rows hold the "
-        f"same one. A density on repeated values is infinite, and likelihoods mean nothing: add "
-        f"noise as wide as the values' rounding, or leave out a column whose rows share one value."
+        f"same one. A density on repeated values is infinite, and likelihoods mean nothing: say "
+        f"that the column is on a grid (--column NAME=grid:STEP) or a category, or add noise as "
+        f"wide as the values' rounding."
     ]
 
 
@@ -359,7 +366,7 @@ def _on_rows(facts: dict[str, Any]) -> list[str]:
     """Advice on rows as wholes."""
     words = []
     again = facts["repeated_rows"]
-    if again["rows"]:
+    if again["rows"] and facts["on_grid"] < math.prod(facts["shape"]):
         words.append(
             f"{again['rows']:,} of {facts['rows']:,} rows stand there more than once, one of them "
             f"{again['most']:,} times: copies of training rows among the test rows flatter a "

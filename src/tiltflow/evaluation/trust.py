@@ -112,12 +112,18 @@ def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
 def _copied(rows: dict[str, Rows]) -> list[Check]:
     """Whether held-out rows are copies of rows that were learned from.
 
-    Where all numbers are on a grid, rows repeat as they like.
+    Rows repeat as they like where all numbers are in cells, of a grid or of atoms.
     """
-    test = rows["test"]
-    if test.integers or (test.steps is not None and bool(np.all(np.asarray(test.steps) > 0))):
+    test, free = rows["test"], np.ones(len(rows["test"]), bool)
+    if test.steps is not None:
+        widths = np.asarray(test.steps)
+        if test.atoms is not None:
+            widths = widths + np.asarray(test.atoms.widths_of(test.values))[: len(test)]
+        in_cells = np.broadcast_to(widths > 0, test.array().shape)
+        free = ~in_cells.reshape(len(test), -1).all(axis=1)
+    if test.integers or not free.any():
         return []
-    share = found_again(test.array(), rows["train"].array())
+    share = found_again(test.array()[free], rows["train"].array()) * float(free.mean())
     return [
         Check(
             name="held-out rows that are training rows, share",
