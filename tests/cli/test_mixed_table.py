@@ -114,3 +114,24 @@ def test_draws_come_back_as_labels_and_atoms(mixed, tmp_path):
     assert np.mean([float(row["rain"]) == 0 for row in rows]) == pytest.approx(0.4, abs=0.2)
     again = load(out, atoms="separate")
     assert again.kinds == run_data(RunStore.open(mixed)).kinds
+
+
+@pytest.mark.slow
+def test_labels_and_atoms_are_completed(mixed, tmp_path, capsys):
+    """Rain in towns that are known, as often none as the model has it, and towns by their name."""
+    out = tmp_path / "filled.csv"
+    lines = ["town,rain", "Bern,", "Rome,0.0", "?,0.0"]
+    (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
+    told = ("--out", str(out), "--draws", "200", "--json")
+    assert run(["complete", str(mixed), str(tmp_path / "x.csv"), *told]) in (0, 3)
+    with open(out, newline="") as stream:
+        rows = [(row["town"], float(row["rain"])) for row in csv.DictReader(stream)]
+    first, second, third = rows[:200], rows[200:400], rows[400:]
+    assert {town for town, _ in first} == {"Bern"}
+    assert np.mean([rain == 0 for _, rain in first]) == pytest.approx(0.4, abs=0.12)
+    assert set(second) == {("Rome", 0.0)}
+    assert {town for town, _ in third} == {"Rome", "Oslo", "Bern"}
+    capsys.readouterr()
+    (tmp_path / "x.csv").write_text("town,rain\nParis,\n")
+    assert run(["complete", str(mixed), str(tmp_path / "x.csv"), *told, "--overwrite"]) == 2
+    assert "row 0, column 'town': 'Paris'; expected a label" in capsys.readouterr().err

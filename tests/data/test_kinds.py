@@ -8,7 +8,8 @@ import pytest
 import tiltflow
 from tiltflow.cli.main import run
 from tiltflow.data.atoms import Atoms, atoms_of, set_apart, shared_values
-from tiltflow.data.categories import Levels
+from tiltflow.data.categories import Levels, Texts
+from tiltflow.data.gaps import read_gaps
 from tiltflow.data.grids import Grid
 from tiltflow.fitting.config import read_config
 
@@ -186,3 +187,13 @@ def test_inspect_shows_kinds_and_what_can_be_done(mixed, tmp_path, capsys):
     assert told["atoms"] == []
     assert run(["data", "inspect", str(path), "--column", "count"]) == 2
     assert "no NAME=KIND" in capsys.readouterr().err
+
+
+def test_labels_of_text_have_gaps_too(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("x,town\n1.5,Rome\n,?\n2.5,Paris\n3.5, Oslo\n")
+    texts = Texts({"town": ("Oslo", "Rome")}).with_gaps()
+    (batch,) = read_gaps(str(path), 2, columns=("town", "x"), texts=texts).rows
+    np.testing.assert_array_equal(batch.values[:, 0], [1, np.nan, -1, 0])
+    np.testing.assert_array_equal(batch.values[:, 1], [1.5, np.nan, 2.5, 3.5])
+    assert texts.shown("town", -1.0) == "'Paris'"

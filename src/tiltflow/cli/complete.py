@@ -13,6 +13,7 @@ from tiltflow.cli.status import FAILED, of_verdict
 if TYPE_CHECKING:
     import numpy as np
 
+    from tiltflow.data.categories import Levels
     from tiltflow.model.completion import Completion
     from tiltflow.model.fitted import FittedModel
 
@@ -70,7 +71,9 @@ def complete(
     _check(out, shape, overwrite=overwrite)
     columns = columns_of(store, fitted)
     width = shape[0] if len(shape) == 1 else None
-    found = read_gaps(data, width, columns=columns, key=key, **pictures_like(store, data))
+    texts = fitted.texts.with_gaps()
+    how = {"key": key, **pictures_like(store, data)}
+    found = read_gaps(data, width, columns=columns, texts=texts, **how)
     completer = Completer(fitted, draws=draws, seed=seed)
     began, seen, kept = time.monotonic(), _Seen(), []
     names = found.columns or columns or tuple(f"column_{place}" for place in range(shape[0]))
@@ -82,7 +85,7 @@ def complete(
         for batch in found.rows:
             for start in range(0, len(batch.values), TOGETHER):
                 some = batch.values[start : start + TOGETHER]
-                completed = completer(some, first=batch.start + start)
+                completed = completer(some, first=batch.start + start, texts=texts)
                 seen.add(completed)
                 if table is None:
                     kept.append(completed)
@@ -183,6 +186,7 @@ def _columns(
     import numpy as np
 
     rows, draws, width = completed.values.shape
+    levels = {} if fitted.grid is None else fitted.grid.levels
     values = completed.values.reshape(-1, width)
     drawn = np.repeat(completed.missing[:, None], draws, axis=1).reshape(-1, width)
     about: dict[str, Any] = {}
@@ -190,9 +194,22 @@ def _columns(
         about["row"] = np.repeat(np.arange(first, first + rows), draws)
         about["draw"] = np.tile(np.arange(draws), rows)
     return about | {
-        name: _told(values[:, i], drawn[:, i], integers=fitted.integers)
+        name: _labels(levels[i], values[:, i])
+        if i in levels
+        else _told(values[:, i], drawn[:, i], integers=fitted.integers)
         for i, name in enumerate(names)
     }
+
+
+def _labels(levels: "Levels", column: "np.ndarray") -> Any:
+    """The labels of a category; null where a row has no density."""
+    import numpy as np
+    import pyarrow
+
+    unknown = np.isnan(column)
+    if not levels.are_text:
+        return column
+    return pyarrow.array(levels.labelled(np.where(unknown, 0, column)), mask=unknown)
 
 
 def _told(column: "np.ndarray", drawn: "np.ndarray", *, integers: bool) -> Any:

@@ -99,7 +99,7 @@ def _of_text(
     names = head.names or tuple(map(str, range(head.width)))
     wanted, at = _places(names, width, columns if head.names else None, kept, path)
 
-    coders = _coders(names, wanted, texts)
+    coders = coders_of(names, wanted, texts)
 
     def rows() -> Iterator[Batch]:
         start = 0
@@ -116,7 +116,7 @@ def _of_parquet(
     names = parquet.names_of(path)
     wanted, at = _places(names, width, columns, kept, path)
 
-    coders = _coders(names, wanted, texts)
+    coders = coders_of(names, wanted, texts)
 
     def rows() -> Iterator[Batch]:
         start = 0
@@ -127,7 +127,8 @@ def _of_parquet(
     return _batches(path, names, wanted, at, rows(), named=True)
 
 
-def _coders(names: Sequence[str], wanted: Sequence[int], texts: Texts) -> dict[int, Coder]:
+def coders_of(names: Sequence[str], wanted: Sequence[int], texts: Texts) -> dict[int, Coder]:
+    """Of the columns of labels, by their number."""
     return {i: texts.coder(names[i] or str(i)) for i in wanted if texts.wants(names[i] or str(i))}
 
 

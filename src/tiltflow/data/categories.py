@@ -149,6 +149,7 @@ class Texts:
 
     Attributes:
         fixed: whether no other columns may hold text than those that are known.
+        gaps: whether a label may be missing.
     """
 
     def __init__(
@@ -164,6 +165,12 @@ class Texts:
         """
         self.fixed, self._asked = known is not None, set(asked)
         self._coders = {name: Coder(labels) for name, labels in (known or {}).items()}
+        self.gaps = False
+
+    def with_gaps(self) -> Texts:
+        """The same where a label may be missing, and is told as NaN."""
+        self.gaps = True
+        return self
 
     def wants(self, name: str) -> bool:
         """Whether a column is to be read as text, whatever it looks like."""

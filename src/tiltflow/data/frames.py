@@ -101,14 +101,16 @@ def _numbers(series: Any, name: str, where: str, texts: Texts | None, key: str) 
 
 def _codes(series: Any, name: str, where: str, texts: Texts, key: str) -> np.ndarray | None:
     """A column of labels, as codes; None: it is none of the text that a model knows."""
-    if series.null_count():
-        row = int(np.argmax(series.is_null().to_numpy()))
+    missing = series.is_null().to_numpy()
+    if missing.any() and not texts.gaps:
+        row = int(np.argmax(missing))
         raise InputError(
             f"{where}: column '{name:.60}', row {row} is missing; expected a label: fill it in or "
             f"drop the row"
         )
     coder = texts.coder(key, category=_words(series.dtype) == "categories")
-    codes = coder.codes(series.cast(nw.String).to_list())
+    codes = coder.codes([label or "" for label in series.cast(nw.String).to_list()])
+    codes[missing] = np.nan
     if not texts.fixed or texts.wants(key):
         return codes
     if not all(map(is_written_number, coder.known)):

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tiltflow.data.batches import Batch, Batches
+from tiltflow.data.batches import Batch, Batches, coders_of
+from tiltflow.data.categories import Coder, Texts
 from tiltflow.data.containers import places
 from tiltflow.data.limits import blocks
 from tiltflow.data.sources import read, refuse_unreadable
@@ -27,7 +28,12 @@ BLOCK, ROWS = 2**22, 2**16  # bytes of text, rows of Parquet, that are looked at
 
 
 def read_gaps(
-    source: str, width: int | None, *, columns: Sequence[str] | None = None, **options: Any
+    source: str,
+    width: int | None,
+    *,
+    columns: Sequence[str] | None = None,
+    texts: Texts | None = None,
+    **options: Any,
 ) -> Batches:
     """The rows of a source, NaN where a number is missing.
 
@@ -35,6 +41,7 @@ def read_gaps(
         source: as in `tiltflow.data.load`; tables are never whole in memory.
         width: columns that are expected; None: the rows are no table.
         columns: their names; None: they are taken in their order.
+        texts: of columns of labels, which are told as codes; None: there are none.
         options: as in `sources.read`.
 
     Raises:
@@ -45,16 +52,16 @@ def read_gaps(
     table = width is not None and not any(options.values()) and not path.is_dir()
     if table and name.endswith(ENDINGS):
         refuse_unreadable(path)
-        return _of_text(path, width or 0, columns)
+        return _of_text(path, width or 0, columns, texts or Texts({}))
     if table and name.endswith(".parquet"):
         refuse_unreadable(path)
-        return _of_parquet(path, width or 0, columns)
-    found = read(source, **options)
+        return _of_parquet(path, width or 0, columns, texts or Texts({}))
+    found = read(source, texts=texts, **options)
     rows = (Batch(start, block, None) for start, block in blocks(found.array))
     return Batches(found.name, found.columns, (), rows)
 
 
-def _of_text(path: Path, width: int, columns: Sequence[str] | None) -> Batches:
+def _of_text(path: Path, width: int, columns: Sequence[str] | None, texts: Texts) -> Batches:
     import pyarrow
     from pyarrow import csv
 
@@ -67,6 +74,10 @@ def _of_text(path: Path, width: int, columns: Sequence[str] | None) -> Batches:
     names = head.names or tuple(map(str, range(head.width)))
     wanted = _wanted(names, width, columns if head.names else None, path)
     keys = [str(place) for place in range(head.width)]
+    coders = coders_of(names, wanted, texts)
+    types = {
+        keys[place]: pyarrow.string() if place in coders else pyarrow.float64() for place in wanted
+    }
 
     def rows() -> Iterator[np.ndarray]:
         with _numbers_of(path), unpacked(path) as stream:
@@ -78,12 +89,14 @@ def _of_text(path: Path, width: int, columns: Sequence[str] | None) -> Batches:
                 read_options=csv.ReadOptions(column_names=keys, block_size=BLOCK),
                 parse_options=csv.ParseOptions(delimiter=head.separator),
                 convert_options=csv.ConvertOptions(
-                    column_types={keys[place]: pyarrow.float64() for place in wanted},
+                    column_types=types,
                     include_columns=[keys[place] for place in wanted],
                     null_values=list(MISSING),
+                    strings_can_be_null=True,
                 ),
             ) as reader:
-                yield from map(_filled, reader)
+                for batch in reader:
+                    yield _filled(batch, wanted, coders)
 
     return _batches(path, names, wanted, rows(), named=head.names is not None)
 
@@ -92,17 +105,19 @@ def _is_row(cells: Sequence[str]) -> bool:
     return all(is_number(cell) or cell.strip() in MISSING for cell in cells)
 
 
-def _of_parquet(path: Path, width: int, columns: Sequence[str] | None) -> Batches:
+def _of_parquet(path: Path, width: int, columns: Sequence[str] | None, texts: Texts) -> Batches:
     from pyarrow import parquet
 
     with _numbers_of(path):
         names = tuple(parquet.read_schema(path).names)
     wanted = _wanted(names, width, columns, path)
+    coders = coders_of(names, wanted, texts)
 
     def rows() -> Iterator[np.ndarray]:
         with _numbers_of(path), parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS, columns=[names[place] for place in wanted]):
-                yield _filled(batch.select([names[place] for place in wanted]))
+                some = batch.select([names[place] for place in wanted])
+                yield _filled(some, wanted, coders)
 
     return _batches(path, names, wanted, rows(), named=True)
 
@@ -118,13 +133,18 @@ def _numbers_of(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: {error}; {EXPECTED}") from None
 
 
-def _filled(batch: Any) -> np.ndarray:
-    """The columns of a batch, `[rows, columns]`, NaN for null."""
+def _filled(batch: Any, wanted: Sequence[int], coders: dict[int, Coder]) -> np.ndarray:
+    """The columns of a batch, `[rows, columns]`, NaN for null; labels as codes."""
     import pyarrow
 
     values = np.empty((batch.num_rows, batch.num_columns))
     for number, of in enumerate(batch.columns):
-        values[:, number] = of.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+        if wanted[number] in coders:
+            labels = of.cast(pyarrow.string()).fill_null("")
+            values[:, number] = coders[wanted[number]].codes(labels)
+            values[of.is_null().to_numpy(zero_copy_only=False), number] = np.nan
+        else:
+            values[:, number] = of.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     return values
 
 

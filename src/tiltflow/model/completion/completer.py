@@ -17,6 +17,8 @@ import jax.random as jr
 import numpy as np
 
 from tiltflow.backbones import Flow
+from tiltflow.backbones.units.atom_cells import atom_cells
+from tiltflow.data.categories import Texts
 from tiltflow.data.checks import column
 from tiltflow.data.containers import by_name, plain
 from tiltflow.diagnostics.verdict import FEWEST_ESS, NEARLY
@@ -107,20 +109,22 @@ class Completer:
         middle = backbone.decode(jnp.zeros(self._dim))
         self._filler = fitted.round(np.asarray(middle, np.float32)[None])[0]
 
-    def __call__(self, rows: Any, *, first: int = 0) -> Completion:
+    def __call__(self, rows: Any, *, first: int = 0, texts: Texts | None = None) -> Completion:
         """Complete `rows`, `[rows, *data_shape]` of any type of numbers, NaN where one is missing.
 
         Args:
             rows: some of which may have no gap: they stay as they are.
             first: the number of the first row, for messages.
+            texts: where labels of text were read from, for messages.
 
         Raises:
             InputError: rows of another shape, infinite values, values on no grid of the model's.
         """
-        x = self._checked(rows)
+        texts = texts or self._fitted.texts.with_gaps()
+        x = self._checked(rows, texts)
         missing = np.isnan(x)
         filled = np.where(missing, self._filler, x).astype(np.float32)
-        self._refuse(x, filled, first)
+        self._refuse(x, filled, first, texts)
         flat = missing.reshape(len(x), -1)
         values = np.repeat(x[:, None], self._draws, axis=1)
         k, rhat, ess = np.full((3, len(x)), np.nan)
@@ -137,7 +141,8 @@ class Completer:
             values[at] = np.where(missing[at][:, None], drawn, values[at])
 
         units, model = self._fitted.model.backbone.units, self._fitted.model
-        there = seen(units, filled[todo], flat[todo], self._step)
+        cells = filled if self._fitted.grid is None else self._fitted.grid.to_cells(filled)
+        there = seen(units, cells[todo], flat[todo], self._step, atom_cells(self._fitted.grid))
         rng = np.random.default_rng([self._seed, first])
         made = resampled(model, self._rough, there, flat[todo], self._draws, rng)
         fill(todo[made.is_fair], made.w[made.is_fair])
@@ -159,8 +164,8 @@ class Completer:
             left = left[~(enough | np.isnan(rhat[todo[left]]))]
         return Completion(values, missing, k, rhat, ess, divergences / transitions)
 
-    def _checked(self, rows: Any) -> np.ndarray:
-        table, names = plain(rows, "the array of rows")
+    def _checked(self, rows: Any, texts: Texts) -> np.ndarray:
+        table, names = plain(rows, "the array of rows", texts)
         x = np.array(by_name(table, names, self._fitted.columns), np.float64)
         if x.ndim == 0 or x.shape[1:] != self._shape:
             raise InputError(
@@ -169,17 +174,20 @@ class Completer:
             )
         return x
 
-    def _refuse(self, x: np.ndarray, filled: np.ndarray, first: int) -> None:
+    def _refuse(self, x: np.ndarray, filled: np.ndarray, first: int, texts: Texts) -> None:
         """Raises InputError for the first number that is neither missing nor one of the model's."""
         for wrong, expected in (
             (~np.isfinite(filled), "a finite number of float32, or NaN where one is missing"),
-            (self._off(filled), "a value on the grid that the model was fitted to"),
+            (self._off(filled), ""),
         ):
             if wrong.any():
                 row, *where = (int(i) for i in np.argwhere(wrong)[0])
-                of = column(tuple(where), self._fitted.columns)
+                at, grid = tuple(where), self._fitted.grid
+                told = self._fitted.shown(at, float(x[row, *where]), texts)
+                on_grid = "an integer" if grid is None else grid.expected(at)
                 raise InputError(
-                    f"row {first + row}, {of}: {x[row, *where]:g}; expected {expected}"
+                    f"row {first + row}, {column(at, self._fitted.columns)}: {told}; expected "
+                    f"{expected or on_grid}"
                 )
 
     def _off(self, x: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from tiltflow.backbones.units.atom_cells import AtomCells
 from tiltflow.backbones.units.bijections import LEAST, Units, within_cell
 from tiltflow.model.completion.conditional import columns_of, coordinates_of
 from tiltflow.model.tilted import TiltedModel
@@ -39,20 +40,24 @@ def seen(
     x: Float[np.ndarray, "rows ..."],
     missing: Bool[np.ndarray, "rows dim"],
     step: Float[np.ndarray, "..."],
+    atoms: AtomCells | None = None,
 ) -> Seen:
     """Rows in columns.
 
     Args:
         units: of the backbone.
-        x: `[rows, *data_shape]`, anything where a number is missing.
+        x: `[rows, *data_shape]`, the lower ends of cells, anything where a number is missing.
         missing: `[rows, dim]`.
         step: `[*data_shape]`, the width of cells in data units; 0 where there is none.
+        atoms: the cells of atoms; None: there are none.
     """
     low, middle, high = (
         np.asarray(a, np.float64)
-        for a in _in_parts(lambda x: _encoded(units, x, jnp.asarray(step)), x)
+        for a in _in_parts(lambda x: _encoded(units, x, jnp.asarray(step), atoms), x)
     )
     cells = (step > 0).ravel() & ~missing
+    if atoms is not None:
+        cells |= np.asarray(atoms.widths_of(jnp.asarray(x)) > 0) & ~missing
     lost = np.any(~(np.isfinite(low) & np.isfinite(high)), axis=1)
     low, middle, high = (np.where(lost[:, None], 0.0, a) for a in (low, middle, high))
     return Seen(low, np.where(cells, middle, low), np.where(cells, high - low, 0.0), lost)
@@ -82,11 +87,15 @@ def _in_parts(program, rows: np.ndarray) -> list[np.ndarray]:
 
 
 @eqx.filter_jit
-def _encoded(units: Units, x: Array, step: Array) -> tuple[Array, Array, Array]:
+def _encoded(
+    units: Units, x: Array, step: Array, atoms: AtomCells | None
+) -> tuple[Array, Array, Array]:
     """Columns at the lower end, in the middle and at the upper end of each number's cell."""
 
+    width = step if atoms is None else step + atoms.widths_of(x)
+
     def at(point: float) -> Array:
-        inside = within_cell(x, jnp.full_like(x, point), step)
+        inside = within_cell(x, jnp.full_like(x, point), width)
         return columns_of(units, jax.vmap(units.encode)(inside))
 
     return at(LEAST), at(0.5), at(1 - LEAST)
