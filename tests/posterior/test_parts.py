@@ -99,6 +99,8 @@ GOOD = Facts(
     log_z=LogZ(
         1.0, 0.005, 0.99, 1.01, "bridge", 5_000.0, 2_000.0, lower=0.98, upper=1.05, holds=True
     ),
+    least=400.0,
+    agreed=1.01,
     within=0.02, halves=1.0, sides=1.5, flux=Flux(0.5, 0.03), moving=0.9,
     pareto_k=0.3, effective=0.8, apart=0.1, lacking=0, outward=1.02, growth=1.0,
     edge=0.0, edge_of="", nan=0.0, nan_of="", divergent=0.0, rounding=1e-6, gradient=0.0,

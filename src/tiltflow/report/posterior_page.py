@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tiltflow.errors import InputError
 from tiltflow.runs import atomic
+from tiltflow.runs.posterior_folder import PAGE, columns_of, read_draws, read_numbers
 
 from .header import VERDICTS
 from .markup import Markup, element
@@ -24,14 +21,7 @@ from .tables import check_mark, checks_table, scrolling
 if TYPE_CHECKING:
     from .figures import Picture
 
-NUMBERS, DRAWS, PAGE = "posterior.json", "draws.npz", "report.html"
-BESIDES = ("log_density", "mode")  # in draws.npz, beside the parameters
 WORDS = VERDICTS | {"draw more": ("Draw more", "…")}
-
-
-def is_posterior(folder: Path) -> bool:
-    """Whether a folder holds a finished posterior."""
-    return (folder / NUMBERS).is_file()
 
 
 def write_posterior_page(folder: Path) -> Path:
@@ -42,7 +32,8 @@ def write_posterior_page(folder: Path) -> Path:
     """
     from .posterior_pictures import pictures  # here, because it imports matplotlib
 
-    told, columns, marks = _read(folder)
+    told, arrays = read_numbers(folder), read_draws(folder)
+    columns, marks = columns_of(arrays), arrays["mode"].ravel()
     figures = folder / "figures"
     with atomic.writing(figures):
         figures.mkdir(exist_ok=True)
@@ -73,27 +64,6 @@ def write_posterior_page(folder: Path) -> Path:
     )
     atomic.write_bytes(folder / PAGE, page)
     return folder / PAGE
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray]:
-    """The numbers; a column a parameter, `[draws]` each; and the mode of each draw."""
-    try:
-        told = json.loads((folder / NUMBERS).read_text())
-        with np.load(folder / DRAWS, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        columns = {}
-        for name, values in arrays.items():
-            if name not in BESIDES:
-                flat = values.reshape(values.shape[0] * values.shape[1], -1)
-                alone = flat.shape[1] == 1
-                for place, column in enumerate(flat.T):
-                    columns[name if alone else f"{name}[{place}]"] = column.astype(np.float64)
-        return told, columns, arrays["mode"].ravel()
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{folder} holds no whole posterior ({type(error).__name__}); give a folder that "
-            f"`tiltflow posterior` has written"
-        ) from None
 
 
 def _figure(picture: Picture, folder: Path) -> Markup:

@@ -37,7 +37,7 @@ def look(state: State) -> None:
     """Probe the density where it is to start, and place the temperings' bases."""
     seed, budget = state.asked.seed, state.budget
     if state.free is None:
-        u = starts.first_starts(state.target.parameters.size, seed, state.sizes.starts)
+        u = starts.first_starts(state.target.parameters.size, seed, _ascents(state))
     else:
         u = state.free
         state.target = starts.located(state.target, u)
@@ -146,8 +146,9 @@ def settle(state: State) -> None:
 
 def search(state: State) -> None:
     """Ascents from far and near: an optimum that no particle has met makes two more populations."""
-    pooled, number = np.concatenate([p.y for p in state.populations]), state.sizes.starts
-    cost = number * (starts.DESCENT_STEPS + pooled.shape[1] + 2)
+    pooled, number = np.concatenate([p.y for p in state.populations]), _ascents(state)
+    each = 1 if state.target.differentiable else pooled.shape[1] + 1
+    cost = number * each * (starts.DESCENT_STEPS + pooled.shape[1] + 2)
     if not state.budget.keeps(0.35, cost):
         return
     wide = pooled.astype(np.float64)
@@ -271,6 +272,12 @@ def match(state: State) -> None:
     state.exact.append(scored)
     budget.spend("log Z", int(wanted), units=float(wanted))
     state.todo.insert(0, ["match"])
+
+
+def _ascents(state: State) -> int:
+    """How many; fewer where each step takes as many values as there are coordinates."""
+    number, dim = state.sizes.starts, state.target.parameters.size
+    return number if state.target.differentiable else max(6, number // (dim + 1))
 
 
 def _particles(state: State) -> np.ndarray:
