@@ -67,6 +67,7 @@ def measured(
         "cpu": cpu,
         "evaluations": post.budget.used,
         "verdict": post.verdict.status,
+        "checks": {c.name: c.value for c in post.verdict.reasons},
         "broken": [f"{c.name} {c.value:.3g}" for c in post.verdict.broken],
         "helped": list(post.verdict.helped),
         "wrong ok": post.verdict.status == "ok" and not right,
@@ -106,9 +107,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="how many, from the first on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seconds", type=float, default=150.0, help="limit of each run")
+    parser.add_argument("--cpu", action="store_true", help="count CPU seconds, on a busy machine")
     parser.add_argument("--frugal", action="store_true", help="with a budget of evaluations")
     parser.add_argument("--json", type=Path, help="write all numbers there")
     given = parser.parse_args(arguments)
+    if given.cpu:
+        time.monotonic = time.process_time
     cases = TARGETS | TRAPS
     print(
         f"{'target':>15} seed {'off':>9} {'stated':>7} {'inside':>6} {'tv':>6} {'R-hat':>6} "

@@ -16,11 +16,27 @@ from tiltflow.fitting.posterior.flux import Flux, Middle, flux_of
 from tiltflow.fitting.posterior.modes import Regions
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.probe import probed
+from tiltflow.fitting.posterior.proposal import parted
 from tiltflow.fitting.posterior.sides import farthest, tail_acceptance
 from tiltflow.fitting.posterior.tailed import NORMAL, Tailed
 from tiltflow.fitting.posterior.tempering import SHARE, Population, next_rise, resampled
 from tiltflow.fitting.posterior.verdict import Facts, judged
 from tiltflow.normalizer import LogZ
+
+
+def common_rows(held, rest):
+    return len({tuple(row) for row in held} & {tuple(row) for row in rest})
+
+
+def test_what_is_held_out_of_a_fit_is_not_among_what_is_learned():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 3))[rng.integers(0, 200, 900)]
+    held, rest = parted(rows, rng)
+    assert len(held) + len(rest) == 900
+    assert 60 < len(held) < 180
+    assert common_rows(held, rest) == 0
+    # Power: rows that are parted by their number alone are in both.
+    assert common_rows(*np.split(rows, [112])) > 20
 
 
 def mixture():

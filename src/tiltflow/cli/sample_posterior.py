@@ -61,10 +61,9 @@ def sample_posterior(
     told = read_numbers(run)
     if out is not None:
         _write(run, out, draws, seed)
-    missed = until is not None and not until.reached(
-        told["worst"]["ess_bulk"], told["worst"]["rhat"]
-    )
-    missed = missed and bool(until.targets)
+    worst, missed = told["worst"], False
+    if until is not None and until.targets:
+        missed = not until.reached(worst["ess_bulk"], worst["rhat"])
     if json:
         show_json({"run": str(run), "out": None if out is None else str(out), **told})
     else:

@@ -19,18 +19,14 @@ MOST_MODES = 6
 def show_posterior(told: Mapping[str, Any], run: Path) -> None:
     """Print what `posterior.json` holds: log Z, modes, convergence, cost; then the verdict."""
     console, log_z, worst = Console(), told["log_z"], told["worst"]
-    table = Table(
-        title=f"{escape(run.resolve().name)}: posterior.json", title_justify="left", box=None
-    )
+    title = f"{escape(run.resolve().name)}: posterior.json"
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
     table.add_column("", style="cyan", no_wrap=True)
     table.add_column("")
     shares = [f"{m['share']:.3g} ± {m['error']:.2g}" for m in told["modes"]]
     more = f" and {len(shares) - MOST_MODES} more" if len(shares) > MOST_MODES else ""
     for name, words in (
-        (
-            "log Z",
-            f"{_log_z(log_z)}, bounds {_digits(log_z['lower'])} to {_digits(log_z['upper'])}",
-        ),
+        ("log Z", f"{_log_z(log_z)}, bounds {_bounds(log_z)}"),
         ("modes", f"{len(shares)}: {', '.join(shares[:MOST_MODES])}{more}"),
         ("searched", told["verdict"]["searched"]),
         ("R-hat", f"{_digits(worst['rhat'], 4)} at worst ({worst['rhat_of']})"),
@@ -53,14 +49,12 @@ def show_rivals(rivals: "list[Rival]", note: str) -> None:
     table.add_column("verdict", no_wrap=True)
     for rival in rivals:
         log_z, status = rival.told["log_z"], rival.told["verdict"]["status"]
-        factor = rival.factor
-        over = (
-            "" if factor is None else f"{factor.mean:+.3f} ± {(factor.high - factor.low) / 2:.3f}"
-        )
-        bounds = f"{_digits(log_z['lower'])} to {_digits(log_z['upper'])}"
+        over, factor = "", rival.factor
+        if factor is not None:
+            over = f"{factor.mean:+.3f} ± {(factor.high - factor.low) / 2:.3f}"
         colour = COLOURS.get(status, "red")
         table.add_row(
-            escape(str(rival.path)), _log_z(log_z), bounds, over, f"[{colour}]{status}[/]"
+            escape(str(rival.path)), _log_z(log_z), _bounds(log_z), over, f"[{colour}]{status}[/]"
         )
     console.print(table, highlight=False)
     for rival in rivals:
@@ -73,6 +67,10 @@ def _log_z(log_z: Mapping[str, Any]) -> str:
     if log_z["low"] is None or log_z["high"] is None:
         return f"{log_z['mean']:.4f}, its error not known"
     return f"{log_z['mean']:.4f} ± {(log_z['high'] - log_z['low']) / 2:.4f}"
+
+
+def _bounds(log_z: Mapping[str, Any]) -> str:
+    return f"{_digits(log_z['lower'])} to {_digits(log_z['upper'])}"
 
 
 def _digits(value: float | None, digits: int = 3) -> str:

@@ -198,7 +198,7 @@ def refit(state: State, pooling: bool, why: str) -> None:
     _, y, _, _ = state.chains.drawn()
     flat = y.reshape(-1, y.shape[-1])
     flat = flat[rng.choice(len(flat), min(len(flat), FIT_ROWS), replace=False)]
-    flat = np.concatenate([flat, _weighted(state, len(flat), rng)])
+    flat = np.concatenate([flat, _weighted(state, min(len(flat), _effective(state)), rng)])
     if pooling:
         flat = np.concatenate([flat, _particles(state)])
         flat = flat[balanced(_parts(state, before, flat), rng, FIT_ROWS)]
@@ -314,6 +314,12 @@ def _begin(state: State, proposal: Proposal, y: np.ndarray) -> None:
     )
     state.exact = []
     state.todo.insert(0, ["warm", sizes.warming * state.effort])
+
+
+def _effective(state: State) -> int:
+    """How many independent draws the weighted ones are worth: no more are to be learned from."""
+    f = np.concatenate([scored.f for scored in state.exact])
+    return int(effective_share(f) * len(f))
 
 
 def _weighted(state: State, number: int, rng: np.random.Generator) -> np.ndarray:
