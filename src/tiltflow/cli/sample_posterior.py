@@ -68,7 +68,7 @@ def sample_posterior(
         show_json({"run": str(run), "out": None if out is None else str(out), **told})
     else:
         show_posterior(told, run)
-        if missed:
+        if missed and until is not None:
             print(f"The time was over before {until.targets} reached what --until asks for.")
         if out is not None:
             print(f"Draws are in {out}")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tiltflow.cli.show import COLOURS, show_verdict, shown
+from tiltflow.cli.show import COLOURS, show_verdict
 
 if TYPE_CHECKING:
     from tiltflow.report.posterior_comparison import Rival
@@ -30,7 +30,7 @@ def show_posterior(told: Mapping[str, Any], run: Path) -> None:
         ("modes", f"{len(shares)}: {', '.join(shares[:MOST_MODES])}{more}"),
         ("searched", told["verdict"]["searched"]),
         ("R-hat", f"{_digits(worst['rhat'], 4)} at worst ({worst['rhat_of']})"),
-        ("ESS", f"bulk {shown(worst['ess_bulk'])}, tail {shown(worst['ess_tail'])} at worst"),
+        ("ESS", f"bulk {_whole(worst['ess_bulk'])}, tail {_whole(worst['ess_tail'])} at worst"),
         ("spent", f"{told['seconds']:.1f} s, {told['evaluations']:,} evaluations"),
     ):
         table.add_row(name, escape(words))
@@ -67,6 +67,10 @@ def _log_z(log_z: Mapping[str, Any]) -> str:
     if log_z["low"] is None or log_z["high"] is None:
         return f"{log_z['mean']:.4f}, its error not known"
     return f"{log_z['mean']:.4f} ± {(log_z['high'] - log_z['low']) / 2:.4f}"
+
+
+def _whole(value: float | None) -> str:
+    return _digits(value, 0)
 
 
 def _bounds(log_z: Mapping[str, Any]) -> str:

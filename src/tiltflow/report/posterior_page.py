@@ -14,13 +14,14 @@ from tiltflow.runs.posterior_folder import PAGE, columns_of, read_draws, read_nu
 
 from .header import VERDICTS
 from .markup import Markup, element
-from .numbers import readable, seconds
+from .numbers import MISSING, readable, seconds
 from .offline import offline_page, plate
 from .tables import check_mark, checks_table, scrolling
 
 if TYPE_CHECKING:
     from .figures import Picture
 
+MOST_MEANS = 8  # numbers of a parameter in the table of modes
 WORDS = VERDICTS | {"draw more": ("Draw more", "…")}
 
 
@@ -54,7 +55,7 @@ def write_posterior_page(folder: Path) -> Path:
             "section",
             element("h2", "Numbers"),
             element("h3", "Modes"),
-            _modes(told["modes"]),
+            _modes(told["modes"], arrays),
             element("h3", "Checks"),
             checks_table(told["verdict"]["checks"]),
             element("h3", "Stages"),
@@ -96,7 +97,8 @@ def _header(name: str, told: Mapping[str, Any]) -> Markup:
             element(
                 "div",
                 element("h2", title),
-                element("p", verdict["text"]),
+                element("p", _sentence(verdict)),
+                element("p", "Beyond the first plan: ") if helped else None,
                 element("ul", *helped) if helped else None,
                 element("ul", *chips, class_="chips") if chips else None,
             ),
@@ -107,17 +109,27 @@ def _header(name: str, told: Mapping[str, Any]) -> Markup:
             "dl",
             _number(
                 "log Z", f"{log_z['mean']:.3f}",
-                f"± {half:.3f} (95%); between {readable(log_z['lower'])} and "
-                f"{readable(log_z['upper'])} from the two sides",
+                f"± {half:.3f} (95%); between {_nats(log_z['lower'])} and "
+                f"{_nats(log_z['upper'])} from the two sides",
             ),
             _number("Modes", str(len(told["modes"])), "found; others may lie where none looked"),
             _number(
                 "R-hat", readable(worst["rhat"]),
-                f"at worst, of {worst['rhat_of']}; {readable(worst['ess_bulk'])} effective draws",
+                f"at worst, of {worst['rhat_of']}; {worst['ess_bulk'] or 0:.0f} effective draws",
             ),
             class_="headline",
         ),
     )  # fmt: skip
+
+
+def _sentence(verdict: Mapping[str, Any]) -> str:
+    """Its words without the status, which is the title."""
+    words = verdict["text"].removeprefix(f"{verdict['status']}: ")
+    return words[:1].upper() + words[1:]
+
+
+def _nats(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def _number(label: str, value: str, below: str) -> Markup:
@@ -129,7 +141,16 @@ def _number(label: str, value: str, below: str) -> Markup:
     )
 
 
-def _modes(modes: list[dict[str, Any]]) -> Markup:
+def _modes(modes: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> Markup:
+    decimals = {
+        name: _decimals(float(np.std(arrays[name]))) for mode in modes[:1] for name in mode["mean"]
+    }
+
+    def mean(name: str, value: Any) -> str:
+        each = np.ravel(np.asarray(value, np.float64))[:MOST_MEANS]
+        more = ", ..." if np.size(value) > MOST_MEANS else ""
+        return f"{name} {', '.join(f'{v:.{decimals[name]}f}' for v in each)}{more}"
+
     rows = [
         element(
             "tr",
@@ -137,12 +158,17 @@ def _modes(modes: list[dict[str, Any]]) -> Markup:
             element("td", f"{mode['share']:.4f} ± {mode['error']:.4f}", class_="number"),
             element("td", f"{mode['log_z']:.3f}", class_="number"),
             element("td", str(mode["found_by"]), class_="number"),
-            element("td", "; ".join(f"{n} {readable(v)}" for n, v in mode["mean"].items())),
+            element("td", "; ".join(mean(*pair) for pair in mode["mean"].items())),
         )
         for number, mode in enumerate(modes)
     ]
     head = ("Mode", "Share of the mass", "log Z of it", "Populations with it", "Mean")
-    return scrolling("Modes", head, [element("tbody", *rows)], class_="settings")
+    return scrolling("Modes", head, [element("tbody", *rows)], class_="settings modes")
+
+
+def _decimals(spread: float) -> int:
+    """As many as tell a hundredth of the spread."""
+    return int(np.clip(1 - np.floor(np.log10(max(spread, 1e-9))), 0, 9))
 
 
 def _stages(stages: Mapping[str, Mapping[str, Any]]) -> Markup:

@@ -33,10 +33,12 @@ def read_numbers(folder: Path) -> dict[str, Any]:
     """
     told = read_json(folder / NUMBERS)
     try:
-        told["modes"], told["worst"], told["seconds"]
-        told["verdict"]["status"], float(told["log_z"]["mean"])
+        parts = told["modes"], told["worst"], told["seconds"], told["verdict"]["status"]
+        whole = all(part is not None for part in (*parts, float(told["log_z"]["mean"])))
     except CORRUPT as error:
         raise _broken(folder, error) from None
+    if not whole:
+        raise _broken(folder, ValueError())
     return told
 
 

@@ -26,8 +26,7 @@ class Caller:
 
     def __call__(self, values: dict[str, np.ndarray]) -> Any:
         """Of values by name; those that have no shape come as floats."""
-        values = {name: float(v) if np.ndim(v) == 0 else v for name, v in values.items()}
-        return self.of(values)
+        return self.of({name: float(v) if np.ndim(v) == 0 else v for name, v in values.items()})
 
     def of(self, values: dict[str, Any]) -> Any:
         """Of values as they are, those of many examples perhaps."""

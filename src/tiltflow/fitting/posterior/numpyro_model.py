@@ -46,9 +46,9 @@ def from_numpyro(model: Callable[..., Any], *args: Any, seed: int = 0, **kwargs:
             that no kind has or that depends on other variables.
     """
     try:
-        import numpyro
-        from numpyro.infer import Predictive
-        from numpyro.infer.util import log_density
+        import numpyro  # pyright: ignore[reportMissingImports]
+        from numpyro.infer import Predictive  # pyright: ignore[reportMissingImports]
+        from numpyro.infer.util import log_density  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError(
             "NumPyro is not installed; install tiltflow[numpyro], or write the density in JAX"
@@ -91,7 +91,7 @@ def _inside(kinds: dict[str, Kind], draws: dict[str, np.ndarray]) -> dict[str, n
 
 def _kind(name: str, site: Any, again: Any) -> Kind:
     """The kind of a site; `again` is the same site with other values of all."""
-    from numpyro.distributions import constraints
+    from numpyro.distributions import constraints  # pyright: ignore[reportMissingImports]
 
     shape = np.shape(site["value"])
     support, other = site["fn"].support, again["fn"].support

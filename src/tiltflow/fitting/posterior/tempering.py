@@ -185,7 +185,7 @@ def next_rung(target: Target, base: Tailed, rung: Rung) -> tuple[Rung, int, str]
                 jnp.asarray(numbers[:2], jnp.float32), jnp.asarray(transitions, jnp.int32),
                 LEAPFROGS,
             )  # fmt: skip
-        moved.append(np.array([rung.step, share]))
+        moved.append(jnp.stack([jnp.float32(rung.step), share]))
     y, value, start, told = (np.asarray(x) for x in moved)
     counts = np.bincount(ancestors, minlength=particles) / particles
     population = replace(

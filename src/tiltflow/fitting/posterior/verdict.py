@@ -118,7 +118,10 @@ class Verdict:
     def words(self) -> str:
         """The verdict in a sentence or two."""
         if self.status == "ok":
-            return "ok: chains have converged, and both sides of log Z agree with them"
+            return (
+                "ok: chains have converged, and both sides of log Z agree with them, as far as was "
+                f"searched: {self.searched}"
+            )
         told = "; ".join(f"{c.name} {c.value:.3g} (limit {c.limit:g})" for c in self.broken)
         first = self.broken[0]
         return f"{self.status}: {told}. {first.means} {first.try_}"
