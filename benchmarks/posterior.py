@@ -8,7 +8,8 @@
 of modes, `inside` whether the bounds hold the truth. A run is *wrong* if it is `ok` and off by more
 than 2.5 stated errors, or with the truth outside of the bounds (there by more than rounding).
 Two traps are such that nobody who can but evaluate the density finds the truth (`Case.beyond`):
-they are wrong all the same, and say so.
+they are wrong all the same, and counted apart; so are right runs of two others whose verdict has to
+be a caution (`Case.doubt`): walls, and values that are no numbers.
 Exit status 1 if any run is wrong, or a target misses what is asked of it at its seeds' median.
 """
 
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from posterior_targets import TARGETS, TRAPS, Case
+from posterior_cases import Case
+from posterior_targets import TARGETS
+from posterior_traps import TRAPS
 
 import tiltflow
 
@@ -67,10 +70,12 @@ def measured(
         "cpu": cpu,
         "evaluations": post.budget.used,
         "verdict": post.verdict.status,
+        "checks": {c.name: c.value for c in post.verdict.reasons},
         "broken": [f"{c.name} {c.value:.3g}" for c in post.verdict.broken],
         "helped": list(post.verdict.helped),
         "wrong ok": post.verdict.status == "ok" and not right,
         "beyond": case.beyond,
+        "doubt": case.doubt,
         "stages": {n: round(s.seconds, 1) for n, s in post.budget.stages.items()},
     }
 
@@ -106,9 +111,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="how many, from the first on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seconds", type=float, default=150.0, help="limit of each run")
+    parser.add_argument("--cpu", action="store_true", help="count CPU seconds, on a busy machine")
     parser.add_argument("--frugal", action="store_true", help="with a budget of evaluations")
     parser.add_argument("--json", type=Path, help="write all numbers there")
     given = parser.parse_args(arguments)
+    if given.cpu:
+        time.monotonic = time.process_time
     cases = TARGETS | TRAPS
     print(
         f"{'target':>15} seed {'off':>9} {'stated':>7} {'inside':>6} {'tv':>6} {'R-hat':>6} "
@@ -128,9 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
         misses += missed(name, case, runs, frugal=given.frugal)
     right = [run for run in everything if run["right"]]
     doubted = [run for run in right if run["verdict"] not in ("ok", "draw more")]
+    wrong = [run for run in everything if run["wrong ok"]]
+    meant = sum(bool(run["doubt"]) for run in doubted)
     print(
-        f"{sum(run['wrong ok'] for run in everything)} wrong ok of {len(everything)} runs; "
-        f"{len(doubted)} of {len(right)} right runs doubted"
+        f"{len(wrong)} wrong ok of {len(everything)} runs, {sum(bool(r['beyond']) for r in wrong)} "
+        f"of them beyond what evaluations tell; {len(doubted)} of {len(right)} right runs doubted, "
+        f"{meant} of them as they should be"
     )
     for words in misses:
         print("MISSED", words)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Real,
         Simplex,
     )
+    from tiltflow.fitting.posterior.numpyro_model import from_numpyro
     from tiltflow.fitting.posterior.result import Posterior
     from tiltflow.fitting.posterior.run import posterior
     from tiltflow.fitting.settings import Settings
@@ -54,6 +55,7 @@ _HOMES = {
     "TiltedModel": ("tiltflow.model.tilted", "TiltedModel"),
     "TiltedOutlierDetector": ("tiltflow.sklearn", "TiltedOutlierDetector"),
     "fit": ("tiltflow.fitting.experiment", "fit"),
+    "from_numpyro": ("tiltflow.fitting.posterior.numpyro_model", "from_numpyro"),
     "load_data": ("tiltflow.data", "load"),
     "load_draws": ("tiltflow.runs.draws", "load_draws"),
     "load_model": ("tiltflow.model.fitted", "load_model"),
@@ -81,6 +83,7 @@ __all__ = [
     "TiltedOutlierDetector",
     "__version__",
     "fit",
+    "from_numpyro",
     "load_data",
     "load_draws",
     "load_model",

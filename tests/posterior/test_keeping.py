@@ -1,6 +1,7 @@
 """A run that was interrupted goes on, and draws what it would have drawn."""
 
 import math
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,17 @@ def test_a_finished_run_is_read_and_draws_on_if_more_is_asked(whole, monkeypatch
     np.testing.assert_array_equal(again.draws["x"], post.draws["x"])
     assert again.log_z == post.log_z
     assert not begun
+
+
+def test_more_effective_draws_are_drawn_if_they_are_asked_for(tmp_path, whole):
+    out, post = whole
+    shutil.copytree(out, tmp_path / "run")
+    before = post.worst["ess_bulk"], post.log_density.size
+    more = asked(tmp_path / "run", ess=1.5 * max(before[0], 400), evaluations=200_000)
+    assert more.worst["ess_bulk"] > 1.4 * max(before[0], 400)
+    assert more.log_density.size > before[1]
+    check = next(c for c in more.verdict.reasons if c.name == "bulk ESS")
+    assert check.limit == 1.5 * max(before[0], 400)
 
 
 def test_another_question_in_the_same_folder_is_refused(whole, tmp_path):

@@ -16,11 +16,27 @@ from tiltflow.fitting.posterior.flux import Flux, Middle, flux_of
 from tiltflow.fitting.posterior.modes import Regions
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.probe import probed
+from tiltflow.fitting.posterior.proposal import parted
 from tiltflow.fitting.posterior.sides import farthest, tail_acceptance
 from tiltflow.fitting.posterior.tailed import NORMAL, Tailed
 from tiltflow.fitting.posterior.tempering import SHARE, Population, next_rise, resampled
 from tiltflow.fitting.posterior.verdict import Facts, judged
 from tiltflow.normalizer import LogZ
+
+
+def common_rows(held, rest):
+    return len({tuple(row) for row in held} & {tuple(row) for row in rest})
+
+
+def test_what_is_held_out_of_a_fit_is_not_among_what_is_learned():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 3))[rng.integers(0, 200, 900)]
+    held, rest = parted(rows, rng)
+    assert len(held) + len(rest) == 900
+    assert 60 < len(held) < 180
+    assert common_rows(held, rest) == 0
+    # Power: rows that are parted by their number alone are in both.
+    assert common_rows(*np.split(rows, [112])) > 20
 
 
 def mixture():
@@ -99,6 +115,8 @@ GOOD = Facts(
     log_z=LogZ(
         1.0, 0.005, 0.99, 1.01, "bridge", 5_000.0, 2_000.0, lower=0.98, upper=1.05, holds=True
     ),
+    least=400.0,
+    agreed=1.01,
     within=0.02, halves=1.0, sides=1.5, flux=Flux(0.5, 0.03), moving=0.9,
     pareto_k=0.3, effective=0.8, apart=0.1, lacking=0, outward=1.02, growth=1.0,
     edge=0.0, edge_of="", nan=0.0, nan_of="", divergent=0.0, rounding=1e-6, gradient=0.0,

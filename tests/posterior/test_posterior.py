@@ -229,6 +229,16 @@ def test_bounded_parameters_by_name_from_a_prior(tmp_path):
         (lambda x: -jnp.sum(x**2), 2, {"seconds": -1.0}, "seconds is -1.0"),
         (lambda x: -jnp.sum(x**2), 2, {"draws": 3}, "draws is 3"),
         (lambda x: -jnp.sum(x**2), 2, {"log_z_within": 0.0}, "log_z_within is 0.0"),
+        # A density of a batch that adds it up, where one example is meant.
+        (lambda x: -jnp.sum(x**2, axis=1), Real(), {}, r"failed on one example \(x \(\)\)"),
+        (lambda x: x.astype(jnp.complex64).sum(), 2, {}, "returned complex64"),
+        (lambda mu: -(mu**2), {"mu": Real()}, {"start": {"nu": np.zeros(9)}}, "no 'mu'"),
+        (lambda p: -p, {"p": Interval(0, 1)}, {"start": {"p": [0.5, 2.0]}}, "'p' has 1 of 2 draws"),
+        (lambda p: -p, {"p": Interval(0, 1)}, {"start": {"p": ["a"]}}, "'p' does not hold numbers"),
+        (lambda t: -t, {"t": Positive()}, {"start": {"t": stats.norm(-9, 1)}}, "'t' has 2000 of"),
+        (lambda t: jnp.log(-t), {"t": Positive()}, {}, "NaN at all .* draws of the start, .* t ="),
+        (lambda x: -jnp.sum(x**2), 2, {"ess": 1e9}, "ess is 1000000000.0"),
+        (lambda x: -jnp.sum(x**2), 2, {"rhat": 0.9}, "rhat 0.9"),
         (lambda x: -jnp.sum(x**2), 2, {"start": np.zeros((9, 3))}, r"has shape \(9, 3\)"),
     ],
 )

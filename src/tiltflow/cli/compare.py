@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def compare(
-    *runs: Annotated[Path, Parameter(help="Folders made by `tiltflow fit`, finished or not.")],
+    *runs: Annotated[
+        Path,
+        Parameter(help="Folders made by `tiltflow fit`, finished or not; or by `posterior`."),
+    ],
     out: Annotated[
         Path | None,
         Parameter(help="Write a page, too: an .html file that opens offline."),
@@ -22,12 +25,16 @@ def compare(
 ) -> int:
     """Hold runs against each other: likelihoods with intervals, verdicts, settings that differ.
 
-    Runs on different data or splits are told apart, and no best is named among them.
+    Runs on different data or splits are told apart, and no best is named among them. Of posteriors
+    the evidences are compared: log Bayes factors with 95% intervals.
     """
     from tiltflow.cli.show import show_json
     from tiltflow.errors import InputError
     from tiltflow.report.comparison import compare as compared
+    from tiltflow.runs.posterior_folder import is_posterior
 
+    if any(is_posterior(run) for run in runs):
+        return _posteriors(list(runs), out, json=json)
     if out is not None and out.suffix != ".html":
         raise InputError(f"{out} does not end in .html: the page is written as HTML, name a file")
     if out is not None and out.exists() and not overwrite:
@@ -41,6 +48,23 @@ def compare(
         show_json({**found.to_dict(), "page": None if out is None else str(out)})
     else:
         _show(found, out)
+    return 0
+
+
+def _posteriors(runs: list[Path], out: Path | None, *, json: bool) -> int:
+    """Evidences of densities of the user's own."""
+    from tiltflow.cli.show import show_json
+    from tiltflow.cli.show_posterior import show_rivals
+    from tiltflow.errors import InputError
+    from tiltflow.report.posterior_comparison import NOTE, compare_posteriors
+
+    if out is not None:
+        raise InputError("--out does not go with posteriors, which have no page; leave it out")
+    rivals = compare_posteriors(runs)
+    if json:
+        show_json({"runs": [rival.to_dict() for rival in rivals], "note": NOTE})
+    else:
+        show_rivals(rivals, NOTE)
     return 0
 
 

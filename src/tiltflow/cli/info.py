@@ -22,16 +22,27 @@ PACKAGES = (
 
 def info(
     run: Annotated[
-        Path | None, Parameter(help="A folder made by `tiltflow fit`; none: this machine.")
+        Path | None,
+        Parameter(help="A folder made by `tiltflow fit` or `posterior`; none: this machine."),
     ] = None,
     /,
     *,
     json: Json = False,
 ) -> int:
     """Say what is in RUN, or, without RUN, what tiltflow runs on here."""
-    from tiltflow.cli.show import show_metrics
+    from tiltflow.cli.show import show_json, show_metrics
     from tiltflow.runs import RunStore
+    from tiltflow.runs.posterior_folder import is_posterior, read_numbers
 
+    if run is not None and is_posterior(run):
+        from tiltflow.cli.show_posterior import show_posterior
+
+        told = read_numbers(run)
+        if json:
+            show_json({**told, "run": str(run)})
+        else:
+            show_posterior(told, run)
+        return 0
     if run is not None:
         store = RunStore.open(run)
         show_metrics(store.metrics(), store.path, json=json)

@@ -14,7 +14,7 @@ def posterior(
         str,
         Parameter(
             help="A file and a function in it, as in `model.py:log_density`. The file may define "
-            "`parameters` (kinds by name), `start` (draws or distributions) and `data`."
+            "`parameters` (kinds by name), `start` (draws or distributions), `data` and `gradient`."
         ),
     ],
     /,
@@ -45,14 +45,13 @@ def posterior(
     from tiltflow.fitting.posterior.from_file import from_file
     from tiltflow.fitting.posterior.run import posterior as found_posterior
     from tiltflow.report.posterior_page import write_posterior_page
+    from tiltflow.runs import atomic
+    from tiltflow.runs.posterior_folder import DENSITY
 
     given = from_file(density)
     limit = None if seconds in (None, "none") else seconds_of(str(seconds), "--seconds")
     found = found_posterior(
-        given.log_density,
-        given.parameters,
-        start=given.start,
-        data=given.data,
+        given,
         log_z_within=log_z_within,
         draws=draws,
         seconds=limit,
@@ -61,6 +60,8 @@ def posterior(
         seed=seed,
         tell=lines_to_terminal(quiet=json),
     )
+    asked = {"log_z_within": log_z_within, "draws": draws, "seed": seed}
+    atomic.write_json(out / DENSITY, {"density": _whole(density), **asked})
     page = write_posterior_page(out)
     if json:
         told: dict[str, Any] = {"run": str(out), "report": str(page), **found.to_dict()}
@@ -69,3 +70,9 @@ def posterior(
         print(found)
         print(f"\nLook at {page}")
     return 0 if found.verdict.converged else FAILED
+
+
+def _whole(density: str) -> str:
+    """`FILE:FUNCTION` as it is found from anywhere."""
+    place, _, name = density.rpartition(":")
+    return f"{Path(place).resolve()}:{name}"

@@ -24,8 +24,9 @@ def report(
     """
     from tiltflow.cli.show import show_json
     from tiltflow.report.page import write_report
-    from tiltflow.report.posterior_page import is_posterior, write_posterior_page
+    from tiltflow.report.posterior_page import write_posterior_page
     from tiltflow.runs import RunStore
+    from tiltflow.runs.posterior_folder import is_posterior
     from tiltflow.runs.store import EVENTS
 
     if not (run / EVENTS).is_file() and not is_posterior(run):

@@ -13,7 +13,7 @@ DRAWS, MOST = 500, 10_000  # by default; at most, if there is a target to stop a
 
 
 def sample(
-    run: Annotated[Path, Parameter(help="A folder made by `tiltflow fit`.")],
+    run: Annotated[Path, Parameter(help="A folder made by `tiltflow fit` or `posterior`.")],
     /,
     *,
     out: Annotated[
@@ -68,6 +68,8 @@ def sample(
     The draws are x [chains, draws, ...] in data units, u (latent) and f (larger is more probable;
     energy is -f). Exits with status 3 if the chains have not converged; Ctrl-C keeps the draws
     made so far and exits with 130.
+
+    Of a posterior: --until goes on with the run, --out writes its draws as rows.
     """
     from tiltflow.cli.draws_out import check_kind, write_draws
     from tiltflow.cli.progress import Progress
@@ -82,9 +84,19 @@ def sample(
     from tiltflow.model.fitted import load_model
     from tiltflow.model.kernels import kernel_of, suited_kernel
     from tiltflow.runs import RunStore
+    from tiltflow.runs.posterior_folder import is_posterior
 
-    store = RunStore.open(run)
     until_ = targets(until or (), time_limit)
+    if is_posterior(run):
+        from tiltflow.cli.sample_posterior import sample_posterior
+
+        others = {"--chains": chains != 64, "--warmup": warmup != 200, "--thin": thin != 1}
+        others |= {"--kernel": kernel is not None, "--stream": stream, "--resume": resume}
+        return sample_posterior(
+            run, out=out, draws=draws, until=until_, seed=seed, overwrite=overwrite,
+            others=others, json=json,
+        )  # fmt: skip
+    store = RunStore.open(run)
     most = DRAWS if until_ is None or not until_.targets else MOST
     draws = most if draws is None else draws
     out = _checked_out(

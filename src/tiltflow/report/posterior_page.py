@@ -5,33 +5,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tiltflow.errors import InputError
 from tiltflow.runs import atomic
+from tiltflow.runs.posterior_folder import PAGE, columns_of, read_draws, read_numbers
 
 from .header import VERDICTS
 from .markup import Markup, element
-from .numbers import readable, seconds
+from .numbers import MISSING, readable, seconds
 from .offline import offline_page, plate
 from .tables import check_mark, checks_table, scrolling
 
 if TYPE_CHECKING:
     from .figures import Picture
 
-NUMBERS, DRAWS, PAGE = "posterior.json", "draws.npz", "report.html"
-BESIDES = ("log_density", "mode")  # in draws.npz, beside the parameters
+MOST_MEANS = 8  # numbers of a parameter in the table of modes
 WORDS = VERDICTS | {"draw more": ("Draw more", "…")}
-
-
-def is_posterior(folder: Path) -> bool:
-    """Whether a folder holds a finished posterior."""
-    return (folder / NUMBERS).is_file()
 
 
 def write_posterior_page(folder: Path) -> Path:
@@ -42,7 +33,8 @@ def write_posterior_page(folder: Path) -> Path:
     """
     from .posterior_pictures import pictures  # here, because it imports matplotlib
 
-    told, columns, marks = _read(folder)
+    told, arrays = read_numbers(folder), read_draws(folder)
+    columns, marks = columns_of(arrays), arrays["mode"].ravel()
     figures = folder / "figures"
     with atomic.writing(figures):
         figures.mkdir(exist_ok=True)
@@ -63,7 +55,7 @@ def write_posterior_page(folder: Path) -> Path:
             "section",
             element("h2", "Numbers"),
             element("h3", "Modes"),
-            _modes(told["modes"]),
+            _modes(told["modes"], arrays),
             element("h3", "Checks"),
             checks_table(told["verdict"]["checks"]),
             element("h3", "Stages"),
@@ -73,27 +65,6 @@ def write_posterior_page(folder: Path) -> Path:
     )
     atomic.write_bytes(folder / PAGE, page)
     return folder / PAGE
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray]:
-    """The numbers; a column a parameter, `[draws]` each; and the mode of each draw."""
-    try:
-        told = json.loads((folder / NUMBERS).read_text())
-        with np.load(folder / DRAWS, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        columns = {}
-        for name, values in arrays.items():
-            if name not in BESIDES:
-                flat = values.reshape(values.shape[0] * values.shape[1], -1)
-                alone = flat.shape[1] == 1
-                for place, column in enumerate(flat.T):
-                    columns[name if alone else f"{name}[{place}]"] = column.astype(np.float64)
-        return told, columns, arrays["mode"].ravel()
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{folder} holds no whole posterior ({type(error).__name__}); give a folder that "
-            f"`tiltflow posterior` has written"
-        ) from None
 
 
 def _figure(picture: Picture, folder: Path) -> Markup:
@@ -126,7 +97,8 @@ def _header(name: str, told: Mapping[str, Any]) -> Markup:
             element(
                 "div",
                 element("h2", title),
-                element("p", verdict["text"]),
+                element("p", _sentence(verdict)),
+                element("p", "Beyond the first plan: ") if helped else None,
                 element("ul", *helped) if helped else None,
                 element("ul", *chips, class_="chips") if chips else None,
             ),
@@ -137,17 +109,27 @@ def _header(name: str, told: Mapping[str, Any]) -> Markup:
             "dl",
             _number(
                 "log Z", f"{log_z['mean']:.3f}",
-                f"± {half:.3f} (95%); between {readable(log_z['lower'])} and "
-                f"{readable(log_z['upper'])} from the two sides",
+                f"± {half:.3f} (95%); between {_nats(log_z['lower'])} and "
+                f"{_nats(log_z['upper'])} from the two sides",
             ),
             _number("Modes", str(len(told["modes"])), "found; others may lie where none looked"),
             _number(
                 "R-hat", readable(worst["rhat"]),
-                f"at worst, of {worst['rhat_of']}; {readable(worst['ess_bulk'])} effective draws",
+                f"at worst, of {worst['rhat_of']}; {worst['ess_bulk'] or 0:.0f} effective draws",
             ),
             class_="headline",
         ),
     )  # fmt: skip
+
+
+def _sentence(verdict: Mapping[str, Any]) -> str:
+    """Its words without the status, which is the title."""
+    words = verdict["text"].removeprefix(f"{verdict['status']}: ")
+    return words[:1].upper() + words[1:]
+
+
+def _nats(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def _number(label: str, value: str, below: str) -> Markup:
@@ -159,7 +141,16 @@ def _number(label: str, value: str, below: str) -> Markup:
     )
 
 
-def _modes(modes: list[dict[str, Any]]) -> Markup:
+def _modes(modes: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> Markup:
+    decimals = {
+        name: _decimals(float(np.std(arrays[name]))) for mode in modes[:1] for name in mode["mean"]
+    }
+
+    def mean(name: str, value: Any) -> str:
+        each = np.ravel(np.asarray(value, np.float64))[:MOST_MEANS]
+        more = ", ..." if np.size(value) > MOST_MEANS else ""
+        return f"{name} {', '.join(f'{v:.{decimals[name]}f}' for v in each)}{more}"
+
     rows = [
         element(
             "tr",
@@ -167,12 +158,17 @@ def _modes(modes: list[dict[str, Any]]) -> Markup:
             element("td", f"{mode['share']:.4f} ± {mode['error']:.4f}", class_="number"),
             element("td", f"{mode['log_z']:.3f}", class_="number"),
             element("td", str(mode["found_by"]), class_="number"),
-            element("td", "; ".join(f"{n} {readable(v)}" for n, v in mode["mean"].items())),
+            element("td", "; ".join(mean(*pair) for pair in mode["mean"].items())),
         )
         for number, mode in enumerate(modes)
     ]
     head = ("Mode", "Share of the mass", "log Z of it", "Populations with it", "Mean")
-    return scrolling("Modes", head, [element("tbody", *rows)], class_="settings")
+    return scrolling("Modes", head, [element("tbody", *rows)], class_="settings modes")
+
+
+def _decimals(spread: float) -> int:
+    """As many as tell a hundredth of the spread."""
+    return int(np.clip(1 - np.floor(np.log10(max(spread, 1e-9))), 0, 9))
 
 
 def _stages(stages: Mapping[str, Mapping[str, Any]]) -> Markup:

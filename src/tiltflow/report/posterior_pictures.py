@@ -115,10 +115,14 @@ def _sides(figure: Figure, trail: list[dict[str, Any]]) -> None:
     axes.set_xmargin(0.12)
     axes.set_ymargin(0.15)
     axes.ticklabel_format(axis="y", useOffset=False)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:,.0f}k")
+    axes.xaxis.set_major_formatter(lambda value, _: _short(value))
     few_ticks(axes.xaxis, 4)
     axes.autoscale()
     axes.legend(frameon=False, fontsize=8.5, labelcolor=palette.MUTED)
+
+
+def _short(number: float) -> str:
+    return f"{number / 1e6:g}M" if abs(number) >= 1e6 else f"{number / 1e3:g}k"
 
 
 def _modes(figure: Figure, modes: list[dict[str, Any]]) -> None:

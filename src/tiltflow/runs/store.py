@@ -35,6 +35,7 @@ from tiltflow.errors import InputError, Interrupted
 from tiltflow.runs import atomic, reading
 from tiltflow.runs.events import EventLog, read_events
 from tiltflow.runs.lock import Lock
+from tiltflow.runs.posterior_folder import is_begun
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.json"
 CHECKPOINTS = "checkpoints"
@@ -116,6 +117,12 @@ class RunStore:
             InputError: `path` is no run, or `whole` is asked for and it is unfinished.
         """
         path = Path(path)
+        if not _is_run(path) and is_begun(path):
+            raise InputError(
+                f"{path} holds the posterior of a density, for `tiltflow posterior`, and, once it "
+                f"is finished, info, report, compare and sample; expected a folder made by "
+                f"`tiltflow fit`"
+            )
         if not _is_run(path):
             raise InputError(
                 f"{path} is not a run; expected a folder made by `tiltflow fit`, with {CONFIG} "

@@ -34,6 +34,7 @@ class Budget:
         stages: what each has spent, by name.
         started: the clock's, at the beginning; earlier by what former runs have spent.
         pace: seconds that a unit of each stage took last; a unit is what the stage says.
+        counter: how many evaluations there have been, where that is counted; None: stages say it.
     """
 
     seconds: float | None = None
@@ -42,6 +43,7 @@ class Budget:
     stages: dict[str, Spent] = field(default_factory=dict)
     started: float = field(default_factory=lambda: time.monotonic())
     pace: dict[str, float] = field(default_factory=dict)
+    counter: Callable[[], int] | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError for a limit that is no positive number."""
@@ -49,7 +51,7 @@ class Budget:
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
                 raise InputError(f"{name} is {limit!r}; expected a positive number, or None")
-        self._mark = time.monotonic()
+        self._mark, self._counted = time.monotonic(), 0
 
     @property
     def used(self) -> int:
@@ -95,7 +97,7 @@ class Budget:
 
         Args:
             stage: its name.
-            evaluations: how many.
+            evaluations: how many, if they are not counted.
             words: what to tell.
             units: how much of it was done, where its pace is to be known.
         """
@@ -104,6 +106,9 @@ class Budget:
         spent.seconds += now - self._mark
         if units:
             self.pace[stage] = (now - self._mark) / units
+        if self.counter is not None:
+            counted = self.counter()
+            evaluations, self._counted = counted - self._counted, counted
         spent.evaluations += int(evaluations)
         self._mark = now
         if words:

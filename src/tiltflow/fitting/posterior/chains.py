@@ -1,5 +1,7 @@
 """Chains in the latent space of a proposal: HMC inside a mode, jumps between modes.
 
+Without a gradient, elliptical slice moves stand for HMC (`free_moves.py`), and there is no flux.
+
 In the coordinates z = g^-1(y) the density is pi(z) = p(g(z)) |det J_g(z)|, the neural transport of
 Hoffman et al. 2019 (arXiv 1903.03704). A transition is a trajectory there, and then a choice among
 the present point and some fresh draws of the proposal, by weights p / q (i-SIR: Andrieu, Lee and
@@ -22,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
+from tiltflow.fitting.posterior import free_moves
 from tiltflow.fitting.posterior.flux import Middle
 from tiltflow.fitting.posterior.proposal import Proposal, pushed
 from tiltflow.fitting.posterior.tailed import TailedDensity
@@ -60,7 +63,8 @@ class Chains:
     Attributes:
         proposal: whose latent space they are in.
         z: `[chains, dim]`.
-        leapfrogs, jumps_to: of a trajectory; draws that compete in a jump.
+        leapfrogs: of a trajectory; tries of a move without gradient.
+        jumps_to: draws that compete in a jump.
         block: transitions of one call.
         step: of their trajectories.
         kept: what they have drawn.
@@ -86,6 +90,11 @@ class Chains:
         chains, dim = self.z.shape
         shape = self.block, chains, self.jumps_to
         pool = self.proposal.scored(target, rng, int(np.prod(shape)))
+        if not target.differentiable:
+            self._advance_freely(
+                target, key, pool.z.reshape(*shape, dim), pool.f.reshape(shape), warming
+            )
+            return
         with target.scope:
             z, y, f, log_det, chances, flux, told = (
                 np.asarray(x)
@@ -106,9 +115,50 @@ class Chains:
             )
         self.z, self.step = z[-1], float(told[0])
         if not warming:
-            log_q = self.proposal.base.log_prob(z.reshape(-1, dim)).reshape(log_det.shape) - log_det
-            z, y, f, value = (np.swapaxes(x, 0, 1) for x in (z, y, f, f + log_q))
-            self.kept.append(Block(z, y, f, value, flux, chances.T, told[1:]))
+            self._keep(z, y, f, log_det, flux, chances, told[1:])
+
+    def _advance_freely(
+        self,
+        target: Target,
+        key: PRNGKeyArray,
+        pool_z: np.ndarray,
+        pool_f: np.ndarray,
+        warming: bool,
+    ) -> None:
+        with target.scope:
+            z, y, f, log_det, moved, told = (
+                np.asarray(x)
+                for x in free_moves.advanced(
+                    target,
+                    self.proposal.flow,
+                    self.proposal.base.compiled(),
+                    key,
+                    jnp.asarray(self.z, jnp.float32),
+                    jnp.asarray(pool_z, jnp.float32),
+                    jnp.asarray(pool_f, jnp.float32),
+                    self.leapfrogs,
+                )
+            )
+        self.z = z[-1]
+        if not warming:
+            told = np.array([told[0], 0.0, told[1]])
+            self._keep(z, y, f, log_det, np.zeros_like(self.z), moved, told)
+
+    def _keep(
+        self,
+        z: np.ndarray,
+        y: np.ndarray,
+        f: np.ndarray,
+        log_det: np.ndarray,
+        flux: np.ndarray,
+        chances: np.ndarray,
+        told: np.ndarray,
+    ) -> None:
+        """A block, whose arrays have time first."""
+        rows = z.reshape(-1, z.shape[-1])
+        log_q = self.proposal.base.log_prob(rows).reshape(log_det.shape) - log_det
+        z, y, f, value = (np.swapaxes(x, 0, 1) for x in (z, y, f, f + log_q))
+        self.kept.append(Block(z, y, f, value, flux, chances.T, told))
 
     @property
     def draws(self) -> int:

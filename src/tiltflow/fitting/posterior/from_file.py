@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from tiltflow.errors import InputError
-
-
-class Given(NamedTuple):
-    """What a file says of a density, as `tiltflow.posterior` takes it."""
-
-    log_density: Callable[..., Any]
-    parameters: Any
-    start: Any
-    data: Any
+from tiltflow.fitting.posterior.given import Given
 
 
 def from_file(words: str) -> Given:
     """Run the file, and take from it the function and, if they are there, what it needs.
 
     Args:
-        words: `FILE:FUNCTION`. Beside the function, `parameters`, `start` and `data` are read; if
-            `start` is a function, it is called.
+        words: `FILE:FUNCTION`. Beside the function, `parameters`, `start`, `data` and `gradient`
+            are read; if `start` is a function, it is called. If what FUNCTION names is a density
+            with its parameters already, as `tiltflow.from_numpyro` makes it, that is taken.
 
     Raises:
         InputError: no such file, an error in it, or no such function.
@@ -57,10 +48,18 @@ def from_file(words: str) -> Given:
     if not hasattr(module, name):
         there = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise InputError(f"{path} has no {name!r}; it has {', '.join(there[:8]) or 'nothing'}")
+    found = getattr(module, name)
+    if isinstance(found, Given):
+        return found
     if getattr(module, "parameters", None) is None and start is None:
         raise InputError(
             f"{path} defines no `parameters`; expected a dict of kinds, as in "
             f"parameters = {{'mu': tiltflow.Real(), 'tau': tiltflow.Positive()}}"
         )
-    found = getattr(module, name), getattr(module, "parameters", None), start
-    return Given(*found, getattr(module, "data", None))
+    return Given(
+        found,
+        getattr(module, "parameters", None),
+        start,
+        getattr(module, "data", None),
+        getattr(module, "gradient", "jax"),
+    )

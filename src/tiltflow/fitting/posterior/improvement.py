@@ -9,7 +9,6 @@ from tiltflow.fitting.posterior.plan import Step
 from tiltflow.fitting.posterior.stages import another_fits
 from tiltflow.fitting.posterior.state import State
 from tiltflow.fitting.posterior.verdict import (
-    CONVERGED,
     FARTHEST_FLUX,
     FARTHEST_SIDES,
     HEAVIEST,
@@ -53,7 +52,8 @@ def next_steps(state: State, found: Judgement) -> list[Step]:
 
 def _disagree(facts: Facts) -> bool:
     """Whether chains have not been where they should have been."""
-    return facts.rhat > MIXED or facts.sides > FARTHEST_SIDES or facts.flux.errors > FARTHEST_FLUX
+    cut = facts.flux is not None and facts.flux.errors > FARTHEST_FLUX
+    return cut or facts.rhat > MIXED or facts.sides > FARTHEST_SIDES
 
 
 def _fits(state: State, reserve: float) -> bool:
@@ -79,12 +79,13 @@ def _blocks_wanted(state: State, facts: Facts) -> int:
     chains = state.chains
     assert chains is not None
     half = (facts.log_z.high - facts.log_z.low) / 2
-    sizes = facts.ess_bulk, facts.ess_tail, facts.log_z.ess_p
-    doubted = facts.rhat > CONVERGED or _disagree(facts)
+    doubted = facts.rhat > facts.agreed or _disagree(facts)
+    bound = 0.0 if facts.flux is None else facts.flux.bound
     lack = max(
         (half / facts.within) ** 2,
-        (facts.flux.bound / max(5 * facts.within, LEAST_FLUX)) ** 2,
-        1.2 * LEAST_SIZE / max(min(sizes), 1.0),
+        (bound / max(5 * facts.within, LEAST_FLUX)) ** 2,
+        1.2 * LEAST_SIZE / max(facts.log_z.ess_p, 1.0),
+        1.2 * facts.least / max(min(facts.ess_bulk, facts.ess_tail), 1.0),
         2.0 if doubted else 0.0,
         1.0,
     )

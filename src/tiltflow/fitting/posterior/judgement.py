@@ -87,12 +87,14 @@ def judge(state: State) -> Judgement:
         ess_tail=float(np.min(found.ess_tail[: y.shape[2] + 2])),  # 0 or 1 has no tails
         log_z=log_z,
         within=state.asked.log_z_within,
+        least=state.asked.ess,
+        agreed=state.asked.rhat,
         halves=halves_apart(f_q, f),
         sides=farthest(
             landscape.over(z_q), f_q[:SIDES_ROWS], landscape.over(z), landscape.labels(z_q, y_q),
             landscape.labels(flat_z, flat_y).reshape(f.shape),
         ),
-        flux=flux_of(chains.flux()),
+        flux=flux_of(chains.flux()) if state.target.differentiable else None,
         moving=tail_acceptance(np.concatenate([y, z], axis=2), chains.chances()),
         pareto_k=heavy,
         effective=effective_share(f_q),

@@ -25,8 +25,9 @@ from tiltflow.fitting.posterior.state import State
 from tiltflow.fitting.posterior.target import values_at
 from tiltflow.runs import atomic
 from tiltflow.runs.lock import Lock
+from tiltflow.runs.posterior_folder import CHECKPOINT as FOLDER
+from tiltflow.runs.posterior_folder import DENSITY, DRAWS, NUMBERS, PAGE, STATE
 
-FOLDER, STATE = "checkpoint", "state.npz"
 FORMAT = 1
 EVERY = 10.0  # seconds, within a stage
 
@@ -44,7 +45,7 @@ class Keeper:
         Raises:
             InputError: something else lies there, another process is at it, or the disk refuses.
         """
-        known = {FOLDER, "posterior.json", "draws.npz", "report.html", "figures"}
+        known = {FOLDER, NUMBERS, DRAWS, PAGE, DENSITY, "figures"}
         with atomic.writing(out):
             strangers = sorted(p.name for p in out.iterdir()) if out.is_dir() else []
             strangers = [n for n in strangers if n not in known and not n.startswith(".")]
@@ -120,7 +121,8 @@ class Keeper:
         self._written = set(parts)
         fill(state, plain, arrays, parts)
         if not state.todo:
-            state.todo = [["judge"] if _wishes(state) != plain["wishes"] else ["conclude"]]
+            more = _wishes(state) != plain["wishes"]
+            state.todo, state.rounds = [["judge"] if more else ["conclude"]], 0
         if state.populations:
             rows = state.populations[0].y[:8]
             found, before = values_at(state.target, rows), arrays["witness"]
@@ -143,7 +145,8 @@ def _question(state: State) -> str:
 def _wishes(state: State) -> list[Any]:
     """What may have changed, and makes it worth while to go on with a finished run."""
     asked, budget = state.asked, state.budget
-    return [asked.log_z_within, asked.draws, budget.seconds, budget.evaluations]
+    limits = [budget.seconds, budget.evaluations]
+    return [asked.log_z_within, asked.draws, asked.ess, asked.rhat, *limits]
 
 
 def _read(path: Path) -> Arrays:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tiltflow.errors import InputError
+from tiltflow.fitting.posterior.verdict import CONVERGED, LEAST_SIZE
 
 FEWEST = 5_000  # evaluations that a run can do with
 UNITS = 60_000, 250_000, 1_500_000  # evaluations, below which everything is smaller
@@ -18,11 +19,21 @@ Step = list[Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user wants: half the width of log Z's interval, draws in all, and a seed."""
+    """What the user wants.
+
+    Attributes:
+        log_z_within: half the width of log Z's interval.
+        draws: in all.
+        seed: of everything random.
+        ess: effective draws of the worst quantity, `LEAST_SIZE` or more.
+        rhat: of the worst quantity, `CONVERGED` or less.
+    """
 
     log_z_within: float
     draws: int
     seed: int
+    ess: float = LEAST_SIZE
+    rhat: float = CONVERGED
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiltflow.errors import InputError
+from tiltflow.fitting.posterior.foreign import Foreign
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.target import PART, Target, gradients_at, natural_at, values_at
 from tiltflow.fitting.posterior.tempering import spread_factor
@@ -22,8 +23,11 @@ TINY, SMALL = 1e-4, 2e-2  # differences, in units of the spread of the draws
 MOST_ROUNDED = 1e-3  # nats by which a value may be rounded in float32
 NOT_IN_JAX = (
     "it wants the values themselves, as NumPy, float() and `if` do; expected a function in JAX "
-    "(jax.numpy, jnp.where), which can be differentiated: others are not taken yet"
+    "(jax.numpy, jnp.where), or gradient=None, or a gradient of your own, for one that is not"
 )
+JAX = "jax"
+"""The gradient of what JAX differentiates."""
+FEW_ROWS = 48  # that are looked at without a gradient
 
 
 class Roughness(NamedTuple):
@@ -38,8 +42,19 @@ class Roughness(NamedTuple):
     gradient: float
 
 
-def probed(function: Callable[..., Any], parameters: Parameters, data: Any) -> Target:
+def probed(
+    function: Callable[..., Any],
+    parameters: Parameters,
+    data: Any,
+    gradient: Callable[..., Any] | str | None = JAX,
+    pool: Any = None,
+) -> Target:
     """The target in free numbers, once it is known how the function takes its values.
+
+    Args:
+        function, parameters, data: of the user.
+        gradient: `"jax"`, or, for a function that is not JAX, one of the user's, or None.
+        pool: that evaluates such a function.
 
     Raises:
         InputError: it is no function, fails on one example and on many, or does not return a
@@ -48,6 +63,20 @@ def probed(function: Callable[..., Any], parameters: Parameters, data: Any) -> T
     if not callable(function):
         raise InputError(f"the log-density is {function!r:.60}; expected a function of one example")
     size = parameters.size
+    if gradient is None or callable(gradient):
+        foreign = Foreign(function, gradient, parameters, data, pool)
+        place = (jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(()))
+        return Target(foreign, None, *place, parameters, "dict", False, False).made_precise()
+    if gradient != JAX:
+        raise InputError(
+            f"gradient is {gradient!r:.60}; expected {JAX!r}, a function, or None for a density "
+            f"that is not JAX and has none"
+        )
+    if pool is not None:
+        raise InputError(
+            "pool is given, but the log-density is in JAX; expected a pool for one that is not: "
+            "give gradient=None, or a gradient of your own, too"
+        )
     takes = parameters.caller(function)
     data = None if data is None else jax.tree.map(jnp.asarray, data)
     shift, scale, bend, zero = jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(())
@@ -140,6 +169,11 @@ def referenced(target: Target, y: np.ndarray) -> tuple[Target, float]:
 
 def seconds_each(target: Target, y: np.ndarray) -> float:
     """How long an evaluation at rows `[n, dim]` takes, with a gradient, many of them at once."""
+    if target.foreign is not None:
+        rows = np.resize(y, (FEW_ROWS, y.shape[1]))
+        begun = time.monotonic()
+        (gradients_at if target.differentiable else values_at)(target, rows)
+        return max(time.monotonic() - begun, 1e-9) / FEW_ROWS
     rows = np.resize(y, (PART, y.shape[1]))
     gradients_at(target, rows)
     begun = time.monotonic()
@@ -163,7 +197,9 @@ def nan_where(target: Target, y: np.ndarray, nan: np.ndarray) -> str:
 
 
 def roughness(target: Target, y: np.ndarray, rng: np.random.Generator) -> Roughness:
-    """Rounding and the gradient's error at rows `[n, dim]`; 4 evaluations of `ROWS` rows."""
+    """Rounding and the gradient's error at rows `[n, dim]`; 3 evaluations of `ROWS` rows."""
+    if not target.differentiable:
+        return Roughness(_rounding(target, y, rng), 0.0)
     rows = y[rng.integers(0, len(y), ROWS)].astype(np.float64)
     direction = rng.standard_normal(rows.shape) @ spread_factor(y, "dense").T
     near = rows.astype(np.float32)
@@ -183,6 +219,18 @@ def roughness(target: Target, y: np.ndarray, rng: np.random.Generator) -> Roughn
     wrong, size = left[1]
     relative = np.maximum(wrong - 10 * rounding, 0) / np.maximum(size, 1e-3)
     return Roughness(rounding, float(np.median(relative)))
+
+
+def _rounding(target: Target, y: np.ndarray, rng: np.random.Generator) -> float:
+    """Without a gradient: what l(y + d) + l(y - d) - 2 l(y) is at a tiny d, but for curvature."""
+    rows = y[rng.integers(0, len(y), FEW_ROWS)].astype(np.float64)
+    step = TINY * rng.standard_normal(rows.shape) @ spread_factor(y, "dense").T
+    at = [values_at(target, rows + sign * step) for sign in (-1, 0, 1)]
+    left = np.abs(at[0] + at[2] - 2 * at[1])
+    left = left[np.isfinite(left)]
+    if not len(left):
+        return float("nan")
+    return max(float(np.median(left)), _spacing(target))
 
 
 def _spacing(target: Target) -> float:

@@ -101,7 +101,7 @@ def fitted(
     """A proposal for draws `[n, dim]` of the target; the flow goes on from that of `before`.
 
     Args:
-        y: draws; correlated ones are mixed up before some are held out.
+        y: draws, some of which are held out; one that is there several times, in one part alone.
         seed: of the fit.
         steps: of the optimiser at most, in chunks of `CHUNK`; 0: the mixture alone.
         blocks, width: of the flow.
@@ -109,8 +109,7 @@ def fitted(
         until: the clock's (`time.monotonic`), when the optimiser is to stop.
     """
     rng, key = np.random.default_rng(seed), jr.key(seed)
-    y = y[rng.permutation(len(y))].astype(np.float64)
-    held, rest = np.split(y, [max(1, len(y) // 8)])
+    held, rest = parted(y.astype(np.float64), rng)
     dim = y.shape[1]
     if before is None:
         normal, _ = best_normal(rest, held)
@@ -123,6 +122,19 @@ def fitted(
         flow, found = _descended(flow, found, rest, held, steps, key, until)
         z = _pulled_rows(flow, rest)
     return Proposal(flow, _with_tail(found, z))
+
+
+def parted(y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """An eighth of the different rows, and the rest; both mixed up.
+
+    Rows that are drawn with replacement, or that chains have stayed at, would tell of a mixture
+    which has learned them by heart that it is a good one.
+    """
+    _, same = np.unique(y, axis=0, return_inverse=True)
+    order = rng.permutation(int(same.max()) + 1)
+    is_held = (order < max(1, len(order) // 8))[same]
+    mixed = rng.permutation(len(y))
+    return y[mixed][is_held[mixed]], y[mixed][~is_held[mixed]]
 
 
 def _with_tail(mixture: GaussianMixture, z: np.ndarray) -> Tailed:

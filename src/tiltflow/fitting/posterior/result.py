@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
 
 from tiltflow.arviz import built
 from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.fitting.posterior.proposal import Proposal
 from tiltflow.fitting.posterior.target import Target, natural_at, values_at
 from tiltflow.fitting.posterior.verdict import Verdict
+from tiltflow.normalizer.bayes_factor import BayesFactor, Evidence, bayes_factor
 from tiltflow.normalizer.estimate import LogZ
 from tiltflow.runs.atomic import write_arrays, write_json
 
@@ -36,16 +36,6 @@ class Mode(NamedTuple):
     log_z: float
     mean: dict[str, np.ndarray]
     found_by: int
-
-
-class BayesFactor(NamedTuple):
-    """How two densities compare: log Z of the first less that of the second, in nats."""
-
-    mean: float
-    low: float
-    high: float
-    holds: bool
-    words: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,15 +120,11 @@ class Posterior:
 
     def compare(self, other: Posterior) -> BayesFactor:
         """The log Bayes factor of this density over `other`, with a 95% interval."""
-        mean = self.log_z.mean - other.log_z.mean
-        error = float(np.hypot(self.log_z.standard_error, other.log_z.standard_error))
-        half = float(norm.ppf(0.975)) * error
-        doubted = [p.verdict.status for p in (self, other) if p.verdict.status != "ok"]
-        holds = self.log_z.holds and other.log_z.holds and not {"caution", "failed"} & set(doubted)
-        words = f"log Bayes factor {mean:.3f} ± {half:.3f} (95%)"
-        if not holds:
-            words += f"; do not trust it: a verdict is {doubted[0] if doubted else 'broken'}"
-        return BayesFactor(mean, mean - half, mean + half, holds, words)
+        first, second = (
+            Evidence(p.log_z.mean, p.log_z.standard_error, p.log_z.holds, p.verdict.status)
+            for p in (self, other)
+        )
+        return bayes_factor(first, second)
 
     def to_dict(self) -> dict[str, Any]:
         """What `save` writes beside the draws: plain values."""

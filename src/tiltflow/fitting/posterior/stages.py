@@ -37,7 +37,7 @@ def look(state: State) -> None:
     """Probe the density where it is to start, and place the temperings' bases."""
     seed, budget = state.asked.seed, state.budget
     if state.free is None:
-        u = starts.first_starts(state.target.parameters.size, seed, state.sizes.starts)
+        u = starts.first_starts(state.target.parameters.size, seed, _ascents(state))
     else:
         u = state.free
         state.target = starts.located(state.target, u)
@@ -146,8 +146,9 @@ def settle(state: State) -> None:
 
 def search(state: State) -> None:
     """Ascents from far and near: an optimum that no particle has met makes two more populations."""
-    pooled, number = np.concatenate([p.y for p in state.populations]), state.sizes.starts
-    cost = number * (starts.DESCENT_STEPS + pooled.shape[1] + 2)
+    pooled, number = np.concatenate([p.y for p in state.populations]), _ascents(state)
+    each = 1 if state.target.differentiable else pooled.shape[1] + 1
+    cost = number * each * (starts.DESCENT_STEPS + pooled.shape[1] + 2)
     if not state.budget.keeps(0.35, cost):
         return
     wide = pooled.astype(np.float64)
@@ -197,7 +198,7 @@ def refit(state: State, pooling: bool, why: str) -> None:
     _, y, _, _ = state.chains.drawn()
     flat = y.reshape(-1, y.shape[-1])
     flat = flat[rng.choice(len(flat), min(len(flat), FIT_ROWS), replace=False)]
-    flat = np.concatenate([flat, _weighted(state, len(flat), rng)])
+    flat = np.concatenate([flat, _weighted(state, min(len(flat), _effective(state)), rng)])
     if pooling:
         flat = np.concatenate([flat, _particles(state)])
         flat = flat[balanced(_parts(state, before, flat), rng, FIT_ROWS)]
@@ -273,6 +274,12 @@ def match(state: State) -> None:
     state.todo.insert(0, ["match"])
 
 
+def _ascents(state: State) -> int:
+    """How many; fewer where each step takes as many values as there are coordinates."""
+    number, dim = state.sizes.starts, state.target.parameters.size
+    return number if state.target.differentiable else max(6, number // (dim + 1))
+
+
 def _particles(state: State) -> np.ndarray:
     """Those of all populations, and the colder ones; hotter ones are too far out to learn from."""
     return np.concatenate([*(p.y for p in state.populations), *state.cold])
@@ -307,6 +314,12 @@ def _begin(state: State, proposal: Proposal, y: np.ndarray) -> None:
     )
     state.exact = []
     state.todo.insert(0, ["warm", sizes.warming * state.effort])
+
+
+def _effective(state: State) -> int:
+    """How many independent draws the weighted ones are worth: no more are to be learned from."""
+    f = np.concatenate([scored.f for scored in state.exact])
+    return int(effective_share(f) * len(f))
 
 
 def _weighted(state: State, number: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ one t density of twice their spread. Without, descents from many starts find opt
 densities around these and the starts. Nothing that neither reaches can be found.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -28,6 +28,7 @@ LIGHTEST, MOST_OPTIMA, AROUND_OPTIMA = 12.0, 12, 0.3  # nats; how many; their sh
 NEAREST = 8  # rows
 PATHS = NEAREST * (POINTS + FINER + 3)  # evaluations on the way to them
 LEVEL, APART = 0.5, 3.0  # nats a spread, and spreads, from which on optima are not, or different
+DIFFERENCE = 1e-3  # of coordinates of order 1
 SPREAD = 3.0  # of first starts, in free numbers
 WIDER = 2.0  # the spread of the second base over that of the first
 INFLATED = 1.25  # factors of the first base over those of the draws
@@ -185,7 +186,7 @@ def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target
 @eqx.filter_jit
 def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
     """Rows after steps of resilient propagation, which knows no scale (Riedmiller, Braun 1993)."""
-    gradient = jax.vmap(jax.grad(target))
+    gradient = jax.vmap(jax.grad(target) if target.differentiable else _slope_of(target))
 
     def step(_: Array, carry: tuple) -> tuple:
         y, size, before = carry
@@ -199,15 +200,41 @@ def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]
     return jax.lax.fori_loop(0, DESCENT_STEPS, step, carry)[0]
 
 
+def _slope_of(target: Target) -> Callable[[Array], Array]:
+    """The gradient of a target that has none, by differences of so many values as coordinates.
+
+    Only its signs count.
+    """
+
+    def slope(y: Array) -> Array:
+        rows = jnp.concatenate([y[None], y + DIFFERENCE * jnp.eye(len(y), dtype=y.dtype)])
+        values = jax.vmap(target.wide)(rows)
+        return ((values[1:] - values[0]) / DIFFERENCE).astype(y.dtype)
+
+    return slope
+
+
 def _spreads(target: Target, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The gradient at rows `[n, dim]`, and 1 / sqrt of the curvature along each coordinate."""
-    dim, small = y.shape[1], 1e-3
+    dim, small = y.shape[1], DIFFERENCE
+    if not target.differentiable:
+        return _spreads_of_values(target, y)
     moved = np.concatenate([y[:, None], y[:, None] + small * np.eye(dim)], axis=1)
     _, slopes = gradients_at(target, moved.reshape(-1, dim).astype(np.float32))
     slopes = slopes.reshape(len(y), dim + 1, dim)
     bend = (slopes[:, :1] - slopes[:, 1:]) / small
     diagonal = np.nan_to_num(np.diagonal(bend, axis1=1, axis2=2), nan=1.0, posinf=1e12, neginf=0.0)
     return slopes[:, 0], 1 / np.sqrt(np.maximum(diagonal, 1e-2))
+
+
+def _spreads_of_values(target: Target, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same, by differences of values on both sides."""
+    dim, small = y.shape[1], 10 * DIFFERENCE
+    steps = small * np.concatenate([np.zeros((1, dim)), np.eye(dim), -np.eye(dim)])
+    values = values_at(target, (y[:, None] + steps).reshape(-1, dim)).reshape(len(y), -1)
+    up, down = values[:, 1 : dim + 1], values[:, dim + 1 :]
+    bend = np.nan_to_num((2 * values[:, :1] - up - down) / small**2, nan=1.0, posinf=1e12, neginf=0)
+    return (up - down) / (2 * small), 1 / np.sqrt(np.maximum(bend, 1e-2))
 
 
 def _moments(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

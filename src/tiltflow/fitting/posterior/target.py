@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tiltflow.fitting.posterior.foreign import Foreign
 from tiltflow.fitting.posterior.parameters import Parameters
 
 PART = 1_024  # rows that are evaluated at a time, so that one program does for all numbers of them
@@ -56,6 +57,16 @@ class Target(eqx.Module):
     def scope(self) -> AbstractContextManager[Any]:
         """In which it is to be called."""
         return jax.enable_x64(True) if self.precise else nullcontext()
+
+    @property
+    def foreign(self) -> Foreign | None:
+        """The function, if it is not JAX."""
+        return self.function if isinstance(self.function, Foreign) else None
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether there is a gradient."""
+        return self.foreign is None or self.foreign.gradient is not None
 
     def values(self, y: Float[Array, " dim"]) -> tuple[dict[str, Array], Array]:
         """The parameters at y by name, and the log-weight, with that of the scale."""
@@ -161,7 +172,8 @@ def natural_at(target: Target, y: np.ndarray) -> tuple[dict[str, np.ndarray], np
 def in_parts(program: Callable[[Array], Any], rows: np.ndarray, target: Target) -> Any:
     """A batched program of `rows`, `PART` of them at a time; the last part is filled up."""
     number = len(rows)
-    filled = np.concatenate([rows, np.repeat(rows[-1:], -number % PART, axis=0)])
+    filler = rows[-1:] if target.foreign is None else np.full_like(rows[-1:], np.nan)
+    filled = np.concatenate([rows, np.repeat(filler, -number % PART, axis=0)])
     done = []
     with target.scope:
         for first in range(0, len(filled), PART):

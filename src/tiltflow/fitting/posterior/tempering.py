@@ -3,7 +3,8 @@
     log p_beta(y) = (1 - beta) log r(y) + beta l(y)
 
 r is an exact density with exact draws. From rung to rung particles are reweighted, resampled and
-moved by HMC in a metric that they themselves make: Del Moral, Doucet and Jasra 2006, "Sequential
+moved by HMC in a metric that they themselves make, or, without a gradient, by elliptical slices
+around a density that they make: Del Moral, Doucet and Jasra 2006, "Sequential
 Monte Carlo samplers", section 3. The next rung is as far as half of the particles stay effective.
 
 What the increments say of log Z comes with the variance that the genealogy shows: descendants of
@@ -30,6 +31,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 
+from tiltflow.fitting.posterior import free_moves
 from tiltflow.fitting.posterior.tailed import Tailed, TailedDensity
 from tiltflow.fitting.posterior.target import Target, values_at
 from tiltflow.mcmc import hmc
@@ -168,11 +170,22 @@ def next_rung(target: Target, base: Tailed, rung: Rung) -> tuple[Rung, int, str]
     factor = spread_factor(y, rung.metric)
     transitions = rung.transitions[int(beta == rung.goal)]
     numbers = [beta, 0.0 if alone else 1.0 - beta, rung.step]
-    with target.scope:
-        moved = _moved(
-            target, base.compiled(), key, jnp.asarray(y), jnp.asarray(factor, jnp.float32),
-            jnp.asarray(numbers, jnp.float32), jnp.asarray(transitions, jnp.int32),
-        )  # fmt: skip
+    if target.differentiable:
+        with target.scope:
+            moved = _moved(
+                target, base.compiled(), key, jnp.asarray(y), jnp.asarray(factor, jnp.float32),
+                jnp.asarray(numbers, jnp.float32), jnp.asarray(transitions, jnp.int32),
+            )  # fmt: skip
+    else:
+        mixed = rung.metric == "dense"
+        near = free_moves.around(y, factor, mixed=mixed, seed=rung.seed + number)
+        with target.scope:
+            *moved, share = free_moves.tempered(
+                target, base.compiled(), near.compiled(), key, jnp.asarray(y),
+                jnp.asarray(numbers[:2], jnp.float32), jnp.asarray(transitions, jnp.int32),
+                LEAPFROGS,
+            )  # fmt: skip
+        moved.append(jnp.stack([jnp.float32(rung.step), share]))
     y, value, start, told = (np.asarray(x) for x in moved)
     counts = np.bincount(ancestors, minlength=particles) / particles
     population = replace(

@@ -37,10 +37,12 @@ class Facts:
         ess_bulk, ess_tail: the smallest effective sizes.
         log_z: the estimate.
         within: half the width that its 95% interval may have.
+        least: the effective size that is asked for.
+        agreed: the R-hat that is.
         halves: standard errors between log Z by the first half of the chains and by the second.
         sides: standard errors between shares of tails and parts, by weighted exact draws of the
             proposal and by chains, at the most.
-        flux: of the chains' draws out of where they have been.
+        flux: of the chains' draws out of where they have been; None without a gradient.
         moving: how likely trajectories from tails are accepted, over what is usual, at the least.
         pareto_k: of the weights of p over the proposal.
         effective: the share of the proposal's draws that is effective, in [0, 1].
@@ -62,9 +64,11 @@ class Facts:
     ess_tail: float
     log_z: LogZ
     within: float
+    least: float
+    agreed: float
     halves: float
     sides: float
-    flux: Flux
+    flux: Flux | None
     moving: float
     pareto_k: float
     effective: float
@@ -114,7 +118,10 @@ class Verdict:
     def words(self) -> str:
         """The verdict in a sentence or two."""
         if self.status == "ok":
-            return "ok: chains have converged, and both sides of log Z agree with them"
+            return (
+                "ok: chains have converged, and both sides of log Z agree with them, as far as was "
+                f"searched: {self.searched}"
+            )
         told = "; ".join(f"{c.name} {c.value:.3g} (limit {c.limit:g})" for c in self.broken)
         first = self.broken[0]
         return f"{self.status}: {told}. {first.means} {first.try_}"
@@ -157,17 +164,17 @@ def _checks(facts: Facts) -> list[Check]:
     few: Severity = "failed" if not min(facts.ess_bulk, facts.ess_tail) >= 50 else "caution"
     return [
         _check(
-            "R-hat", facts.rhat, CONVERGED, rhat,
+            "R-hat", facts.rhat, facts.agreed, rhat,
             f"The chains disagree, most in {facts.rhat_of}: what they draw is not the density yet, "
             "and an evidence made of it may be wrong though both of its sides agree.",
             "Give it more time; scale or reparameterise what is badly curved.",
         ),
         _check(
-            "bulk ESS", facts.ess_bulk, LEAST_SIZE, few,
+            "bulk ESS", facts.ess_bulk, facts.least, few,
             "Means rest on too few independent draws.", "Ask for more draws.", least=True,
         ),
         _check(
-            "tail ESS", facts.ess_tail, LEAST_SIZE, few,
+            "tail ESS", facts.ess_tail, facts.least, few,
             "Quantiles rest on too few independent draws.", "Ask for more draws.", least=True,
         ),
         _check(
@@ -191,17 +198,7 @@ def _checks(facts: Facts) -> list[Check]:
             "rarely, than the chains are: chains have not been everywhere.",
             "Give it more time; reparameterise what narrows or has heavy tails.",
         ),
-        _check(
-            "flux", facts.flux.errors, FARTHEST_FLUX, "caution",
-            "The chains' draws are cut off where the density is not small: there is a tail, a neck "
-            "or a wall that they have not crossed.",
-            "Give it more time; reparameterise what narrows; state walls as kinds of parameters.",
-        ),
-        _check(
-            "flux, at most", facts.flux.bound, max(5 * facts.within, LEAST_FLUX), "caution",
-            "It is not known well enough whether the chains have been in all tails.",
-            "Give it more time.",
-        ),
+        *_of_flux(facts.flux, facts.within),
         _check(
             "moves in tails", facts.moving, SLOWEST, "caution",
             "Trajectories from a tail are seldom accepted: what lies farther out is not reached.",
@@ -273,6 +270,24 @@ def _checks(facts: Facts) -> list[Check]:
         _check(
             "unfinished", float(bool(facts.unfinished)), 0.0, "caution",
             f"Left out for want of time or evaluations: {facts.unfinished}.", "Allow more.",
+        ),
+    ]  # fmt: skip
+
+
+def _of_flux(flux: Flux | None, within: float) -> list[Check]:
+    if flux is None:
+        return []
+    return [
+        _check(
+            "flux", flux.errors, FARTHEST_FLUX, "caution",
+            "The chains' draws are cut off where the density is not small: there is a tail, a neck "
+            "or a wall that they have not crossed.",
+            "Give it more time; reparameterise what narrows; state walls as kinds of parameters.",
+        ),
+        _check(
+            "flux, at most", flux.bound, max(5 * within, LEAST_FLUX), "caution",
+            "It is not known well enough whether the chains have been in all tails.",
+            "Give it more time.",
         ),
     ]  # fmt: skip
 
