@@ -45,7 +45,7 @@ EXACT, TINY_EXACT = 50_000, 500
 DRAWS, WARMUP, LEAPFROGS = 2_000, 50, 10
 PROJECTIONS, LAGS = 64, 100
 EDGES = (1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)  # of the histograms of R-hat
-LEAST = 10.0  # seconds of a set of chains, compiling among them
+LEAST = 10.0  # seconds of a set of chains
 SIDE = 8  # of tiny images
 
 
@@ -189,11 +189,16 @@ def both_chains(
             "data_space", data_space_log_density(model), data_space_start(model, u), 0.005, OUTSIDE
         ),
     ):  # fmt: skip
+        how = {
+            "kernel": kernel, "chunk": 10, "step_size": step,
+            "summary": chain_summary if name == "latent" else None,
+        }  # fmt: skip
+        sample(jr.key(7), density, start, num_draws=1, num_warmup=1, **how)  # compiles
+        seconds = max(LEAST, began + end * whole - time.monotonic())
         draws = sample(
             jr.key(7), density, start, num_draws=40 if tiny else DRAWS,
-            num_warmup=10 if tiny else WARMUP, kernel=kernel, step_size=step, chunk=10,
-            summary=chain_summary if name == "latent" else None,
-            until=Until(seconds=max(LEAST, began + end * whole - time.monotonic())),
+            num_warmup=10 if tiny else WARMUP, until=None if tiny else Until(seconds=seconds),
+            **how,
         )  # fmt: skip
         number = draws.energies.shape[1]
         told = {"chains": len(u), "draws": number, "step_size": draws.step_size}

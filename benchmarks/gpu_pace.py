@@ -7,6 +7,8 @@ import numpy as np
 
 from tiltflow.learning.keeping import KeepsNothing
 
+LEAST = 3  # stages: the first compiles, and a rate is told between two
+
 
 class Enough(Exception):
     """The time of a part is over."""
@@ -21,7 +23,7 @@ class Paced(KeepsNothing):
     """
 
     def __init__(self, until: float = float("inf")) -> None:
-        """Until a moment of the monotonic clock, or one stage later."""
+        """Until a moment of the monotonic clock, or one stage later; three stages at least."""
         super().__init__()
         self.until: float = until
         self.marks: list[tuple[float, int]] = []
@@ -36,7 +38,7 @@ class Paced(KeepsNothing):
         """Take the state."""
         self.marks.append((time.monotonic(), step))
         self.state = tree
-        if time.monotonic() > self.until:
+        if len(self.marks) >= LEAST and time.monotonic() > self.until:
             raise Enough
 
 

@@ -171,7 +171,8 @@ def learning(keep: Keep, *, tiny: bool, **_: Any) -> None:
     keep("digits flow", paced(flow_pace, of_flow.batch))
     of_tilt = replace(
         settings.tilt, steps=20 if tiny else 200, check_every=5, patience=100, judge_every=100,
-        watch=False, particles=64 if tiny else settings.tilt.particles, judge_draws=1,
+        share_end=0.99 if tiny else settings.tilt.share_end, watch=False, judge_draws=1,
+        particles=64 if tiny else settings.tilt.particles,
         batch_particles=64 if tiny else settings.tilt.batch_particles, bank=64,
     )  # fmt: skip
     tilt_pace, tilt = Paced(), specification(settings.model, units).tilt(key=jr.key(6))
