@@ -171,19 +171,20 @@ def own_programs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "ends"),
+    ("number", "ends", "stage"),
     [
-        (signal.SIGKILL, -signal.SIGKILL),
+        (signal.SIGKILL, -signal.SIGKILL, "chains"),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, "backbone", marks=pytest.mark.slow),
         # Heard in this process above, and as a signal by `sample`.
-        pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 130, "backbone", marks=pytest.mark.slow),
     ],
 )
 def test_struck_once_there_is_a_checkpoint_it_ends_in_the_same_numbers(
-    number, ends, data, whole, tmp_path, own_programs
+    number, ends, stage, data, whole, tmp_path, own_programs
 ):
     out = tmp_path / "run"
     worker = resumed(data, out)
-    while worker.poll() is None and not list(out.glob("checkpoints/*.safetensors")):
+    while worker.poll() is None and not list(out.glob(f"checkpoints/{stage}-*.safetensors")):
         time.sleep(0.02)
     worker.send_signal(number)
     _, words = worker.communicate()

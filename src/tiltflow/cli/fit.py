@@ -100,7 +100,16 @@ def fit(
         ),
     ] = None,
     units: Annotated[
-        Literal["auto", "gaussianise", "logit", "histogram", "standardise", "tails", "whiten"]
+        Literal[
+            "auto",
+            "censored",
+            "gaussianise",
+            "logit",
+            "histogram",
+            "standardise",
+            "tails",
+            "whiten",
+        ]
         | None,
         Parameter(help="The bijection at the data's end; auto, the default, looks at the data."),
     ] = None,

@@ -9,9 +9,12 @@ import jax.random as jr
 
 from tiltflow.backbones.glow import Glow
 from tiltflow.errors import InputError, at_least_one
+from tiltflow.evaluation.kept_chains import KeptChains
+from tiltflow.learning.keeping import Keeper
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws, joined
 from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.progress import Progress
 from tiltflow.mcmc.run import sample
 from tiltflow.model.exact import exact_points, independent_chains
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of, suited_kernel
@@ -22,7 +25,9 @@ LEAST = 4  # chains, and draws of each
 JUDGED = 1_500  # draws of each chain of a judgement
 DEAR: dict[str, Any] = {"chains": 16, "draws": 400, "warmup": 100, "exact_draws": 10_000}
 """Of a model whose evaluation is dear."""
+CHUNK, DEAR_CHUNK = 100, 25  # transitions between two moments at which chains may stop
 FAR = 3.0  # times a draw of the backbone
+STAGE = "chains"  # of a keeper
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ def fresh_chains(
     *,
     step_size: float = 0.1,
     kernel: Kernel | None = None,
+    keeper: Keeper | None = None,
+    stage: str = STAGE,
 ) -> Draws:
     """Chains in which nothing of a learner's is left.
 
@@ -98,6 +105,11 @@ def fresh_chains(
         listen: called as (phase, event, **fields) while it goes on.
         step_size: that warm-up starts with.
         kernel: how chains move; None: as the settings say.
+        keeper: of where they are, as the stage `stage`, and asked for that first. Exact draws are
+            made again.
+
+    Raises:
+        Interrupted: the keeper was asked to stop.
     """
     if _are_independent(model, settings, kernel):
         return independent_chains(
@@ -107,7 +119,10 @@ def fresh_chains(
     start = exact_points(model.backbone, start_key, settings.chains)
     if settings.far:
         start = start.at[settings.chains // 2 :].multiply(FAR)
-    return _sampled(model, settings, key, start, listen, step_size=step_size, kernel=kernel)
+    return _sampled(
+        model, settings, key, start, listen, step_size=step_size, kernel=kernel, keeper=keeper,
+        stage=stage,
+    )  # fmt: skip
 
 
 def more_chains(
@@ -118,13 +133,16 @@ def more_chains(
     listen: Callable[..., Any],
     *,
     kernel: Kernel | None = None,
+    keeper: Keeper | None = None,
+    stage: str = STAGE,
 ) -> Draws:
     """As many draws again, with the former ones; chains go on where they ended, tuned as they are.
 
     Args:
-        model, settings, listen, kernel: as of `fresh_chains`, which made `draws`.
+        model, settings, listen, kernel, keeper: as of `fresh_chains`, which made `draws`.
         key: random key, another one.
         draws: so far.
+        stage: another name than that of the former ones.
     """
     assert draws.positions is not None
     if _are_independent(model, settings, kernel):
@@ -134,7 +152,7 @@ def more_chains(
     settings = replace(settings, draws=draws.positions.shape[1], warmup=0)
     more = _sampled(
         model, settings, key, draws.final.position, listen, step_size=draws.step_size,
-        length=float(draws.tuning.length), kernel=kernel,
+        length=float(draws.tuning.length), kernel=kernel, keeper=keeper, stage=stage,
     )  # fmt: skip
     return joined(draws, more)
 
@@ -162,8 +180,17 @@ def _sampled(
     kernel: Kernel | None,
     step_size: float,
     length: float = 1.5,
+    keeper: Keeper | None = None,
+    stage: str = STAGE,
 ) -> Draws:
-    return sample(
+    sink = None if keeper is None else KeptChains(settings.draws, keeper, stage)
+
+    def on_chunk(news: Progress) -> None:
+        listen("sampling", "progress", **news.event())
+        if sink is not None:
+            sink.offer()
+
+    draws = sample(
         key,
         model.latent_log_densities,
         start,
@@ -171,7 +198,12 @@ def _sampled(
         num_warmup=settings.warmup,
         kernel=kernel or kernel_of(model, settings.kernel, settings.leapfrogs),
         summary=summary_of(model),
-        on_chunk=lambda news: listen("sampling", "progress", **news.event()),
+        on_chunk=on_chunk,
         step_size=step_size,
         length=length,
+        sink=sink,
+        chunk=DEAR_CHUNK if isinstance(model.backbone, Glow) else CHUNK,
     )
+    if sink is not None:
+        sink.finish()
+    return draws

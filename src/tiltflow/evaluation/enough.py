@@ -11,8 +11,9 @@ import jax
 import jax.random as jr
 
 from tiltflow.diagnostics.verdict import DISAGREE, LEAST_ESS, MOST_RHAT
-from tiltflow.evaluation.chains import SamplingSettings, fresh_chains, more_chains
+from tiltflow.evaluation.chains import STAGE, SamplingSettings, fresh_chains, more_chains
 from tiltflow.evaluation.mixing import Mixing, mixing
+from tiltflow.learning.keeping import Keeper
 from tiltflow.mcmc.draws import Draws
 from tiltflow.model.tilted import TiltedModel
 
@@ -24,6 +25,8 @@ def enough_chains(
     listen: Callable[..., Any],
     *,
     step_size: float = 0.1,
+    keeper: Keeper | None = None,
+    stage: str = STAGE,
 ) -> tuple[Draws, Mixing]:
     """Chains started afresh, doubled while they are too few; and how they have mixed.
 
@@ -33,11 +36,20 @@ def enough_chains(
         key: random key.
         listen: called as (phase, event, **fields) while it goes on.
         step_size: that warm-up starts with.
+        keeper: of where they are, as the stage `stage` and further ones of its name.
+
+    Raises:
+        Interrupted: the keeper was asked to stop.
     """
-    draws = fresh_chains(model, settings, key, listen, step_size=step_size)
+    draws = fresh_chains(
+        model, settings, key, listen, step_size=step_size, keeper=keeper, stage=stage
+    )
     mixed, times = mixing(draws, model), 1
     while wants_more(mixed) and 2 * times <= settings.at_most:
-        draws = more_chains(model, settings, jr.fold_in(key, times), draws, listen)
+        draws = more_chains(
+            model, settings, jr.fold_in(key, times), draws, listen, keeper=keeper,
+            stage=f"{stage} {2 * times}",
+        )  # fmt: skip
         mixed, times = mixing(draws, model), 2 * times
     return draws, mixed
 

@@ -1,10 +1,14 @@
 """Simple models beside every fit: one Gaussian, a small mixture, a histogram of each column.
 
+Of images with more numbers than a mixture of full covariances is for, one Gaussian stands behind
+the histograms: a Gaussian copula.
+
 They are cheap. A model that is behind one of them has not learned what there was to learn,
 whatever its chains say. Each is fitted to the training rows, helped by the validation rows, and
 scored on the same test rows, in the same units; integers with the same noise added.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +17,7 @@ from jaxtyping import Float
 
 from tiltflow.backbones.units.columns import bins_of
 from tiltflow.backbones.units.fitting import MOST_LEVELS, integer_bins
-from tiltflow.backbones.units.histogram import log_density
+from tiltflow.backbones.units.histogram import log_density, normal_scores
 from tiltflow.backbones.units.normal import LARGEST, best_normal
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.learning import Rows
@@ -25,9 +29,11 @@ TRAINED, SCORED = 4, 5  # draws of the noise of each row, of few rows
 FEW = 2_000  # rows
 ROUNDING = 0.01  # nats: a model behind by less is not behind
 PRIOR, SIZES = (0.3, 0.3), (16, 4)  # of the mixture
+MOST_COPULA = 1_024  # numbers of a row
 NAMES = {
     "gaussian": "one Gaussian",
     "mixture": "a mixture of Gaussians",
+    "copula": "one Gaussian behind a histogram of each column",
     "columns": "a histogram of each column",
 }
 
@@ -45,7 +51,7 @@ class SimpleModel(NamedTuple):
 
 
 def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
-    """Those that the size of the data allows: no covariance of more than 512 numbers.
+    """Those that the size of the data allows: no covariance of more than 1,024 numbers.
 
     Args:
         rows: `train`, `val` and `test`, in any units.
@@ -57,8 +63,11 @@ def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
         for name in ("train", "val")
     )
     test = _flat(rows["test"], rng, SCORED)
-    each, log_cell = [_columns(rows["train"], test, rng)], _log_cell(rows["test"])
-    dim = test.shape[-1]
+    bins, log_cell, dim = _bins(rows["train"], rng), _log_cell(rows["test"]), test.shape[-1]
+    found = sum(log_density(test[..., j], *one) for j, one in enumerate(bins))
+    each = [SimpleModel("columns", np.asarray(found).mean(axis=1))]
+    if LARGEST < dim <= MOST_COPULA:
+        each.append(_copula(bins, train, val, test))
     if dim <= LARGEST:
         train, val = train.reshape(-1, dim), val.reshape(-1, dim)
         normal, _ = best_normal(train, val)
@@ -150,21 +159,31 @@ def _log_cell(rows: Rows) -> Float[np.ndarray, "..."]:
     return log_cell + np.asarray(rows.atoms.log_volume(jnp.asarray(rows.array())), np.float64)
 
 
-def _columns(
-    train: Rows, test: Float[np.ndarray, "rows draws dim"], rng: np.random.Generator
+def _copula(
+    bins: Sequence[tuple[np.ndarray, np.ndarray]], *sets: Float[np.ndarray, "rows draws dim"]
 ) -> SimpleModel:
-    """Independent columns, each a histogram."""
+    """One Gaussian of what the histograms make of `train`, helped by `val`, scored on `test`."""
+    scored = []
+    for x in sets:
+        y = np.empty(x.shape)
+        log_slope = np.zeros(x.shape[:2])
+        for j, one in enumerate(bins):
+            y[..., j], slope = normal_scores(x[..., j], *one)
+            log_slope += slope
+        scored.append((y.reshape(-1, len(bins)), log_slope))
+    normal, _ = best_normal(scored[0][0], scored[1][0])
+    y, log_slope = scored[2]
+    return SimpleModel("copula", (normal.log_prob(y).reshape(log_slope.shape) + log_slope).mean(1))
+
+
+def _bins(train: Rows, rng: np.random.Generator) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+    """Edges and shares of the histogram of each column."""
     flat = train.array().reshape(len(train), -1).astype(np.float64)
     if train.noise is not None:
         flat = flat + np.ravel(train.noise) * rng.standard_normal(flat.shape)
     if train.integers and np.ptp(flat) < MOST_LEVELS:
-        bins = integer_bins(flat)
-    else:
-        steps = _steps(train)
-        widths = _widths(train)[:, 0]
-        noisy = flat + widths * np.random.default_rng(0).uniform(size=flat.shape)
-        bins = bins_of(flat, noisy, steps)
-    found = np.zeros(test.shape[:2])
-    for j, (edges, shares) in enumerate(bins):
-        found += log_density(test[..., j], edges, shares)
-    return SimpleModel("columns", found.mean(axis=1))
+        return integer_bins(flat)
+    steps = _steps(train)
+    widths = _widths(train)[:, 0]
+    noisy = flat + widths * np.random.default_rng(0).uniform(size=flat.shape)
+    return bins_of(flat, noisy, steps)

@@ -29,6 +29,7 @@ from tiltflow.evaluation.copies import copies
 from tiltflow.evaluation.enough import enough_chains
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
 from tiltflow.evaluation.interpolation import interpolation
+from tiltflow.evaluation.kept_chains import KeptRounds
 from tiltflow.evaluation.likelihood import Likelihood, Scores, likelihood, score
 from tiltflow.evaluation.mixing import Mixing
 from tiltflow.evaluation.quality import suited as suited_features
@@ -125,8 +126,8 @@ def fit(
         seed: of everything random but the split.
         parts: training, validation and test rows; None: as `tiltflow.data.split` has them.
         listen: called as (phase, event, **fields) while it goes on, as `EventLog.write`.
-        keeper: of the states of backbone and tilt, and asked for them first; chains, which
-            follow from the tilt, are begun again.
+        keeper: of the states of backbone, tilt, final chains and the ladder, and asked for them
+            first.
 
     Raises:
         InputError: data, settings or parts that cannot work.
@@ -192,7 +193,7 @@ def fit(
         listen(phase, event, **fields)
         keeper.listen()
 
-    judged = _judge(learned.model, rows, settings, keys, hear)
+    judged = _judge(learned.model, rows, settings, keys, listen, keeper)
     sampling_ended = keeper.clock()
     fitted = FittedModel(
         judged.model,
@@ -296,9 +297,10 @@ def _judge(
     rows: dict[str, Rows],
     settings: Settings,
     keys: dict[str, PRNGKeyArray],
-    hear: Callable[..., Any],
+    listen: Callable[..., Any],
+    keeper: Keeper,
 ) -> _Judged:
-    draws, mixed = enough_chains(model, settings.sampling, keys["chains"], hear)
+    draws, mixed = enough_chains(model, settings.sampling, keys["chains"], listen, keeper=keeper)
     calibration = None
     if settings.sampling.calibrate and isinstance(model.tilt, SCALABLE):
         few = rows["val"].first(settings.tilt.judge_rows)
@@ -306,9 +308,11 @@ def _judge(
         calibration = calibrate(f_val, draws.summaries["f"])
         if calibration.matters:
             model = TiltedModel(model.backbone, scaled(model.tilt, calibration.beta))
-            draws, mixed = enough_chains(model, settings.sampling, keys["again"], hear)
+            draws, mixed = enough_chains(
+                model, settings.sampling, keys["again"], listen, keeper=keeper, stage="again"
+            )
     f_backbone = np.asarray(exact_f(model, settings.sampling.exact_draws, keys["bank"]))
-    log_z = _log_z(model, draws, f_backbone, keys["bank"], keys["ladder"])
+    log_z = _log_z(model, draws, f_backbone, keys, listen, keeper)
     scores = score(model, rows["test"], keys["score"])
     found = Likelihood.unknown() if scores.bad else likelihood(scores, log_z)
     return _Judged(model, calibration, draws, mixed, f_backbone, log_z, scores, found)
@@ -399,16 +403,26 @@ def _log_z(
     model: TiltedModel,
     draws: Draws,
     f_backbone: np.ndarray,
-    bank_key: PRNGKeyArray,
-    ladder_key: PRNGKeyArray,
+    keys: dict[str, PRNGKeyArray],
+    listen: Callable[..., Any],
+    keeper: Keeper,
 ) -> LogZ:
     """log Z from fresh chains and exact draws; by the ladder, where these do not suffice."""
     positions, exact_draws = np.asarray(draws.positions), len(f_backbone)
     if model.mixture is None or not model.backbone.is_normal:
         found = from_values(f_backbone, draws.summaries["f"])
     else:
-        found = from_exact(model, positions, exact_draws, bank_key)
+        found = from_exact(model, positions, exact_draws, keys["bank"])
     # Exact draws of an ensemble are as near as its ladder begins, which is dear to climb.
     if found.holds or not model.backbone.is_normal:
         return found
-    return log_normalizer(model, key=ladder_key, draws=positions, exact_draws=exact_draws)
+    return log_normalizer(
+        model,
+        key=keys["ladder"],
+        draws=positions,
+        exact_draws=exact_draws,
+        on_round=lambda done, total, lower, upper: listen(
+            "ladder", "round", step=done, steps=total, lower=lower, upper=upper
+        ),
+        rounds=KeptRounds(keeper),
+    )

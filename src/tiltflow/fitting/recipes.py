@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 from tiltflow.backbones import Backbone, CouplingFlow, Flow, Gaussian, Prior, fit_units
 from tiltflow.backbones.glow import Glow, initialised
 from tiltflow.backbones.units.bijections import Units
+from tiltflow.backbones.units.censored import fit_censored, has_atoms
 from tiltflow.backbones.units.normal import LARGEST
 from tiltflow.backbones.units.scale import fit_logit_scale, fit_scale
 from tiltflow.data.grids import Grid
@@ -53,10 +54,12 @@ def units_for(
 ) -> Units:
     """The units of training data `x`: as the settings say.
 
-    Images before a VAE or a Glow have one scale for all pixels, before a Glow that of their logit
-    if they are integers.
+    Images before a VAE or a Glow have one scale for all pixels. Integers before a Glow are
+    censored, where many are the smallest or the largest, or else their logit.
     """
     if model.backbone == "glow" and model.units in ("auto", "logit"):
+        if integers and model.units == "auto" and has_atoms(x, limits):
+            return fit_censored(x, limits=limits)
         if integers:
             return fit_logit_scale(x, limits=limits)
         if model.units == "auto":

@@ -25,7 +25,8 @@ class Keeper(Protocol):
 
         Args:
             stage: its name.
-            like: a pytree of the same structure, whose arrays are replaced.
+            like: a pytree of the same structure, whose arrays are replaced; None: a list of the
+                arrays comes back, in the order of the leaves, where their shapes are not known.
         """
         ...
 
@@ -38,7 +39,7 @@ class Keeper(Protocol):
         ...
 
     def finished(self, stage: str, like: Any) -> tuple[Any, Plain] | None:
-        """The result of a stage that was finished, or None."""
+        """The result of a stage that was finished, or None; `like` as in `last`."""
         ...
 
     def finish(self, stage: str, tree: Any, plain: Plain) -> None:

@@ -79,7 +79,7 @@ class Memory:
         self.done = 0
         self._arrays: dict[str, np.ndarray] = {}
 
-    def open(self, identity: dict[str, Any]) -> None:
+    def open(self, identity: dict[str, Any]) -> Saved | None:
         """Nothing is remembered from former runs."""
 
     def write(self, chunk: Chunk, carry: Any, counts: Counts) -> None:

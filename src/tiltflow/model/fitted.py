@@ -23,6 +23,7 @@ from jaxtyping import Array
 
 from tiltflow._version import __version__
 from tiltflow.backbones.units.bijections import Gaussianise, Logit, dequantise
+from tiltflow.backbones.units.censored import Censored
 from tiltflow.backbones.units.scale import Scale
 from tiltflow.data.categories import Texts
 from tiltflow.data.checks import column
@@ -238,7 +239,7 @@ class FittedModel:
         units = self.model.backbone.units
         if isinstance(units, Gaussianise):
             return np.clip(x, float(units.low), float(units.low) + units.levels - 1)
-        if isinstance(units, Logit | Scale):
+        if isinstance(units, Censored | Logit | Scale):
             return np.clip(x, float(units.low), float(units.high) - 1)
         return x
 

@@ -18,7 +18,7 @@ from tiltflow.mcmc import run
 from tiltflow.model.exact import exact, exact_points, f_of, push_in_parts
 from tiltflow.model.kernels import kernel_of
 from tiltflow.model.tilted import ExactDraws, TiltedModel
-from tiltflow.normalizer.annealed import LadderSettings, OnRound, annealed
+from tiltflow.normalizer.annealed import LadderSettings, OnRound, Rounds, annealed
 from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.from_values import from_values
 from tiltflow.normalizer.rounding import step_of, within_rounding
@@ -40,6 +40,7 @@ def log_normalizer(
     exact_draws: int = EXACT_DRAWS,
     settings: LadderSettings | None = None,
     on_round: OnRound | None = None,
+    rounds: Rounds | None = None,
 ) -> LogZ:
     """log Z with an interval, and bounds from both sides.
 
@@ -55,7 +56,7 @@ def log_normalizer(
             two sides disagree.
         exact_draws: of the backbone.
         settings: of the ladder.
-        on_round: of the ladder, see `annealed`.
+        on_round, rounds: of the ladder, see `annealed`.
 
     Raises:
         InputError: fewer than 4 chains; f not finite at a draw.
@@ -84,6 +85,7 @@ def log_normalizer(
         settings=settings,
         on_round=on_round,
         mixture=model.mixture,
+        rounds=rounds,
     )
     found = within_rounding(found, step_of(f_at(model, jnp.asarray(draws))))
     if found.holds or not by_values.holds:

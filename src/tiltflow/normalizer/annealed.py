@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -44,6 +44,18 @@ class Base(Protocol):
 
     def draw(self, key: PRNGKeyArray, number: int, /) -> Array:
         """Exact and independent draws."""
+        ...
+
+
+class Rounds(Protocol):
+    """Keeps what rounds have told, so that a ladder can be gone on with."""
+
+    def last(self) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+        """What was offered last, or None."""
+        ...
+
+    def offer(self, rounds: int, arrays: list[np.ndarray], plain: dict[str, Any], /) -> None:
+        """Keep that of so many rounds; may raise, to end the computation."""
         ...
 
 
@@ -91,6 +103,7 @@ def annealed(
     settings: LadderSettings | None = None,
     on_round: OnRound | None = None,
     mixture: Base | None = None,
+    rounds: Rounds | None = None,
 ) -> LogZ:
     """log Z of exp(`log_density`) over N(0, I), from both sides.
 
@@ -102,6 +115,8 @@ def annealed(
         settings: see there.
         on_round: called after each with (rounds done, most rounds, lower, upper).
         mixture: where the ladder begins: exact draws, log Z = 0; None: at the backbone.
+        rounds: keeps them, and is asked first for those that were made before; they have to be of
+            the same density, draws and key.
 
     Raises:
         InputError: fewer than 4 chains, or settings that cannot work.
@@ -121,16 +136,26 @@ def annealed(
             return jr.normal(key, (groups, each, *event))
         return mixture.draw(key, groups * each).reshape(groups, each, *event)
 
-    start = exact_draws(start_key).reshape(groups * each, *event)
     at_once = settings.at_once
-    ladder = smc.plan(log_density, plan_key, start, jnp.asarray(settings.share), base, at_once)
+    before = None if rounds is None else rounds.last()
+    if before is None:
+        start = exact_draws(start_key).reshape(groups * each, *event)
+        ladder = smc.plan(log_density, plan_key, start, jnp.asarray(settings.share), base, at_once)
+    else:
+        ladder = smc.Ladder(*(jnp.asarray(array) for array in before[0][:4]))
     if float(ladder.reached) != 1.0:
         return _unreached(float(ladder.reached))
     heard = _Heard(np.asarray(ladder.betas[: int(ladder.steps) + 1], np.float64))
+    is_over = False
+    if before is not None:
+        heard.restore(*before[0][4:])
+        is_over = before[1]["is_over"]
     descent = ladder.reverse()
     spread = np.linspace(0, draws.shape[1] - 1, settings.most_rounds * each).astype(int)
     longest = 0.0
-    for number in range(settings.most_rounds):
+    for number in range(len(heard.up), settings.most_rounds):
+        if is_over:
+            break
         began = time.monotonic()
         up_key, down_key, exact_key = jr.split(jr.fold_in(key, number), 3)
         exact = exact_draws(exact_key)
@@ -146,8 +171,10 @@ def annealed(
         longest = now - began if number < 2 else max(longest, now - began)  # the first compiles
         near = abs(above.bound - below.bound) <= settings.tolerance
         spent = settings.budget is not None and anywhere(now - started + longest > settings.budget)
-        if (near and number + 1 >= settings.least_rounds) or spent:
-            break
+        is_over = (near and number + 1 >= settings.least_rounds) or spent
+        if rounds is not None:
+            arrays = [*(np.asarray(array) for array in ladder), *heard.arrays()]
+            rounds.offer(number + 1, arrays, {"is_over": is_over})
     return heard.estimate(f"{groups} x {each} particles")
 
 
@@ -169,6 +196,14 @@ class _Heard:
         for rung, values in enumerate(self.f):
             values.append(np.asarray(up.f[rung], np.float64))
             values.append(np.asarray(down.f[last - rung], np.float64))
+
+    def arrays(self) -> tuple[Values, Values, Values]:
+        """What all rounds have told: up, down, and f `[rungs, 2 * rounds, groups, particles]`."""
+        return np.stack(self.up), np.stack(self.down), np.stack([np.stack(f) for f in self.f])
+
+    def restore(self, up: Values, down: Values, f: Values) -> None:
+        """Take in the `arrays` of former rounds."""
+        self.up, self.down, self.f = list(up), list(down), [list(rung) for rung in f]
 
     def sides(self) -> tuple[Side, Side]:
         """log Z from below and from above."""

@@ -164,20 +164,28 @@ def _step(path: Path) -> Any:
 
 
 def arrays_of(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a pytree, named by their place; `filled` puts them back."""
-    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
-    return {f"{i:04d}": np.asarray(_plain(leaf)) for i, leaf in enumerate(leaves)}
+    """The arrays of a pytree, named by their place; `filled` puts them back.
+
+    A list is one of arrays, JAX's or NumPy's; of other trees JAX's are taken.
+    """
+    leaves = tree if isinstance(tree, list) else jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    # Of an array that is no whole piece of memory safetensors would write other numbers.
+    return {f"{i:04d}": np.asarray(_plain(leaf), order="C") for i, leaf in enumerate(leaves)}
 
 
 def filled(like: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
     """`like` with other arrays; `where` they come from is named in the message.
 
+    Of `like` None they are a list, as they were written.
+
     Raises:
         InputError: they are of other shapes or types.
     """
+    values = [arrays[name] for name in sorted(arrays)]
+    if like is None:
+        return values
     given, rest = eqx.partition(like, eqx.is_array)
     leaves, structure = jax.tree.flatten(given)
-    values = [arrays[name] for name in sorted(arrays)]
     expected = [(_plain(leaf).shape, _plain(leaf).dtype) for leaf in leaves]
     if [(value.shape, value.dtype) for value in values] != expected:
         raise InputError(

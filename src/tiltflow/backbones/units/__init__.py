@@ -8,12 +8,14 @@ from tiltflow.backbones.units.bijections import (
     Units,
     dequantise,
 )
+from tiltflow.backbones.units.censored import Censored, fit_censored
 from tiltflow.backbones.units.fitting import fit_units
 from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.scale import Scale, fit_logit_scale, fit_scale
 
 __all__ = [
     "Affine",
+    "Censored",
     "Gaussianise",
     "HeavyTailed",
     "Histogram",
@@ -21,6 +23,7 @@ __all__ = [
     "Scale",
     "Units",
     "dequantise",
+    "fit_censored",
     "fit_logit_scale",
     "fit_scale",
     "fit_units",

@@ -6,6 +6,7 @@ from jaxtyping import Array
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
+from tiltflow.backbones.units.censored import fit_censored
 from tiltflow.backbones.units.columns import bins_about, bins_of, few_cells
 from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.histogram import cell_bins, normal_scores, split_to
@@ -16,7 +17,7 @@ from tiltflow.data.checks import checked
 from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 
-KINDS = ("gaussianise", "histogram", "logit", "standardise", "tails", "whiten")
+KINDS = ("censored", "gaussianise", "histogram", "logit", "standardise", "tails", "whiten")
 FAR_FROM_NORMAL = 0.02  # nats a column
 HEAVIER = 0.005  # nats a column, by which power tails have to be ahead of normal ones
 JUDGED = 10_000  # rows that a normal density is fitted to, and as many that judge it
@@ -38,9 +39,9 @@ def fit_units(
     `"auto"` is `"gaussianise"` for integers, or `"histogram"` for continuous data, if their
     columns, together, are far from normal, `"standardise"` otherwise; and `"tails"`, a histogram
     between power tails, where some column has one and rows left out are likelier so. `limits` are
-    the smallest and the largest integer there are, for `"logit"`; by default those of `x`. Whether
-    these are `integers` is judged by their type and values, as `tiltflow.load_data` does, unless it
-    is said.
+    the smallest and the largest integer there are, for `"logit"` and `"censored"`; by default those
+    of `x`. Whether these are `integers` is judged by their type and values, as
+    `tiltflow.load_data` does, unless it is said.
     Values on a `grid` are spread over their cells; a histogram has a bin for each cell.
 
     Raises:
@@ -53,7 +54,7 @@ def fit_units(
         kind = _suited(x, integers, cells)
     if kind not in KINDS:
         raise InputError(f"units {kind!r}; expected auto, {', '.join(KINDS)}")
-    if kind in ("gaussianise", "logit") and not integers:
+    if kind in ("censored", "gaussianise", "logit") and not integers:
         raise InputError(
             f"units {kind!r} are for integers and these data are continuous: use histogram, "
             f"standardise or whiten"
@@ -70,6 +71,8 @@ def fit_units(
     x = cells.spread
     if kind == "gaussianise":
         return fit_gaussianise(x)
+    if kind == "censored":
+        return fit_censored(x, limits=limits)
     if kind == "logit":
         smallest, largest = limits or (float(x.min()), float(x.max()))
         return fit_logit(x, smallest, largest + 1.0)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiltflow.backbones.units.bijections import Affine, Gaussianise, Histogram, Logit, Units
+from tiltflow.backbones.units.censored import Censored
 from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.scale import Scale
 
@@ -14,6 +15,8 @@ def units_skeleton(kind: str, shape: tuple[int, ...], levels: int) -> Units:
     vector, scalar = jnp.zeros(dim), jnp.zeros(())
     if kind == "scale":
         return Scale(data_shape=shape, mean=scalar, scale=scalar, low=scalar, high=scalar)
+    if kind == "censored":
+        return Censored(data_shape=shape, mean=scalar, scale=scalar, low=scalar, high=scalar)
     if kind == "gaussianise":
         table = jnp.zeros((dim, levels))
         return Gaussianise(data_shape=shape, low=scalar, below=table, above=table, mass=table)
@@ -44,6 +47,8 @@ def units_kind(units: Units) -> tuple[str, int]:
     """The kind that `units_skeleton` takes, and the levels."""
     if isinstance(units, Scale):
         return "scale", 0
+    if isinstance(units, Censored):
+        return "censored", 0
     if isinstance(units, Gaussianise):
         return "gaussianise", units.levels
     if isinstance(units, Histogram | HeavyTailed):

@@ -25,8 +25,8 @@ class PlainSpec(ABC):
     """The architecture of a tilted model.
 
     Attributes:
-        units: `"gaussianise"`, `"histogram"`, `"logit"`, `"standardise"`, `"tails"` or `"whiten"`;
-            for images `"scale"` too.
+        units: `"censored"`, `"gaussianise"`, `"histogram"`, `"logit"`, `"standardise"`,
+            `"tails"` or `"whiten"`; for images `"scale"` too.
         data_shape: of one example; channels last, if it is an image that has any.
         levels: integer values for `"gaussianise"`, bins for `"histogram"` and `"tails"`; else 0.
     """
