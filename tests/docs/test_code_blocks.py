@@ -16,6 +16,7 @@ import tiltflow.model.log_normalizer as log_normalizer
 from tiltflow import learning
 from tiltflow.cli.main import app
 from tiltflow.fitting.config import layered, read_config
+from tiltflow.model.completion import chains, completer
 from tiltflow.normalizer.annealed import LadderSettings
 
 # As the small run of tests/cli, so that its compiled programs serve here, too.
@@ -40,7 +41,7 @@ def digits():
 def small(digits, monkeypatch):
     """`fit` returns the digits' model, or learns own parts a little; learners take a few steps.
 
-    Log Z needs no ladder.
+    Log Z needs no ladder, and chains of rows with gaps are short.
     """
 
     def fit(data, settings=None, *, seed=0, **own):
@@ -62,6 +63,9 @@ def small(digits, monkeypatch):
 
     whole = tiltflow.fit
     backbone, tilted = learning.fit_backbone, learning.fit_tilt
+    monkeypatch.setattr(completer, "AGAIN", (1,))
+    monkeypatch.setattr(chains, "KEPT", 50)
+    monkeypatch.setattr(chains, "WARMUP", 50)
     monkeypatch.setattr(tiltflow, "fit", fit)
     monkeypatch.setattr(tiltflow, "log_normalizer", normalizer)
     monkeypatch.setattr(learning, "fit_backbone", fit_backbone)
