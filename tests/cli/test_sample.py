@@ -228,3 +228,19 @@ def test_interrupted_it_keeps_the_draws_and_says_how_to_go_on(small_run, tmp_pat
     assert last.endswith("--resume")
     assert run([*command, str(draws + 50), "--resume"]) in (0, 3)
     assert load_draws(out).counts.draws == draws + 50
+
+
+def test_nobody_has_to_say_how_many_draws_are_enough(small_run, tmp_path, capsys):
+    """Chains of small steps go on by themselves; a number that is given is kept to."""
+    few = (small_run[0], "--kernel", "mala")
+    told, _ = told_by(capsys, *few, "--out", tmp_path / "a.npz")
+    assert 500 < told["mixing"]["draws"] <= 2_000
+    assert told["stopped"] in ("ess and rhat", "draws")
+    exactly, _ = told_by(capsys, *few, "--out", tmp_path / "b.npz", "--draws", 500)
+    assert exactly["mixing"]["draws"] == 500
+    assert exactly["mixing"]["ess_bulk_min"] < told["mixing"]["ess_bulk_min"]
+    with np.load(tmp_path / "a.npz") as more, np.load(tmp_path / "b.npz") as fewer:
+        np.testing.assert_array_equal(more["u"][:, :500], fewer["u"])
+    well, _ = told_by(capsys, small_run[0], "--out", tmp_path / "c.npz")
+    assert 500 <= well["mixing"]["draws"] < told["mixing"]["draws"]
+    assert well["stopped"] == "ess and rhat"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tiltflow.diagnostics.verdict import Check, judge
+from tiltflow.diagnostics.verdict import PARTS, Check, judge
 
 GOOD = {
     "rhat_max": 1.004,
@@ -79,6 +79,41 @@ def test_each_part_has_its_own_status_and_the_worst_is_named():
     assert "(log Z)" in verdict["text"]
     assert "data" not in verdict["text"]
     assert {check["part"] for check in verdict["checks"]} == set(verdict["parts"])
+
+
+def on(part, severity, name, *, ok=False, rests_on=()):
+    return Check(name, 1.0, 0.0, ok, severity, "", "", part, rests_on)
+
+
+def test_trouble_is_named_where_it_begins():
+    """What rests on a part that failed is not heard; of equals the first in line is named."""
+    checks = [
+        on("tilt", "failed", "runs away"),
+        on("log Z", "failed", "no overlap"),
+        on("data", "failed", "tails of scores", rests_on=("backbone", "tilt")),
+        on("backbone", "failed", "behind", rests_on=("log Z",)),
+    ]
+    verdict = judge(**GOOD | {"rhat_max": 3.0}, extra=checks)
+    assert verdict["part"] == "tilt"
+    assert verdict["text"].startswith("Failed (the tilt, and with it the chains and log Z):")
+    assert list(verdict["parts"]) == ["tilt", "chains", "log Z"]
+    # A doubt takes nothing with it.
+    doubts = [on("tilt", "caution", "kinks"), *checks[2:3]]
+    assert judge(**GOOD, extra=doubts)["part"] == "data"
+
+
+def test_ok_speaks_of_every_part_that_was_looked_at():
+    every = [on(part, "failed", "x", ok=True) for part in PARTS]
+    verdict = judge(**GOOD, extra=every)
+    assert verdict["status"] == "ok"
+    assert verdict["part"] is None
+    for words in (
+        "the data (1 check), the backbone (1 check), the tilt (1 check), the chains (6 checks) or "
+        "log Z (1 check).",
+        "The chains have converged",
+    ):
+        assert words in verdict["text"]
+    assert judge(**GOOD)["text"].startswith("The chains have converged")
 
 
 @pytest.mark.parametrize(("acceptance", "limit"), [(0.5, 0.6), (0.8, 0.6), (0.99, 0.95)])

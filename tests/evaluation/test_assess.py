@@ -17,7 +17,7 @@ from tiltflow.evaluation import likelihood as of_likelihood
 from tiltflow.evaluation.assess import LikelihoodSettings, assess
 from tiltflow.evaluation.chains import SamplingSettings, suited_sampling
 from tiltflow.evaluation.likelihood import Scores, likelihood, score
-from tiltflow.evaluation.soundness import soundness
+from tiltflow.evaluation.soundness import drawn, soundness
 from tiltflow.fitting.settings import suited_glow
 from tiltflow.learning import Rows
 from tiltflow.model.fitted import FittedModel
@@ -129,7 +129,7 @@ def test_weights_that_are_not_numbers_have_no_likelihood(fitted, rows):
 
 
 def test_a_sound_model_passes_every_check_of_soundness(fitted):
-    assert all(check.ok for check in soundness(fitted.model, jr.key(0)))
+    assert all(check.ok for check in soundness(fitted.model, drawn(fitted.model, jr.key(0))))
 
 
 def test_the_importance_bound_is_tighter_and_exact_without_noise():

@@ -57,6 +57,18 @@ def test_of_large_images_one_gaussian_stands_behind_the_histograms(monkeypatch):
     assert scores["columns"] < scores["copula"] - 1
 
 
+def test_the_part_that_costs_most_is_named(rows, simple):
+    """Of half a nat behind the backbone has lost four fifths, or one."""
+
+    def behind_by(nats):
+        return ahead_of(truth(rows) - nats, CERTAIN, simple)
+
+    for of_backbone, part in ((0.4, "backbone"), (0.1, "tilt"), (-0.2, "tilt")):
+        check = not_behind(behind_by(0.5), is_bound=False, alone=behind_by(of_backbone))
+        assert not check.ok
+        assert check.part == part
+
+
 def test_a_model_behind_one_gaussian_fails(rows, simple):
     """By 0.5 nats a row, give or take; the truth itself is not behind."""
     behind = ahead_of(truth(rows) - 0.5, CERTAIN, simple)

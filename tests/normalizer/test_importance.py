@@ -84,3 +84,9 @@ def test_values_that_are_not_finite_are_named():
 def test_a_wrong_shape_is_refused(f):
     with pytest.raises(InputError, match="f_q"):
         importance(f)
+
+
+def test_pareto_k_of_a_tail_of_one_value_is_a_number():
+    """A hundred equal weights above all others: a point of the fit's grid is 0 by 0."""
+    for above in range(95, 105):
+        assert np.isfinite(pareto_k(np.repeat([0.0, 1.0], [1_111 - above, above])))

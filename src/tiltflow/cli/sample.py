@@ -1,6 +1,7 @@
 """`tiltflow sample RUN --out FILE`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from tiltflow.cli.options import Json, Overwrite, Seed
 from tiltflow.cli.status import FAILED, INTERRUPTED, of_verdict
 
 DRAWS, MOST = 500, 10_000  # by default; at most, if there is a target to stop at
+TIMES = 4  # as many draws as by default are made, at most, where those are too few
 
 
 def sample(
@@ -27,7 +29,10 @@ def sample(
     chains: Annotated[int, Parameter(help="Started from fresh draws of the backbone.")] = 64,
     draws: Annotated[
         int | None,
-        Parameter(help=f"Kept of each chain, at most; {DRAWS}, or {MOST} with --until."),
+        Parameter(
+            help=f"Kept of each chain, at most; {MOST} with --until. By default {DRAWS}, and up to "
+            f"{TIMES * DRAWS} while chains do not agree or effective draws are too few."
+        ),
     ] = None,
     warmup: Annotated[int, Parameter(help="Transitions before that, of each chain.")] = 200,
     thin: Annotated[int, Parameter(help="Transitions a draw.")] = 1,
@@ -76,11 +81,12 @@ def sample(
     from tiltflow.cli.run_data import columns_of
     from tiltflow.cli.show import show_json
     from tiltflow.cli.targets import targets
-    from tiltflow.diagnostics.verdict import refusal
+    from tiltflow.diagnostics.verdict import LEAST_ESS, MOST_RHAT, refusal
     from tiltflow.errors import UnsoundModel, check_seed
     from tiltflow.evaluation.chains import LEAST
     from tiltflow.evaluation.mixing import mixing
     from tiltflow.mcmc import catalogue
+    from tiltflow.mcmc.stopping import Until
     from tiltflow.model.fitted import load_model
     from tiltflow.model.kernels import kernel_of, suited_kernel
     from tiltflow.runs import RunStore
@@ -97,8 +103,10 @@ def sample(
             others=others, json=json,
         )  # fmt: skip
     store = RunStore.open(run)
-    most = DRAWS if until_ is None or not until_.targets else MOST
-    draws = most if draws is None else draws
+    if draws is None and (until_ is None or not until_.targets):
+        until_ = replace(until_ or Until(), ess=LEAST_ESS, rhat=MOST_RHAT, least=DRAWS)
+        draws = TIMES * DRAWS
+    draws = MOST if draws is None else draws
     out = _checked_out(
         out or store.folder / ("draws" if stream else "draws.npz"),
         stream=stream,

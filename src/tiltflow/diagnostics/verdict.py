@@ -4,6 +4,10 @@ It has five parts: the data, the backbone, the tilt, the chains and log Z. Each 
 one, and each part is `ok`; `draw more`, where nothing is wrong but a number is not as precise as it
 should be; `caution`, where something is doubtful; or `failed`, where numbers are not to be used.
 The whole is as its worst part.
+
+What fails takes other numbers with it: where log Z is wrong, so is the distance to a simple model.
+A check says which parts its number rests on, and is not heard where one of them has failed before;
+of parts that are equally bad the first is named, since each works on what those before it made.
 """
 
 import math
@@ -32,6 +36,7 @@ class Check:
         means: what a failure means.
         try_: what to try then.
         part: of the verdict that it belongs to.
+        rests_on: parts without which the number means nothing.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Check:
     means: str
     try_: str
     part: Part = "chains"
+    rests_on: tuple[Part, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `try_` is called `try`."""
@@ -173,10 +179,14 @@ def biased(kernel: str) -> Check:
 def conclude(checks: Sequence[Check]) -> dict[str, Any]:
     """What checks amount to: the worst severity among those that are not passed, in words.
 
+    Checks that rest on a part that has failed are left out; those they rest on come before them.
+
     Returns:
-        `status`, one of `STATUSES`; `text`; `parts`, the status of each part that was looked at;
-        and `checks`.
+        `status`, one of `STATUSES`; `part`, where the trouble begins: the first of those that are
+        as bad as the whole, None if it is ok; `text`; `parts`, the status of each part that was
+        looked at; and `checks`.
     """
+    checks = _heard(checks)
     broken = [check for check in checks if not check.ok]
     looked_at = {check.part for check in checks}
     parts = {
@@ -187,15 +197,31 @@ def conclude(checks: Sequence[Check]) -> dict[str, Any]:
     status = _worst(broken)
     # Of a failure the doubts beside it are not the news.
     names = _listed([check.name for check in broken if check.severity == status])
-    where = _listed(
-        [f"the {part}" if part != "log Z" else part for part in parts if parts[part] == status]
-    )
+    bad = [part for part in parts if parts[part] == status and broken]
     return {
         "status": status,
-        "text": _TEXTS[status].format(names=names, where=where),
+        "part": bad[0] if bad else None,
+        "text": _TEXTS[status].format(names=names, where=_place(bad)) if bad else _praise(checks),
         "parts": parts,
         "checks": [check.to_dict() for check in checks],
     }
+
+
+def _heard(checks: Sequence[Check]) -> list[Check]:
+    """Those checks that rest on no part that has failed before them."""
+    heard, failed = [], set()
+    for check in checks:
+        if failed.isdisjoint(check.rests_on):
+            heard.append(check)
+            if not check.ok and check.severity == "failed":
+                failed.add(check.part)
+    return heard
+
+
+def _place(parts: Sequence[str]) -> str:
+    """Where the trouble begins, and what it takes with it."""
+    first, *others = [part if part == "log Z" else f"the {part}" for part in parts]
+    return f"{first}, and with it {_listed(others)}" if others else first
 
 
 def _worst(broken: Sequence[Check]) -> str:
@@ -204,25 +230,36 @@ def _worst(broken: Sequence[Check]) -> str:
 
 
 _TEXTS = {
-    "ok": "The chains have converged: they agree with one another, and every number rests on "
-    "enough independent draws.",
     "draw more": "Draw more: nothing is wrong, but {names} missed the limit.",
     "caution": "Use with caution ({where}): {names} missed the limit.",
     "failed": "Failed ({where}): do not use these numbers. {names} failed.",
 }
+_CONVERGED = (
+    "The chains have converged: they agree with one another, and every number rests on enough "
+    "independent draws."
+)
 
 
-def _listed(names: list[str]) -> str:
-    return (
-        names[0]
-        if len(names) == 1
-        else ", ".join(names[:-1]) + " and " + names[-1]
-        if names
-        else ""
-    )
+def _praise(checks: Sequence[Check]) -> str:
+    """What is said where all checks are passed: of every part, how many looked at it."""
+    counts = {part: sum(check.part == part for check in checks) for part in PARTS}
+    told = [
+        f"{part if part == 'log Z' else f'the {part}'} ({count} check{'s' * (count > 1)})"
+        for part, count in counts.items()
+        if count
+    ]
+    words = [f"Nothing speaks against {_listed(told, 'or')}."] if len(told) > 1 else []
+    return " ".join([*words, *([_CONVERGED] if counts["chains"] else [])])
+
+
+def _listed(names: list[str], joined: str = "and") -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {joined} {names[-1]}"
 
 
 def refusal(reason: str) -> dict[str, Any]:
     """The verdict on a model that is not worth checking, for `reason`."""
     text = f"{_TEXTS['failed'].format(names='The model', where='the backbone')} {reason}"
-    return {"status": "failed", "text": text, "parts": {"backbone": "failed"}, "checks": []}
+    parts = {"backbone": "failed"}
+    return {"status": "failed", "part": "backbone", "text": text, "parts": parts, "checks": []}

@@ -30,7 +30,7 @@ from tiltflow.evaluation.chains import (
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
 from tiltflow.evaluation.labels import Kind, Labelled, by_data, by_kmeans
 from tiltflow.evaluation.mixing import extremes, looked_at
-from tiltflow.evaluation.soundness import soundness
+from tiltflow.evaluation.soundness import drawn, soundness
 from tiltflow.evaluation.travelling import travelling
 from tiltflow.model.fitted import FittedModel
 
@@ -116,7 +116,7 @@ def diagnose(
         )
     started = time.monotonic()
     sound_key, chain_key, *keys = jr.split(jr.key(seed), 5)
-    sound = soundness(fitted.model, sound_key)
+    sound = soundness(fitted.model, drawn(fitted.model, sound_key))
     if not all(check.ok for check in sound):
         return {"seconds": _since(started), "verdict": conclude(sound)}
     sampling = settings.sampling(suited_sampling(fitted.model))

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from tiltflow.diagnostics.alike import Alike, most_alike
 from tiltflow.diagnostics.convergence import Convergence, convergence
 from tiltflow.diagnostics.verdict import Check, biased, is_tuned, judge
 from tiltflow.mcmc.draws import Draws
@@ -40,6 +41,7 @@ class Mixing:
         step_size, leapfrogs: of the kernel.
         is_tuned: whether the acceptance is one that the kernel's steps were adapted to.
         is_biased: whether the kernel's draws are not the model's.
+        alike: how chains move together, by f and |u|^2; None: it is not known.
     """
 
     names: tuple[str, ...]
@@ -56,6 +58,7 @@ class Mixing:
     leapfrogs: int
     is_tuned: bool
     is_biased: bool
+    alike: Alike | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The block `mixing` of the metrics."""
@@ -80,7 +83,11 @@ class Mixing:
             acceptance=self.acceptance if self.is_tuned else None,
             divergences=self.divergences,
             draws_total=self.chains * self.transitions,
-            extra=[*extra, *([biased("the kernel")] if self.is_biased else [])],
+            extra=[
+                *([] if self.alike is None else [self.alike.check()]),
+                *([biased("the kernel")] if self.is_biased else []),
+                *extra,
+            ],
         )
 
 
@@ -103,6 +110,7 @@ def mixing(draws: Draws, model: TiltedModel) -> Mixing:
         leapfrogs=int(draws.num_leapfrogs),
         is_tuned=is_tuned(draws.target),
         is_biased=draws.is_biased,
+        alike=most_alike(draws.summaries["f"], draws.summaries["norm"]),
     )
 
 

@@ -102,24 +102,36 @@ def block_of(simple: list[SimpleModel], ahead: dict[str, Interval]) -> dict[str,
     }
 
 
-def not_behind(ahead: dict[str, Interval], *, is_bound: bool) -> Check:
+def not_behind(
+    ahead: dict[str, Interval], *, is_bound: bool, alone: dict[str, Interval] | None = None
+) -> Check:
     """Whether the model is behind none of them by more than its error.
 
-    `is_bound`: what is known of the model is a bound of its likelihood, which may be behind where
-    the model is not.
+    Args:
+        ahead: by how much it is ahead of each.
+        is_bound: what is known of the model is a bound of its likelihood, which may be behind where
+            the model is not.
+        alone: the same of its backbone: where that is behind by less than half as much, it is the
+            tilt that is.
     """
     name = min(ahead, key=lambda name: ahead[name].high)
     worst = ahead[name]
+    # By how much the backbone is behind alone, and what the tilt costs beside.
+    behind = 0.0 if alone is None else -alone[name].mean
+    of_tilt = alone is not None and -worst.mean - behind > max(behind, 0.0)
     return Check(
         name=f"ahead of {NAMES[name]}, upper end",
         value=worst.high,
         limit=-ROUNDING,
         ok=not worst.high < -ROUNDING,
-        part="backbone",
+        part="tilt" if of_tilt else "backbone",
+        rests_on=("data", "chains", "log Z"),
         severity="caution" if is_bound else "failed",
         means=f"{NAMES[name].capitalize()} is ahead of this model by {-worst.mean:.2f} nats a row"
         + (": by what is known of it, which is a bound." if is_bound else "."),
-        try_="Use the simple model; or let the backbone learn for longer, with other units "
+        try_="Use the backbone alone; let the tilt learn for fewer steps."
+        if of_tilt
+        else "Use the simple model; or let the backbone learn for longer, with other units "
         "(`--units`), a lower rate, or more rows.",
     )
 

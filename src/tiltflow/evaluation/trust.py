@@ -22,8 +22,9 @@ LARGEST_SHARE = 0.3  # of the variance of a mean, in one row of at least LEAST_R
 HEAVY, NO_VARIANCE = 0.5, 0.7  # Pareto k-hat of -log p: from 1/2 on a variance is not finite
 LEAST_ROWS = 50
 COARSE, ROUGH = 0.05, 0.5  # nats that the last digit of a row may move its score by, on average
-COPIES = 0.05  # share of held-out rows that are rows of the training set
+COPIES, MOSTLY_COPIES = 0.05, 0.25  # share of held-out rows that are rows of the training set
 LOOKED_AT = 2_000  # rows
+NARROW, MOST_COLUMNS, MOST_ROWS = 1e-4, 512, 20_000  # of a deviation; columns, rows
 
 
 def trust(
@@ -31,7 +32,12 @@ def trust(
 ) -> list[Check]:
     """The checks of the part "data" of a verdict; `scores` are those of `rows["test"]`."""
     nll = -scores.of_rows()[1]
-    return [*_carried(nll), _resolved(model, rows["test"], key), *_copied(rows)]
+    return [
+        *_copied(rows),
+        *_dependent(rows["train"]),
+        *_carried(nll),
+        _resolved(model, rows["test"], key),
+    ]
 
 
 def _carried(nll: np.ndarray) -> list[Check]:
@@ -49,6 +55,7 @@ def _carried(nll: np.ndarray) -> list[Check]:
             limit=LARGEST_SHARE,
             ok=share <= LARGEST_SHARE,
             part="data",
+            rests_on=("backbone", "tilt"),
             severity="caution",
             means=f"One held-out row (number {largest + 1} of them, {nll[largest]:.4g} nats) "
             "carries the mean: its interval says nothing.",
@@ -60,6 +67,7 @@ def _carried(nll: np.ndarray) -> list[Check]:
             limit=HEAVY,
             ok=k <= HEAVY,
             part="data",
+            rests_on=("backbone", "tilt"),
             severity="caution" if k <= NO_VARIANCE else "failed",
             means="Scores of held-out rows have so heavy a tail that their mean has no variance, "
             "or hardly one: the columns' tails are heavier than the model's.",
@@ -80,6 +88,7 @@ def _resolved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Check:
         limit=COARSE,
         ok=mean <= COARSE,
         part="data",
+        rests_on=("backbone", "tilt"),
         severity="caution" if mean <= ROUGH else "failed",
         means="The density has spikes as narrow as the spacing of 32-bit numbers: scores are not "
         "likelihoods of anything that was measured.",
@@ -92,9 +101,9 @@ def _resolved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Check:
 def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
     """How much log p changes from a row to the next numbers in 32 bits, of each row."""
 
-    def log_p(x: Array, key: PRNGKeyArray) -> Array:
+    def parts(x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         c, log_weight = model.backbone.embed(x, key)
-        return model.tilt(c) + model.backbone.log_prob_coordinates(c) + log_weight
+        return model.tilt(c), model.backbone.log_prob_coordinates(c) + log_weight
 
     x = rows.data(key)
     up = jnp.nextafter(
@@ -104,9 +113,46 @@ def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
 
     def one(pair: tuple[Array, Array, PRNGKeyArray]) -> Array:
         here, there, key = pair
-        return jnp.abs(log_p(there, key) - log_p(here, key))
+        (f, log_q), (f_there, log_q_there) = parts(here, key), parts(there, key)
+        moved = jnp.abs((f_there - f) + (log_q_there - log_q))
+        own_step = jnp.nextafter(jnp.abs(f), jnp.inf) - jnp.abs(f)  # f's, which log Z has to bear
+        return jnp.maximum(moved - own_step, 0.0)
 
     return jax.lax.map(one, (x, up, keys), batch_size=256)
+
+
+def _dependent(rows: Rows) -> list[Check]:
+    """Whether continuous columns follow from one another: no density has such rows."""
+    steps = _steps(rows)
+    if steps is None or not 1 < np.sum(steps == 0) <= MOST_COLUMNS:
+        return []
+    x = rows.array().reshape(len(rows), -1)[:MOST_ROWS, steps == 0].astype(np.float64)
+    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), np.finfo(float).tiny)
+    if len(x) <= x.shape[1] + 1 or not np.isfinite(x).all():
+        return []
+    narrowest = float(np.linalg.svd(x, compute_uv=False)[-1] / np.sqrt(len(x)))
+    return [
+        Check(
+            name="narrowest direction of the columns, of their deviations",
+            value=narrowest,
+            limit=NARROW,
+            ok=narrowest >= NARROW,
+            part="data",
+            severity="failed",
+            means="A column follows from others, up to the last digits: the rows lie on a surface, "
+            "and have no density.",
+            try_="Leave out one of the columns that depend on one another (`tiltflow data inspect` "
+            "names them).",
+        )
+    ]
+
+
+def _steps(rows: Rows) -> np.ndarray | None:
+    """The width of the cells of a row's numbers, 0 where one is continuous; None: none is."""
+    if rows.integers or rows.noise is not None:
+        return None
+    width = rows.array()[:1].size
+    return np.zeros(width) if rows.steps is None else np.ravel(np.asarray(rows.steps))
 
 
 def _copied(rows: dict[str, Rows]) -> list[Check]:
@@ -131,7 +177,7 @@ def _copied(rows: dict[str, Rows]) -> list[Check]:
             limit=COPIES,
             ok=share <= COPIES,
             part="data",
-            severity="caution",
+            severity="caution" if share <= MOSTLY_COPIES else "failed",
             means="Rows come more than once and lie on both sides of the split: the scores are "
             "those of rows that were learned.",
             try_="Leave out copies before the split; or split by what they are copies of.",

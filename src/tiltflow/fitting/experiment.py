@@ -26,6 +26,7 @@ from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, scaled
 from tiltflow.evaluation.classified import class_log_probs, classified
 from tiltflow.evaluation.copies import copies
+from tiltflow.evaluation.cross_checks import against_weighted, between_sides
 from tiltflow.evaluation.enough import enough_chains
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
 from tiltflow.evaluation.interpolation import interpolation
@@ -36,7 +37,8 @@ from tiltflow.evaluation.quality import suited as suited_features
 from tiltflow.evaluation.report_arrays import gather_evidence
 from tiltflow.evaluation.shared_values import no_atoms
 from tiltflow.evaluation.simple_models import ahead_of, block_of, not_behind, simple_models
-from tiltflow.evaluation.soundness import soundness
+from tiltflow.evaluation.smoothness import smoothness
+from tiltflow.evaluation.soundness import drawn, soundness
 from tiltflow.evaluation.trust import trust
 from tiltflow.fitting.metrics import (
     add_bits,
@@ -60,6 +62,7 @@ from tiltflow.model.fitted import FittedModel
 from tiltflow.model.log_normalizer import exact_f, from_exact, log_normalizer
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ, from_values
+from tiltflow.normalizer.gain import CERTAIN
 from tiltflow.parallel.memory_maps import let_go_if_many
 
 KEYS = (
@@ -207,19 +210,22 @@ def fit(
     )
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration
-    checks = checks_of(judged.log_z, judgement, judged.found.gain, calibration)
-    checks += soundness(fitted.model, jr.fold_in(keys["evidence"], 1))
+    draw_key, trust_key, line_key = (jr.fold_in(keys["evidence"], n) for n in (1, 2, 3))
+    exact = drawn(fitted.model, draw_key)
+    checks = soundness(fitted.model, exact)
+    if judged.draws.gradients:  # exact draws alone have no use for a force
+        checks += smoothness(fitted.model.tilt, exact.y, line_key)
+    checks += against_weighted(judged.draws, exact.u, exact.f)
+    checks += between_sides(judged.log_z, judged.f_backbone, judged.draws.summaries["f"])
     if noise is None:
         checks.append(no_atoms(data, parts.train))
+    checks += checks_of(judged.log_z, judgement, judged.found.gain, calibration)
     simple: dict[str, Any] = {}
     if judged.scores.bad:
         checks.append(finite(judged.scores))
     else:
         simple, check = _beside_simple_models(judged, rows, seed, hear)
-        checks += [
-            check,
-            *trust(judged.scores, fitted.model, rows, jr.fold_in(keys["evidence"], 2)),
-        ]
+        checks += [*trust(judged.scores, fitted.model, rows, trust_key), check]
     metrics = {
         "data": of_data(data, parts),
         **of_likelihood(judged.found, judged.log_z),
@@ -324,9 +330,11 @@ def _beside_simple_models(
     """Their block of the metrics, and the check that none of them is ahead of the model."""
     hear("simple", "started")
     simple = simple_models(rows, seed=seed)
-    ahead = ahead_of(judged.scores.of_rows()[1], judged.log_z, simple)
+    log_q, log_p = judged.scores.of_rows()
+    ahead, alone = ahead_of(log_p, judged.log_z, simple), ahead_of(log_q, CERTAIN, simple)
     is_bound = not isinstance(judged.model.backbone, Flow)
-    return {"simple_models": block_of(simple, ahead)}, not_behind(ahead, is_bound=is_bound)
+    check = not_behind(ahead, is_bound=is_bound, alone=alone)
+    return {"simple_models": block_of(simple, ahead)}, check
 
 
 def _verdict(judged: _Judged, checks: Sequence[Check]) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def _stopped(
     """Why to stop now, as in `Draws`; empty to go on."""
     if counts.transitions >= schedule.total:
         return "draws"
-    if until is not None and monitor is not None and until.reached(*monitor.look):
+    if until is not None and monitor is not None and until.reached(*monitor.look, counts.draws):
         return until.targets
     if anywhere(interrupts.heard):
         return "interrupted"

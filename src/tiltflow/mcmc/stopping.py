@@ -33,11 +33,13 @@ class Until:
         ess: of the worst quantity, bulk, all chains together.
         rhat: the largest that is good enough, above 1.
         seconds: a limit on the whole call, warm-up included.
+        least: draws of each chain that are made before a target ends the run.
     """
 
     ess: float | None = None
     rhat: float | None = None
     seconds: float | None = None
+    least: int = 0
 
     def __post_init__(self) -> None:
         """Raises InputError for a target that cannot be."""
@@ -53,11 +55,19 @@ class Until:
         """The names of the targets that draws must reach, as `Draws.stopped` has them."""
         return " and ".join(name for name in ("ess", "rhat") if getattr(self, name) is not None)
 
-    def reached(self, ess: float, rhat: float) -> bool:
-        """Whether the targets hold; never with a NaN, nor if there are none."""
-        return bool(self.targets) and not (
-            (self.ess is not None and not ess >= self.ess)
-            or (self.rhat is not None and not rhat <= self.rhat)
+    def reached(self, ess: float, rhat: float, draws: int | None = None) -> bool:
+        """Whether the targets hold; never with a NaN, nor if there are none.
+
+        `draws` have been made of each chain; None: as many as it takes.
+        """
+        enough = draws is None or draws >= self.least
+        return (
+            bool(self.targets)
+            and enough
+            and not (
+                (self.ess is not None and not ess >= self.ess)
+                or (self.rhat is not None and not rhat <= self.rhat)
+            )
         )
 
 

@@ -45,6 +45,7 @@ def _shape(excess: Values) -> float:
     quartile = excess[int(m / 4 + 0.5) - 1]
     steps = np.arange(1, grid + 1)
     theta = 1.0 / excess[-1] + (1.0 - np.sqrt(grid / (steps - 0.5))) / (3.0 * quartile)
+    theta = theta[theta != 0.0]  # where tails have a few values only
     k = np.mean(np.log1p(-theta[:, None] * excess), axis=1)
     profile = m * (np.log(-theta / k) - k - 1.0)
     weights = np.exp(profile - profile.max())
