@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 import tiltflow
+from tiltflow.backbones.units.atom_cells import atom_cells
+from tiltflow.backbones.units.scale import identity
+from tiltflow.evaluation import trust
 from tiltflow.evaluation.shared_values import no_atoms
+from tiltflow.learning import Rows
 
 CHANCE = np.random.default_rng(0)
 X = CHANCE.normal(size=(800, 3))
@@ -33,3 +37,16 @@ def test_pixels_are_looked_at_too():
     check = no_atoms(tiltflow.load_data(images), TRAIN)
     assert not check.ok
     assert "Entry (1, 0) is 0.5 in 25% of the rows" in check.means
+
+
+def test_rows_of_nothing_but_atoms_repeat_as_they_like():
+    """With its power: the same rows, where atoms are values as others, are copies."""
+    x = np.where(CHANCE.random((800, 2)) < 0.5, 0.0, X[:, :2])
+    grid = tiltflow.load_data(x, atoms="separate").grid
+    assert grid is not None
+    cells, units, how = grid.to_cells(x), identity((2,)), {"integers": False, "steps": grid.step}
+    for atoms in (atom_cells(grid), None):
+        parts = {"train": cells[:600], "test": cells[600:]}
+        rows = {name: Rows(part, units, atoms=atoms, **how) for name, part in parts.items()}
+        (check,) = trust._copied(rows)
+        assert check.ok == (atoms is not None)
