@@ -1,6 +1,7 @@
 """`--until` and `--time-limit`, from words to targets."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tiltflow.cli.options import seconds_of
 from tiltflow.errors import InputError
@@ -14,7 +15,7 @@ def targets(until: Sequence[str], time_limit: str | None):
     """
     from tiltflow.mcmc.stopping import Until
 
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
     for words in until:
         name, _, number = words.partition("=")
         if name not in ("ess", "rhat"):

@@ -204,7 +204,7 @@ def _linear(
     *,
     key: PRNGKeyArray,
     listen: Listen,
-) -> tuple[Tilt, Judgement, ModelSpec]:
+) -> tuple[Any, Judgement, ModelSpec]:
     """The linear tilt, or `zero` where it is not worth having; and what the model is made of."""
 
     def learn() -> tuple[Any, float]:

@@ -106,15 +106,17 @@ def fit_censored(x: np.ndarray, *, limits: tuple[float, float] | None = None) ->
             f"integers from {low:g} to {high:g} have fewer than three levels; expected some "
             f"between the ends: use --units gaussianise"
         )
-    ends = jnp.asarray(low, jnp.float32), jnp.asarray(high + 1, jnp.float32)
-    plain = Censored(*ends, mean=jnp.zeros(()), scale=jnp.ones(()), data_shape=())
+    lowest, highest = jnp.asarray(low, jnp.float32), jnp.asarray(high + 1, jnp.float32)
+    zero, one = jnp.zeros(()), jnp.ones(())
+    plain = Censored(low=lowest, high=highest, mean=zero, scale=one, data_shape=())
     levels, counts = np.unique(x, return_counts=True)
     points = np.concatenate([levels + part for part in (1 / 6, 1 / 2, 5 / 6)])
     h = np.asarray(plain.encode(jnp.asarray(points, jnp.float32)), np.float64)
     mean = np.average(h, weights=np.tile(counts, 3))
     scale = np.sqrt(np.average((h - mean) ** 2, weights=np.tile(counts, 3)))
     return Censored(
-        *ends,
+        low=lowest,
+        high=highest,
         mean=jnp.asarray(mean, jnp.float32),
         scale=jnp.asarray(max(scale, 0.1), jnp.float32),
         data_shape=x.shape[1:],
