@@ -11,7 +11,7 @@ published ones.
 
 What is measured is recorded at once, in `FOLDER/gpu-DATE-DEVICE.json` with date and device, or
 where `--json` says: a run that is killed, or whose time is over, keeps what was done. Every part
-that has ended is in `done`, any other reason in `left_out`.
+that has ended is in `done`; why another has not, in `left_out`. One that fails ends no other.
 
 `--tiny` runs the same code with small numbers, in about two minutes on a CPU: a look at whether
 all works. It records nothing unless `--out` or `--json` is given.
@@ -23,8 +23,10 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import threading
 import time
+import traceback
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -57,7 +59,7 @@ class Book:
     def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
         """Begun by what is known `about` the run."""
         self.path, self.began = path, time.monotonic()
-        self.found: dict[str, Any] = {**about, "done": [], "left_out": {}}
+        self.found: dict[str, Any] = {**about, "done": [], "left_out": {}, "failed": []}
         self._write()
 
     def add(self, part: str, name: str, value: Any) -> None:
@@ -130,6 +132,10 @@ def run_part(
         keep("seconds", round(time.monotonic() - began, 1))
     except InputError as error:
         book.close(part, str(error))
+    except Exception as error:  # the next part may work, and the device is lent for minutes
+        traceback.print_exc()
+        book.close(part, f"{type(error).__name__}: {error}"[:500])
+        book.found["failed"].append(part)
     else:
         book.close(part)
 
@@ -180,4 +186,4 @@ def _short(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(1 if main()["failed"] else 0)

@@ -229,7 +229,7 @@ def look(keep: Keep, model: TiltedModel, latent: Draws, outside: Draws | None) -
     assert isinstance(flow, Flow)
     u = np.asarray(latent.positions)
     directions = np.asarray(jr.normal(jr.key(9), (flow.dim, PROJECTIONS)))
-    directions /= np.linalg.norm(directions, axis=0)
+    directions = directions / np.linalg.norm(directions, axis=0)
     keep("rhat u", histogram(rhat(u.reshape(*u.shape[:2], -1))))
     both = {"latent": in_parts(flow.coordinates, u)}
     f = {"latent": np.asarray(latent.summaries["f"])}
