@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tiltflow.runs import atomic
 from tiltflow.runs.posterior_folder import PAGE, columns_of, read_draws, read_numbers
 
