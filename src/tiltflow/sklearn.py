@@ -96,7 +96,7 @@ class TiltedDensity(DensityMixin, BaseEstimator):
                 ones; a `ValueError`, as what scikit-learn raises for other data.
         """
         table = self._table(X, ensure_min_samples=FEWEST_ROWS)
-        values, integers, grid = looked_at(table, "X", integers=self.integers)
+        values, integers, grid = looked_at(table, "X", integers=self.integers, few=False)
         random = check_random_state(self.random_state)
         parts = self._parts(len(values), random)
         result = experiment.fit(

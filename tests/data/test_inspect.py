@@ -86,7 +86,7 @@ def test_values_on_a_grid_are_said_to_be_dequantised():
     assert advised(seen(one), "A column is on a grid ('1' of 0.1): they are dequantised")
     assert [entry["step"] > 0 for entry in seen(one).facts["columns"]] == [False, True, False]
     assert not advised(seen(REALS), "grid")
-    assert not advised(seen(one, integers=False), "grid")
+    assert not advised(seen(one, integers=False), "dequantised")
     many = np.where(REALS > 1, 0.0, RNG.integers(0, 500, REALS.shape))
     assert seen(many).facts["on_grid"] == 3
     assert seen(many, integers=True).facts["values"] == "integers"

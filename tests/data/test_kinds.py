@@ -12,6 +12,7 @@ from tiltflow.data.categories import Levels, Texts
 from tiltflow.data.gaps import read_gaps
 from tiltflow.data.grids import Grid
 from tiltflow.fitting.config import read_config
+from tiltflow.fitting.settings import ModelSettings, Settings
 
 CHANCE = np.random.default_rng(0)
 ROWS = 600
@@ -194,6 +195,12 @@ def test_labels_of_text_have_gaps_too(tmp_path):
     path.write_text("x,town\n1.5,Rome\n,?\n2.5,Paris\n3.5, Oslo\n")
     texts = Texts({"town": ("Oslo", "Rome")}).with_gaps()
     (batch,) = read_gaps(str(path), 2, columns=("town", "x"), texts=texts).rows
-    np.testing.assert_array_equal(batch.values[:, 0], [1, np.nan, -1, 0])
+    np.testing.assert_array_equal(batch.values[:, 0], [1, np.nan, -2, 0])
     np.testing.assert_array_equal(batch.values[:, 1], [1.5, np.nan, 2.5, 3.5])
-    assert texts.shown("town", -1.0) == "'Paris'"
+    assert texts.shown("town", -2.0) == "'Paris'"
+
+
+def test_noise_is_added_to_no_category(mixed):
+    settings = Settings(model=ModelSettings(noise=0.1))
+    with pytest.raises(tiltflow.InputError, match=r"noise is 0\.1, and x\.csv has categories"):
+        tiltflow.fit(mixed, settings)

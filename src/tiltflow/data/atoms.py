@@ -91,7 +91,8 @@ def some_rows(array: np.ndarray) -> np.ndarray:
 
 def atoms_of(column: np.ndarray) -> list[Atom]:
     """The atoms of a column, the commonest first, as float32."""
-    numbers, counts = np.unique(np.asarray(column, np.float32), return_counts=True)
+    values = np.asarray(column, np.float32)
+    numbers, counts = np.unique(values[np.isfinite(values)], return_counts=True)
     if not len(numbers):
         return []
     least = max(FEWEST, COMMON * len(column), TIMES * float(np.median(counts)))

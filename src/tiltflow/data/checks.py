@@ -68,11 +68,12 @@ def looked_at(
     asked: Mapping[str, Kind] | None = None,
     texts: Mapping[int, tuple[str, ...]] | None = None,
     apart: bool = False,
+    few: bool = True,
 ) -> tuple[np.ndarray, bool, Grid | None]:
     """`checked`, and the grid that columns of other values lie on, unless the user has said.
 
-    A number on a grid may be the same in every row. `asked`, `texts`
-    and `apart` are as in `kinds.resolved`.
+    A number on a grid may be the same in every row. `asked`, `texts` and `apart` are as in
+    `kinds.resolved`; `few`: whether few numbers on no grid make a category.
     """
     if isinstance(array, np.memmap):
         values, seen = array, scan(array)
@@ -92,7 +93,7 @@ def looked_at(
         columns=columns,
         asked=asked or {},
         texts=texts or {},
-        alone=integers is None,
+        alone=few and integers is None,
         apart=apart,
     )
     if not (are_integers or constant):

@@ -150,9 +150,16 @@ def fit(
     settings, own = chosen(backbone, tilt, learner, settings, len(parts.train), data.shape)
     settings.check(seed)
     keys = dict[str, PRNGKeyArray](zip(KEYS, jr.split(jr.key(seed), len(KEYS)), strict=True))
-    train_values = _cells_of(data, parts.train)
+    train_values = data.take(parts.train).values
     noise = noise_of(train_values, settings.model.noise)
-    if noise is not None:  # rows plus noise are continuous, whatever they were
+    if noise is None:
+        train_values = _cells_of(data, parts.train)
+    else:  # rows plus noise are continuous, whatever they were
+        if data.grid is not None and data.grid.levels:
+            raise InputError(
+                f"noise is {settings.model.noise:g}, and {data.name} has categories, whose labels "
+                f"are no numbers to add it to; expected 0: leave the noise out, or the columns"
+            )
         data = replace(data, integers=False, grid=None)
         rng = np.random.default_rng(seed)
         train_values = train_values + (noise * rng.standard_normal(train_values.shape)).astype("f4")

@@ -92,7 +92,7 @@ class Rows(eqx.Module):
             labels = _checked(np.asarray(labels), len(values))
         if integers is None:
             values, integers, grid = looked_at(
-                plain(values, "the array of rows")[0], "the array of rows", constant=True
+                plain(values, "the array of rows")[0], "the array of rows", constant=True, few=False
             )
             steps = None if grid is None else grid.step
             values = in_little_memory(values, integers=integers)

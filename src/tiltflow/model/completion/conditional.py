@@ -5,7 +5,7 @@ y of the backbone, where its units work column by column, or standardised data, 
 columns (`Affine`). With what is seen held fast, the log-density of the rest is f(y) + log q(y) up
 to a constant: no log-determinant, and no noise on what is seen.
 
-Chains move t, one number a column, nearly N(0, I) by construction (`rough.py`):
+Chains move t, one number a column, nearly N(0, I) by construction (`rough.py`)::
 
     missing    w = mean + L t, a normal guess of it, given what is seen;
     a cell     w = low + width Phi(t), where an integer, or a value on a grid, was seen: all of its
