@@ -16,13 +16,13 @@ def interval(mean):
     return SimpleNamespace(mean=mean, low=mean - 0.1, high=mean + 0.1)
 
 
-def of_s05(module, gain=3.0, ahead=0.01, fails=True):
+def of_s05(module, gain=3.0, ahead=0.01, above=0.1, without=8.0):
     auroc = {"tilted": 0.8 + ahead, "log q": 0.8, "without q": 0.6, "50-NN": 0.8, "energy": 0.7}
     one = {
         "gain": interval(gain),
-        "status": "ok",
-        "without q": "failed" if fails else "ok",
-        "f": [0.0, -4.0, 100.0],
+        "verdict": {"status": "ok"},
+        "above": above,
+        "above without q": without,
         "auroc": dict.fromkeys(("unknown classes", "MNIST", "notMNIST"), auroc),
     }
     return module.claims([one, one], module.FULL["pass"])
@@ -52,7 +52,10 @@ def of_s13(module, heat=0.3, both=0.05, gain=0.5):
 
 
 FAKED = {
-    "s05": (of_s05, [{"gain": 0.0}, {"ahead": -0.01}, {"ahead": -0.17}, {"fails": False}]),
+    "s05": (
+        of_s05,
+        [{"gain": 0.0}, {"ahead": -0.01}, {"ahead": -0.17}, {"above": 2.0}, {"without": 0.0}],
+    ),
     "s08": (of_s08, [{"accuracy": 0.17}, {"f": 0.6}, {"drawn": 0.2}]),
     "s13": (of_s13, [{"heat": 0.45}, {"heat": 0.6}, {"both": 0.075}, {"gain": 0.0}]),
 }
