@@ -1,15 +1,10 @@
-"""Images that recipes have in common, and a small classifier whose features they take.
+"""A small classifier, the density of its features, and scores of rows that it does not know.
 
-Fashion-MNIST and what is none of it, from the folder that TILTFLOW_SHARED_DATA names; where a
-recipe is to be quick, the 8 x 8 digits that come with scikit-learn, and digits with their pixels in
-another order.
+Recipes on features share it. Features are taken before an activation: a rectified one has a point
+mass, and no density.
 """
 
-import os
-import zipfile
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -17,71 +12,17 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from sklearn.datasets import load_digits
+from images import Task
+from sklearn.neighbors import NearestNeighbors
+from table import Claim
 
-HERE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-FOLDER = Path(os.environ.get("TILTFLOW_SHARED_DATA", HERE))
+from tiltflow.backbones import Gaussian, fit_units
+from tiltflow.evaluation.outliers import judged, of_logits
+from tiltflow.learning import Rows
+from tiltflow.learning.fit_mixture import mixture_of_labels
+from tiltflow.tilts import MixtureTilt
 
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Images `[n, pixels]` from -1 to 1, of some classes, and others that are to be told apart.
-
-    Attributes:
-        train, train_labels, test, test_labels: of the classes that are known, counted from 0.
-        out: by name, what is none of them.
-    """
-
-    train: np.ndarray
-    train_labels: np.ndarray
-    test: np.ndarray
-    test_labels: np.ndarray
-    out: dict[str, np.ndarray]
-
-
-def task(name: str, known: int, *, seed: int, train: int, test: int) -> Task:
-    """`known` of the ten classes of a set, those that `seed` draws; the others are unknown.
-
-    Args:
-        name: `"digits"`, `"fashion_mnist"` or `"mnist"`.
-        known: how many classes.
-        seed: of the classes, and of the rows that are taken.
-        train, test: rows at most; and rows of whatever is out.
-    """
-    rng = np.random.default_rng(seed)
-    (x, y), (x_test, y_test) = _digits(rng) if name == "digits" else _npz(name)
-    order = rng.permutation(10)
-    place = np.argsort(order)  # of a class among them: the first are known
-
-    def some(images: np.ndarray, number: int) -> np.ndarray:
-        chosen = rng.permutation(len(images))[:number]
-        return images[chosen]
-
-    def of_known(x: np.ndarray, y: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = some(np.flatnonzero(place[y] < known), number)
-        return x[rows], place[y[rows]]
-
-    out = {}
-    if known < 10:
-        out["unknown classes"] = some(x_test[place[y_test] >= known], test)
-    if name == "digits":
-        out["pixels in another order"] = some(x_test, test)[:, rng.permutation(64)]
-    elif name == "fashion_mnist":
-        out["MNIST"] = some(_npz("mnist")[1][0], test)
-        out["notMNIST"] = some(_idx(FOLDER / "notmnist"), test)
-    return Task(*of_known(x, y, train), *of_known(x_test, y_test, test), out)
-
-
-def omniglot(number: int, seed: int) -> np.ndarray:
-    """Characters, white on black, made as small as the other images; `[number, 784]`."""
-    from PIL import Image
-
-    archive = zipfile.ZipFile(sorted((FOLDER / "omniglot").glob("*evaluation*.zip"))[0])
-    names = sorted(name for name in archive.namelist() if name.endswith(".png"))
-    chosen = np.random.default_rng(seed).choice(names, number, replace=False)
-    images = [Image.open(BytesIO(archive.read(name))).convert("L") for name in chosen]
-    small = np.stack([np.asarray(image.resize((28, 28), Image.Resampling.BOX)) for image in images])
-    return _scaled(255.0 - small)
+NEIGHBOURS, REMEMBERED = 50, 10_000
 
 
 class Classifier(eqx.Module):
@@ -119,7 +60,7 @@ def classifier(task: Task, width: int, features: int, *, steps: int, seed: int) 
     return descended(network, loss, (task.train, task.train_labels), steps=steps, seed=seed)
 
 
-def descended(network, loss, rows, *, steps: int, seed: int, batch: int = 128, rate: float = 1e-3):
+def descended(network, loss, rows, *, steps: int, seed: int, batch: int = 128, rate=1e-3):
     """`network` after so many steps of Adam on `loss` of it, row numbers and the arrays `rows`."""
     adam = optax.adamw(optax.cosine_decay_schedule(rate, steps), weight_decay=1e-3)
     parameters, rest = eqx.partition(network, eqx.is_inexact_array)
@@ -140,26 +81,71 @@ def descended(network, loss, rows, *, steps: int, seed: int, batch: int = 128, r
     return eqx.combine(run(parameters, jr.key(seed + 1), *map(jnp.asarray, rows)), rest)
 
 
-def _scaled(images: np.ndarray) -> np.ndarray:
-    return (np.asarray(images, np.float32) / 127.5 - 1.0).reshape(len(images), -1)
+@dataclass(frozen=True, eq=False)
+class Featured:
+    """A task seen through a classifier.
+
+    Attributes:
+        network: the classifier.
+        h: its features, `[n, dim]`, of the rows `"train"`, `"val"`, `"in"`, and of what is out.
+        backbone, mixture: the normal density of the training rows, and that of their classes.
+        train, val: nine tenths of the training rows, and the others, with their labels.
+    """
+
+    network: Classifier
+    h: dict[str, np.ndarray]
+    backbone: Gaussian
+    mixture: MixtureTilt
+    train: Rows
+    val: Rows
+
+    def coordinates(self, name: str) -> jax.Array:
+        """Of the backbone; `[n, dim]`."""
+        return jax.vmap(self.backbone.units.encode)(jnp.asarray(self.h[name]))
+
+    def added(self, tilt, c: jax.Array) -> jax.Array:
+        """f beside the mixture, of coordinates `[n, dim]`."""
+        return jax.vmap(tilt)(c) - jax.vmap(self.mixture)(c)
+
+    def scores(self, tilt, name: str) -> dict[str, np.ndarray]:
+        """By name, higher for stranger rows: of classifier, neighbours, q, f, and of both."""
+        c, h = self.coordinates(name), self.h[name]
+        log_q, f = self.mixture.latent_log_densities(c), self.added(tilt, c)
+        some = self.h["train"][:REMEMBERED]
+        train, rows = (x / np.linalg.norm(x, axis=1)[:, None] for x in (some, h))
+        nearest = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(train).kneighbors(rows)[0][:, -1]
+        found = {"tilted": -(log_q + f), "log q": -log_q, "f alone": -f, "50-NN": nearest}
+        found |= of_logits(np.asarray(jax.vmap(self.network.logits)(h)))
+        return {name: np.asarray(one, np.float64) for name, one in found.items()}
 
 
-def _npz(name: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    if not (path := FOLDER / f"{name}.npz").exists():
-        raise SystemExit(f"{path} is not there; set TILTFLOW_SHARED_DATA, or take --quick")
-    with np.load(path) as arrays:
-        return tuple((_scaled(arrays[f"x_{p}"]), arrays[f"y_{p}"]) for p in ("train", "test"))
+def featured(task: Task, network: Classifier, *, seed: int) -> Featured:
+    """The features of all rows of a task, and the mixture of those of its classes."""
+    images = {"train": task.train, "in": task.test, **task.out}
+    h = {name: np.asarray(jax.vmap(network.features)(x)) for name, x in images.items()}
+    backbone = Gaussian(fit_units("whiten", h["train"], integers=False))
+    tenth = len(task.train) // 10
+    h["val"] = h["train"][:tenth]
+    val, train = (
+        Rows(h["train"][part], backbone.units, False, labels=task.train_labels[part])
+        for part in (slice(tenth), slice(tenth, None))
+    )
+    mixture = mixture_of_labels(train, key=jr.key(seed))
+    return Featured(network, h, backbone, mixture, train, val)
 
 
-def _idx(folder: Path) -> np.ndarray:
-    from tiltflow.data.idx import read_idx_array
+def told_apart(inside: dict, outside: dict, *, draws: int = 100) -> dict:
+    """Every score judged, with its lead of the first one paired.
 
-    (path,) = sorted(folder.glob("*images*"))[:1]
-    return _scaled(read_idx_array(path))
+    FPR95 is read where 95% of the rows that are in are taken for such, as the field does: so those
+    are what is to be found here, and a score is negated.
+    """
+    both = {name: -np.concatenate([inside[name], outside[name]]) for name in inside}
+    sizes = [len(next(iter(rows.values()))) for rows in (inside, outside)]
+    return judged(both, np.repeat([1, 0], sizes), draws=draws)
 
 
-def _digits(rng: np.random.Generator):
-    x, y = load_digits(return_X_y=True)
-    order = rng.permutation(len(x))
-    x, y = (x[order] / 8.0 - 1.0).astype(np.float32), y[order]
-    return (x[:1200], y[:1200]), (x[1200:], y[1200:])
+def as_claims(system: str, rows: list[tuple]) -> list[Claim]:
+    """Claims of plain numbers: words, baseline, ours, threshold, whether larger is better."""
+    plain = [[None if x is None else float(x) for x in row[1:4]] for row in rows]
+    return [Claim(system, row[0], *one, *row[4:]) for row, one in zip(rows, plain, strict=True)]
