@@ -205,3 +205,28 @@ def test_writing_twice_gives_the_same_page(tmp_path):
     write_events(tmp_path, stages=3)
     first = write_report(tmp_path).read_bytes()
     assert write_report(tmp_path).read_bytes() == first
+
+
+def drift_block(**changes):
+    block = {
+        "transitions": [1, 2, 5, 10], "f": [0.1, 0.5, 2.0, 4.0], "f_error": [0.1] * 4,
+        "f_data": 1.9, "words": "Drift: chains go <past> the data.",
+    }  # fmt: skip
+    return block | changes
+
+
+@pytest.mark.parametrize(
+    ("block", "shown"),
+    [
+        (drift_block(), True),
+        (drift_block(f=[0.1, None, 2.0, 4.0]), False),
+        (drift_block(f_data="1.9"), False),
+        (drift_block(transitions=[1, 2]), False),
+        ("none", False),
+    ],
+)
+def test_drift_is_a_picture_where_its_numbers_are_there(tmp_path, block, shown):
+    write_metrics(tmp_path, drift=block)
+    page = report(tmp_path)
+    assert (tmp_path / "figures" / "drift.png").exists() == shown
+    assert ("go <past> the data" in page.text) or not shown

@@ -18,6 +18,7 @@ from tiltflow.data import Dataset
 from tiltflow.diagnostics.verdict import Check, conclude
 from tiltflow.errors import InputError, at_least_one, check_seed
 from tiltflow.evaluation.chains import SamplingSettings, suited_sampling
+from tiltflow.evaluation.drift import trained_short
 from tiltflow.evaluation.enough import enough_chains
 from tiltflow.evaluation.generated import has_noise
 from tiltflow.evaluation.likelihood import (
@@ -113,7 +114,7 @@ def assess(
     )
     scores = score(fitted.model, rows, score_key, settings.dequantisations)
     checks = soundness(fitted.model, drawn(fitted.model, sound_key))
-    checks.append(finite(scores))
+    checks += [finite(scores), *trained_short(fitted.protocol)]
     dim = math.prod(fitted.model.backbone.data_shape)
     bound = settings.bound if fitted.is_dequantised or has_noise(fitted.model.backbone) else None
     told = {"data": {"name": data.name, "rows": data.rows, "dim": dim}, "bound": bound}

@@ -28,6 +28,7 @@ from tiltflow.evaluation.chains import (
     suited_sampling,
 )
 from tiltflow.evaluation.coverage import against_data_space, against_held_out, reach
+from tiltflow.evaluation.drift import trained_short
 from tiltflow.evaluation.labels import Kind, Labelled, by_data, by_kmeans
 from tiltflow.evaluation.mixing import extremes, looked_at
 from tiltflow.evaluation.soundness import drawn, soundness
@@ -133,7 +134,8 @@ def diagnose(
     modes, mode_checks = travelling(
         _labelled(fitted, data, thinned, settings, seed), every * judged.thin
     )
-    own = [*energy_checks, *_unbiased(judged), *mode_checks]
+    short = trained_short(fitted.protocol)
+    own = [*energy_checks, *short, *_unbiased(judged), *mode_checks]
     first = _verdict(judged, found, where.words if where else "", [*sound, *own])
     coverage, checks, notes = _coverage(
         fitted, data, thinned, judged.f[:, ::every], settings, sampling, keys, listen,

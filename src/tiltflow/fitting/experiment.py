@@ -27,6 +27,7 @@ from tiltflow.evaluation.calibration import SCALABLE, Calibration, calibrate, sc
 from tiltflow.evaluation.classified import class_log_probs, classified
 from tiltflow.evaluation.copies import copies
 from tiltflow.evaluation.cross_checks import against_weighted, between_sides
+from tiltflow.evaluation.drift import drift, trained_short
 from tiltflow.evaluation.enough import enough_chains
 from tiltflow.evaluation.generated import ROWS, has_noise, look_at
 from tiltflow.evaluation.interpolation import interpolation
@@ -214,6 +215,7 @@ def fit(
         settings.sampling.leapfrogs,
         grid=data.grid,
         columns=data.columns,
+        protocol=getattr(own.stage, "protocol", None),
     )
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration
@@ -227,6 +229,15 @@ def fit(
     if noise is None:
         checks.append(no_atoms(data, parts.train))
     checks += checks_of(judged.log_z, judgement, judged.found.gain, calibration)
+    checks += trained_short(fitted.protocol)
+    drifted = drift(
+        fitted.model,
+        rows["train"],
+        settings.sampling,
+        judged.draws.step_size,
+        jr.fold_in(keys["evidence"], 4),
+        protocol=fitted.protocol,
+    )
     simple: dict[str, Any] = {}
     if judged.scores.bad:
         checks.append(finite(judged.scores))
@@ -243,6 +254,7 @@ def fit(
             "log_z_learners": float(judgement.learners),
         },
         "mixing": judged.mixed.to_dict(),
+        "drift": drifted.to_dict(),
         **seen.metrics,
         **({} if calibration is None else {"calibration": calibration.to_dict()}),
         "verdict": _verdict(judged, [*checks, *seen.checks]),

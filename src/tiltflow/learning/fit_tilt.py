@@ -1,5 +1,7 @@
 """Learning a tilt: what it begins from, and what is kept of it; `stages.py` has the loop."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.rows import Rows
-from tiltflow.learning.stages import STAGES, Classes, Learning, Stage
+from tiltflow.learning.stages import STAGES, Best, Classes, Learning, Stage
 from tiltflow.learning.start import Start, as_particles, begin, is_zero
 from tiltflow.learning.state import LearnerState, TiltSettings
 from tiltflow.learning.witnesses import Judge, Judgement
@@ -46,7 +48,8 @@ def fit_tilt(
     `classes`, a number and a function of coordinates `[n, dim]` to labels below it, has the
     witnesses' shares watched (`class_swings.py`). `phase` names the stage in events, and to
     `keeper`.
-    `stage` learns in place of what the settings' `learner` names (`stages.Learner`).
+    `stage` learns in place of what the settings' `learner` names (`stages.Learner`); of one that
+    has `keeps_last` the last average is kept, whatever the witnesses say.
 
     A tilt that has nothing to learn, such as a `Frozen` one, is judged and returned as it is.
 
@@ -96,6 +99,11 @@ def fit_tilt(
     of_contrast = settings.learner == "nce" and stage is None
     learning.run(0 if of_contrast or kept else settings.steps)
     best = learning.best
+    if getattr(stage, "keeps_last", False):
+        last = learning.state
+        judged = learning.judge.judge(last.average, last)
+        judged = replace(judged, level=jnp.nan_to_num(judged.level))
+        best = Best(last.average, judged, learning.number, int(last.steps))
     gain = float(best.judgement.gain_val)
     listen(phase, "kept", learner=settings.learner, stage=best.stage, step=best.step, gain_val=gain)
     if kept:

@@ -59,9 +59,38 @@ def stage(
     key: PRNGKeyArray,
 ) -> tuple[LearnerState, StageInfo]:
     """One stage: learn, resample, move."""
-    learn_key, resample_key, move_key = jr.split(key, 3)
+    learn_key, *keys = jr.split(key, 3)
     before = state.tilt
     state, share = _learn(state, train, settings, course, learn_key)
+    return _follow(state, before, share, backbone, settings, course, *keys)
+
+
+def follow(
+    state: LearnerState,
+    before: Tilt,
+    share: Array,
+    backbone: Backbone,
+    settings: TiltSettings,
+    course: Course,
+    key: PRNGKeyArray,
+) -> tuple[LearnerState, StageInfo]:
+    """Bring the particles, which are where f was `before`, to the state's tilt: resample, move.
+
+    `share` is the witnesses' effective share, which is told.
+    """
+    return _follow(state, before, share, backbone, settings, course, *jr.split(key))
+
+
+def _follow(
+    state: LearnerState,
+    before: Tilt,
+    share: Array,
+    backbone: Backbone,
+    settings: TiltSettings,
+    course: Course,
+    resample_key: PRNGKeyArray,
+    move_key: PRNGKeyArray,
+) -> tuple[LearnerState, StageInfo]:
     particles = state.particles
     log_weights = together(jax.vmap(state.tilt)(spread(particles.y))) - particles.f
     index = resample(resample_key, particles, log_weights)

@@ -36,6 +36,7 @@ from tiltflow.mcmc.pilot import Choice
 from tiltflow.model import latent_chains
 from tiltflow.model.classes import of_class
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of
+from tiltflow.model.short_run import Protocol
 from tiltflow.model.specs import ModelSpec, PartsSpec, Spec, of_parts, spec_from
 from tiltflow.model.specs.arrays import filled, plain_arrays, read_arrays
 from tiltflow.model.specs.migrations import unstacked
@@ -69,6 +70,8 @@ class FittedModel:
             categories. None: there are none.
         columns: the names of the data's columns, by which those of a frame are found; None: they
             have none.
+        protocol: of the chains that it was learned with, where these were short runs
+            (`learning.short_run`): its draws are right for these alone. None: they were not.
     """
 
     model: TiltedModel
@@ -79,6 +82,7 @@ class FittedModel:
     leapfrogs: int
     grid: Grid | None = None
     columns: tuple[str, ...] | None = None
+    protocol: Protocol | None = None
 
     def log_prob(
         self, x: Any, *, normalizer: LogZ | float | None = None, seed: int = 0, draws: int = 10
@@ -369,6 +373,7 @@ class FittedModel:
             **({} if self.columns is None else {"columns": list(self.columns)}),
             "log_z": self.log_z.to_dict(),
             "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
+            **({} if self.protocol is None else {"protocol": self.protocol.to_dict()}),
         }
         return config, plain_arrays(self.model)
 
@@ -448,11 +453,14 @@ def _from_plain(
         shape = model.backbone.data_shape
         grid = Grid.from_dict(config["grid"], shape) if "grid" in config else None
         columns = _columns(config["columns"], shape) if "columns" in config else None
+        protocol = Protocol.from_dict(config["protocol"]) if "protocol" in config else None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
-    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs, grid, columns)
+    return FittedModel(
+        model, spec, log_z, integers, float(step_size), leapfrogs, grid, columns, protocol
+    )
 
 
 def _columns(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from . import images, tabular
 from .copies import copies_pictures
+from .drift import drift_pictures
 from .energies import energy_pictures
 from .figures import Picture
 from .header import checks_of
@@ -73,7 +74,7 @@ def sections(run: Run, draw: Draw) -> dict[str, Markup]:
             "Mixing",
             "Whether the draws can stand for the model. f(x) is the hardest to mix and the first "
             "to look at: R-hat of single coordinates can be perfect while f(x) still drifts.",
-            [draw(p) for p in mixing_pictures(run)],
+            [draw(p) for p in (*mixing_pictures(run), *drift_pictures(run))],
             "No traces or diagnostics in evidence.npz.",
         ),
         (
