@@ -10,7 +10,7 @@ import numpy as np
 from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.verdict import CONVERGED, LEAST_SIZE
 
-FEWEST = 5_000  # evaluations that a run can do with
+FEWEST = 14_000  # evaluations that a run of the smallest stages takes
 UNITS = 60_000, 250_000, 1_500_000  # evaluations, below which everything is smaller
 
 Step = list[Any]
