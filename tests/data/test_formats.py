@@ -173,6 +173,20 @@ def test_transparency_is_not_dropped_in_silence(tmp_path):
     assert load(tmp_path / "q", channels="rgb").shape == (6, 6, 3)
 
 
+def test_more_than_8_bits_are_not_offered_a_conversion(tmp_path):
+    (tmp_path / "p").mkdir()
+    for number in range(20):
+        deep = np.full((6, 6), 300 + number, np.uint16)
+        Image.fromarray(deep).save(tmp_path / "p" / f"{number:02d}.png")
+    for how in ({}, {"channels": "grey"}):
+        message = refused(tmp_path / "p", **how)
+        assert "00.png has more than 8 bits a pixel; expected 8: scale the pictures" in message
+        assert "--channels" not in message
+    whole = np.stack([np.full((6, 6), 300 + number, np.uint16) for number in range(20)])
+    np.save(tmp_path / "deep.npy", whole + np.arange(6, dtype=np.uint16))
+    assert load(tmp_path / "deep.npy").integers  # as the message says
+
+
 def test_jpegs_in_an_archive(tmp_path):
     import io
 

@@ -86,3 +86,25 @@ def test_it_goes_through_json():
 def test_values_that_are_not_finite_are_named():
     with pytest.raises(InputError, match="f_p has 4 of 20"):
         from_values(np.zeros(20), np.where(np.arange(20) < 4, np.nan, 0.0).reshape(4, 5))
+
+
+def test_f_of_minus_infinity_is_the_nothing_that_it_is():
+    """Half of a normal, tilted: log Z = log E[exp(0.3 u); u > 0]."""
+    rng, slope = np.random.default_rng(6), 0.3
+    u = rng.standard_normal((40, 4_000))
+    f_q = np.where(u > 0, slope * u, -np.inf).astype(np.float32)
+    truth = 0.5 * slope**2 + math.log(0.5 * math.erfc(-slope / math.sqrt(2)))
+    inside = rng.standard_normal((40, 4, 4_000)) + slope
+    f_p = [slope * row[row > 0][:8_000].reshape(4, -1) for row in inside]
+    for found in (
+        [from_values(q, p) for q, p in zip(f_q, f_p, strict=True)],
+        [importance(q) for q in f_q],
+    ):
+        assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.85
+        assert all(one.holds for one in found)
+    dropped = [importance(q[np.isfinite(q)]) for q in f_q]  # power
+    assert not any(one.low <= truth <= one.high for one in dropped)
+    with pytest.raises(InputError, match="f_q is -inf at all 10 draws of q"):
+        importance(np.full(10, -np.inf))
+    with pytest.raises(InputError, match="not finite"):
+        importance(np.array([0.0, np.nan, -np.inf]))

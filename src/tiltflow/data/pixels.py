@@ -74,14 +74,18 @@ def _decoded(
         whole = ImageOps.exif_transpose(image)
         found = _MODES.get(whole.mode)
         transparent = "transparency" in whole.info or whole.mode in ("RGBA", "LA", "PA")
+        if whole.mode.startswith(("I", "F")):
+            raise InputError(
+                f"{where} has more than 8 bits a pixel; expected 8: scale the pictures and save "
+                f"them with 8 bits, or bring all of them as one array, [rows, height, width], in "
+                f"a .npy file"
+            )
         if channels is None and (found is None or transparent):
             what = "transparency" if transparent else f"Pillow's mode {whole.mode}"
             raise InputError(
                 f"{where} has {what}; expected grey or RGB with 8 bits: say which to convert to, "
                 f"--channels grey or --channels rgb"
             )
-        if whole.mode.startswith(("I", "F")):
-            raise InputError(f"{where} has more than 8 bits a pixel; expected 8: convert it")
         if whole.mode in ("P", "PA"):
             whole = whole.convert("RGBA" if transparent else "RGB")
         whole = whole.convert("L" if (channels or found) == "grey" else "RGB")

@@ -71,7 +71,8 @@ def checked_start(state: Any) -> None:
     _refuse(
         ~jnp.isfinite(state.log_density),
         "the log-density is not finite at the start",
-        "start where the density is positive",
+        "start where the density is positive, or transform what it is of so that it is positive "
+        "everywhere (tiltflow.posterior does, for parameters with bounds)",
     )
     if getattr(state, "gradient", None) is not None:
         _refuse(

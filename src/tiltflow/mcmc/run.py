@@ -28,6 +28,7 @@ from tiltflow.mcmc.schedule import Schedule
 from tiltflow.mcmc.sinks import Counts, Memory, Sink, restored
 from tiltflow.mcmc.stopping import Diagnose, Look, Monitor, Until
 from tiltflow.mcmc.tempering import REPLICAS
+from tiltflow.parallel.forked import refuse_forked
 from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.parallel.processes import anywhere
 
@@ -97,6 +98,7 @@ def sample(
             is taken.
     """
     clock = Clock()
+    refuse_forked()
     let_go_if_many()
     checked_settings(
         num_draws=num_draws, num_warmup=num_warmup, step_size=step_size, length=length,

@@ -42,6 +42,7 @@ from tiltflow.model.specs.arrays import filled, plain_arrays, read_arrays
 from tiltflow.model.specs.migrations import unstacked
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
+from tiltflow.parallel.forked import refuse_forked
 from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.runs import atomic, reading
 
@@ -327,6 +328,7 @@ class FittedModel:
         return np.asarray(x, np.float32) + np.float32(0.5) * float(self.integers)
 
     def _scores(self, x: Any, seed: int, draws: int, *, tilted: bool) -> np.ndarray:
+        refuse_forked()
         x = self.check_rows(x)
         if draws < 1:
             raise InputError(f"draws is {draws}; expected at least 1")

@@ -27,7 +27,7 @@ from scipy.special import expit, log_expit, logsumexp
 
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mean_error import half_width, of_chains, of_independent
-from tiltflow.normalizer.values import Values, finite_values
+from tiltflow.normalizer.values import Values, finite_values, over_q
 
 LEAST_SIZE = 20.0
 """Effective draws below which a side's standard error is not believed."""
@@ -58,7 +58,7 @@ def bridge_or_contradiction(f_q: ArrayLike, f_p: ArrayLike) -> tuple[LogZ, bool]
 
     A contradiction leaves no estimate from these draws to be trusted, by any method.
     """
-    q = finite_values("f_q", f_q, ("n",))
+    q = over_q(f_q)
     p = finite_values("f_p", f_p, ("chains", "draws"), least=4)
     centre = float(np.median(q))
     q, p = q - centre, p - centre

@@ -13,7 +13,7 @@ from tiltflow.normalizer.bridge import bridge_or_contradiction
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.importance import importance
 from tiltflow.normalizer.rounding import step_of, within_rounding
-from tiltflow.normalizer.values import finite_values
+from tiltflow.normalizer.values import finite_values, over_q
 
 MOST_APART = 3.0
 """Joint standard errors by which two trusted estimates may differ."""
@@ -38,7 +38,8 @@ def from_values(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
         f_p: [chains, draws], f at draws of p, if there are any.
 
     Raises:
-        InputError: a wrong shape, fewer than 2 draws of q or 4 of p, or a value not finite.
+        InputError: a wrong shape, fewer than 2 draws of q or 4 of p, or a value not finite, but for
+            -inf at draws of q, where p has no mass.
     """
     step = step_of(f_q, *(() if f_p is None else (f_p,)))
     return within_rounding(_from_values(f_q, f_p), step)
@@ -46,7 +47,7 @@ def from_values(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
 
 def _from_values(f_q: ArrayLike, f_p: ArrayLike | None) -> LogZ:
     by_weights = importance(f_q)
-    below = from_below(dealt(finite_values("f_q", f_q, ("n",))))
+    below = from_below(dealt(over_q(f_q)))
     if f_p is None:
         return replace(by_weights, lower=below.bound)
     values_p = finite_values("f_p", f_p, ("chains", "draws"), least=4)

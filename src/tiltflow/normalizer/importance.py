@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
 from tiltflow.normalizer.mean_error import half_width, of_independent
 from tiltflow.normalizer.pareto import highest_trusted_k, pareto_k
-from tiltflow.normalizer.values import finite_values
+from tiltflow.normalizer.values import over_q
 
 LEAST_SIZE = 50.0
 """Effective draws below which a standard error is not believed."""
@@ -29,9 +29,9 @@ def importance(f_q: ArrayLike) -> LogZ:
     drawn: in simulations with k-hat 0.6 it covered 85 to 90%. The bridge has no such trouble.
 
     Raises:
-        InputError: the shape is not [n], n < 2, or a value is not finite.
+        InputError: the shape is not [n], n < 2, or a value is not finite, other than -inf.
     """
-    f = finite_values("f_q", f_q, ("n",))
+    f = over_q(f_q)
     top = f.max()
     weights = np.exp(f - top)
     mean = weights.mean()

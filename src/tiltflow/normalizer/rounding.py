@@ -27,7 +27,8 @@ def step_of(*values: ArrayLike) -> float:
 def _step(array: np.ndarray) -> float:
     if array.dtype.kind != "f" or not array.size:
         return 0.0
-    return float(np.spacing(np.max(np.abs(array))))
+    finite = np.isfinite(array)
+    return float(np.spacing(np.max(np.abs(array), where=finite, initial=0.0).astype(array.dtype)))
 
 
 def within_rounding(found: LogZ, step: float) -> LogZ:
