@@ -69,8 +69,8 @@ def test_a_note_of_the_reader_is_the_first_advice():
     ("values", "words"),
     [
         (np.where(REALS[:, 0] > 0, 0, REALS[:, 0]), "the same one"),
-        (REALS[:, 1] + REALS[:, 2], "depend on each other linearly"),
-        (2 * REALS[:, 1], "depend on each other linearly ("),
+        (REALS[:, 1] + REALS[:, 2], "Column 2 is a linear function of column 0, column 1, 1 x0 -"),
+        (2 * REALS[:, 1], "Column 1 is a linear function of column 0, 0.5 x0: there is no"),
     ],
 )
 def test_a_column_on_which_a_density_is_infinite(values, words):

@@ -24,7 +24,7 @@ def test_a_fork_of_a_process_that_computes_refuses(begun, monkeypatch):
     forked._in_child()
     try:
         if begun:
-            with pytest.raises(InputError, match="was forked .* use joblib's loky"):
+            with pytest.raises(InputError, match=r"was forked .* use joblib's loky"):
                 forked.refuse_forked()
         else:
             forked.refuse_forked()

@@ -70,13 +70,12 @@ def complete(
     shape = fitted.model.backbone.data_shape
     _check(out, shape, overwrite=overwrite)
     columns = columns_of(store, fitted)
-    width = shape[0] if len(shape) == 1 else None
     texts = fitted.texts.with_gaps()
     how = {"key": key, **pictures_like(store, data)}
-    found = read_gaps(data, width, columns=columns, texts=texts, **how)
+    found = read_gaps(data, fitted.width, columns=columns, texts=texts, **how)
     completer = Completer(fitted, draws=draws, seed=seed)
     began, seen, kept = time.monotonic(), _Seen(), []
-    names = found.columns or columns or tuple(f"column_{place}" for place in range(shape[0]))
+    names = columns or tuple(f"column_{place}" for place in range(shape[0]))
     as_table = out.suffix != ".npz"
     with (
         Progress(quiet=json) as progress,

@@ -43,8 +43,9 @@ def write_draws(
     """Write draws x (`[chains, draws, *data_shape]`), and what is known of them, by `out`'s ending.
 
     A table has the data's own columns, the draws of one chain after those of another, with the
-    labels of categories; arrays have those of text beside their numbers in x, as `labels_NAME`
-    (`[chains, draws]`). A picture has the last draws of the chains.
+    labels of categories; those that were left out as functions of others are computed. Arrays have
+    labels of text beside their numbers in x, as `labels_NAME` (`[chains, draws]`). A picture has
+    the last draws of the chains.
 
     Raises:
         InputError: the disk refuses.
@@ -53,6 +54,8 @@ def write_draws(
 
     from tiltflow.runs import atomic
 
+    if fitted.dropped is not None:
+        x, columns = fitted.dropped.whole(np.asarray(x)), fitted.dropped.columns
     if out.suffix == ARRAYS:
         arrays = {
             "x": x,
@@ -91,8 +94,11 @@ def _write_table(
 
     width = x.shape[-1]
     names = columns or tuple(f"column_{place}" for place in range(width))
-    steps = np.zeros(width) if fitted.grid is None else fitted.grid.step
-    levels = {} if fitted.grid is None else fitted.grid.levels
+    at = range(width) if fitted.dropped is None else fitted.dropped.kept  # of the model's columns
+    steps, levels = np.zeros(width), {}
+    if fitted.grid is not None:
+        steps[list(at)] = fitted.grid.step
+        levels = {at[i]: one for i, one in fitted.grid.levels.items()}
     with writing_rows(out) as table:
         for chain in x:
             values = np.asarray(chain).reshape(-1, width)

@@ -64,6 +64,14 @@ def fit(
     ] = None,
     column: Columns = None,
     atoms: Atoms = None,
+    drop_dependent: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Leave out columns of a table that are linear functions of others; draws have "
+            "them again, computed from the others.",
+        ),
+    ] = False,
     backbone: Annotated[
         Literal["coupling", "ensemble", "gaussian", "glow", "vae"] | None,
         Parameter(
@@ -179,7 +187,8 @@ def fit(
 
     from tiltflow.cli.recording import Options, Recording
     from tiltflow.cli.show import show_metrics
-    from tiltflow.data import load, split
+    from tiltflow.data import load, split, without_dependent
+    from tiltflow.data.dependent import of_dependences, of_few_rows
     from tiltflow.data.far_rows import far_rows, of_far_rows
     from tiltflow.evaluation.shared_values import words_on_atoms
     from tiltflow.fitting.config import Config, layered, read_config
@@ -211,7 +220,10 @@ def fit(
     how = {name: value for name, value in how.items() if value is not None}
     if source is None:
         raise InputError("no DATA; expected `digits`, a file, or --config with data.source in it")
+    drop_dependent = drop_dependent or (file.drop_dependent and file.source in (None, source))
     dataset = load(source, **how)
+    if drop_dependent:
+        dataset = without_dependent(dataset)
     if data is None and file.fingerprint not in (None, dataset.fingerprint):
         raise InputError(
             f"{source} is not what {config} was written for: bring the data back, or name DATA"
@@ -258,6 +270,7 @@ def fit(
             **how,
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
+            **({"drop_dependent": True} if drop_dependent else {}),
         },
         "seed": seed,
         **asdict(settings),
@@ -266,6 +279,12 @@ def fit(
         join(coordinator, processes, process_id, detect=distributed)
     if is_first() and dataset.note:
         print(f"tiltflow: {dataset.name}: {dataset.note}", file=sys.stderr)
+    if is_first() and dataset.dropped is not None:
+        found = dataset.dropped.dependences
+        words = of_dependences(found, dataset.dropped.columns)
+        print(f"tiltflow: {dataset.name}: {words}: left out", file=sys.stderr)
+    if is_first() and (words := of_few_rows(rows, math.prod(dataset.shape))):
+        print(f"tiltflow: {dataset.name}: {words}", file=sys.stderr)
     skipped = None if dataset.grid is None else dataset.grid.categories
     if is_first() and (words := of_far_rows(far_rows(dataset.values, skipped), dataset.columns)):
         print(f"tiltflow: {dataset.name}: {words}", file=sys.stderr)

@@ -18,7 +18,7 @@ def run_data(store: "RunStore") -> "Dataset":
     Raises:
         InputError: they are not where the configuration says, or are not the same any more.
     """
-    from tiltflow.data import load
+    from tiltflow.data import load, without_dependent
 
     config = _config(store)
     if not isinstance(config.get("source"), str):
@@ -30,6 +30,8 @@ def run_data(store: "RunStore") -> "Dataset":
     source = _where(config["source"], store)
     how = {name: config[name] for name in ("columns", "atoms") if name in config}
     dataset = load(source, key=key, integers=integers, **how, **_pictures(config))
+    if config.get("drop_dependent") is True:
+        dataset = without_dependent(dataset)
     if config.get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
         raise InputError(
             f"{source} is not what {store.path} was fitted to: its test rows would not "
@@ -51,6 +53,8 @@ def other_rows(store: "RunStore", data: str, key: str | None) -> "Dataset":
     known = _known(store)
     texts = _texts(store, known)
     dataset = load(data, key=key, to_score=True, texts=texts, **pictures_like(store, data))
+    if known is None and (kept := _kept(store, dataset.shape)) is not None:
+        return dataset.of_columns(kept)
     return dataset if known is None else dataset.by_name(known)
 
 
@@ -89,6 +93,20 @@ def _texts(store: "RunStore", known: tuple[str, ...] | None) -> Any:
     except (InputError, ValueError, TypeError, AttributeError, IndexError):
         return None
     return Texts({n: texts[i] for i in texts for n in {names[i], str(i)}}) if texts else None
+
+
+def _kept(store: "RunStore", shape: tuple[int, ...]) -> list[int] | None:
+    """The places of the columns that the run's model knows in whole rows; None: it knows all."""
+    from tiltflow.data.dependent import Dropped
+    from tiltflow.model.fitted import CONFIG, MODEL
+    from tiltflow.runs import reading
+
+    try:
+        told = reading.read_json(store.folder / MODEL / CONFIG)["dropped"]
+        dropped = Dropped.from_dict(told, int(told["width"]) - len(told["dependences"]))
+    except (InputError, KeyError, TypeError, ValueError):
+        return None
+    return dropped.kept if shape == (dropped.width,) else None
 
 
 def columns_of(store: "RunStore", fitted: "FittedModel") -> tuple[str, ...] | None:

@@ -75,10 +75,9 @@ def score(
     fitted = load_model(store.folder / "model")
     shape = fitted.model.backbone.data_shape
     columns, held_out = _of_run(store, fitted, tail=tail)
-    width = shape[0] if len(shape) == 1 else None
     how = {"key": key, **pictures_like(store, data)}
     texts = fitted.texts
-    found = read_batches(data, width, columns=columns, kept=id, texts=texts, **how)
+    found = read_batches(data, fitted.width, columns=columns, kept=id, texts=texts, **how)
     withheld = _withheld(store, fitted)
     scorer, seen = RowScorer(fitted, draws=dequantisations, seed=seed), Seen()
     known = None if held_out is None else held_out_scores(scorer, held_out)
@@ -87,7 +86,7 @@ def score(
     with Progress(quiet=json) as progress, writing_rows(out, {"log_p": f"log {told}"}) as table:
         for some in scored(
             scorer,
-            found.rows,
+            (some._replace(values=fitted.kept(some.values)) for some in found.rows),
             seen,
             log_z=None if withheld else fitted.log_z.mean,
             held_out=known,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Dataset:
         columns: the names of columns, as in the header of a CSV file, or None.
         test_rows: how many rows at the end are the set's own test rows, which a split keeps.
         note: what a reader of numbers must know, such as that images were stored with loss.
+        dropped: `data.dependent.Dropped`, columns that were left out as functions of the others;
+            None: there are none.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Dataset:
     test_rows: int = 0
     note: str = ""
     grid: Grid | None = None
+    dropped: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,9 +80,13 @@ class Dataset:
         """
         if self.columns is None or self.columns == known:
             return self
-        found = places(self.columns, known, self.name)
+        return self.of_columns(places(self.columns, known, self.name))
+
+    def of_columns(self, found: list[int]) -> Dataset:
+        """The columns of a table at these places, in this order."""
+        names = None if self.columns is None else tuple(self.columns[i] for i in found)
         grid = None if self.grid is None else self.grid.of_columns(found)
-        return replace(self, values=self.values[:, found], columns=known, grid=grid)
+        return replace(self, values=self.values[:, found], columns=names, grid=grid)
 
     def take(self, index: np.ndarray) -> Dataset:
         """The rows at `index` (integers, `[n]`), in that order, in memory, labels with them."""

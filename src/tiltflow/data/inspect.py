@@ -17,6 +17,13 @@ from tiltflow.data.atoms import FEWEST, Shared, atoms_of, of_shared_values, shar
 from tiltflow.data.categories import Levels
 from tiltflow.data.checks import FEWEST_ROWS, column, judged, place, refuse_unfit
 from tiltflow.data.dataset import Dataset
+from tiltflow.data.dependent import (
+    ADVICE,
+    Dependence,
+    dependences,
+    of_dependences,
+    of_few_rows,
+)
 from tiltflow.data.far_rows import far_rows, of_far_rows
 from tiltflow.data.grids import Grid, grid_of
 from tiltflow.data.kinds import KEEP, are_apart, asked_kinds, kinds_of, resolved
@@ -31,8 +38,6 @@ MOST_COLUMNS = 64
 """Tables of more columns get no line for each, and are not searched for dependences."""
 COMMON = 0.01
 """Share of rows with one value from which on a continuous column is said to repeat itself."""
-DEPENDENT = 1e-6
-"""Smallest eigenvalue of the correlations, below which columns depend on each other."""
 NAMED = 5
 
 
@@ -108,7 +113,11 @@ def _inspected(found: Found, seen: Scan, asked: bool | None, told: Mapping[str, 
     advice = [found.note[0].upper() + found.note[1:] + "."] if found.note else []
     if found.array.ndim == 2 and found.array.shape[1] <= MOST_COLUMNS:
         facts["columns"] = _columns(found, seen, looked_at, integers, grid)
-        facts["dependent"] = _dependent(looked_at, found.columns) if not refusal else []
+        known = () if grid is None else (grid.cells, grid.categories)
+        planes = [] if integers or refusal else dependences(found.array, *known)
+        facts["dependent"] = [one._asdict() for one in planes]
+        if planes:
+            refusal = f"{found.where}: {of_dependences(planes, found.columns)}{ADVICE}"
     shared = [] if integers or seen.bad is not None else _shared(looked_at, grid)
     facts["atoms"] = [
         {"number": list(one.position), "atoms": [atom._asdict() for atom in one.atoms]}
@@ -224,26 +233,6 @@ def _columns(
     return entries
 
 
-def _dependent(values: np.ndarray, names: tuple[str, ...] | None) -> list[str]:
-    """The columns that take part in a linear dependence, the strongest first."""
-    values = values.astype(np.float64)
-    deviation = values.std(axis=0)
-    varying = np.flatnonzero(deviation > 0)
-    if len(varying) < 2 or len(values) <= len(varying):
-        return []
-    correlation = np.corrcoef(values[:, varying].T)
-    eigenvalues, vectors = np.linalg.eigh(correlation)
-    if eigenvalues[0] > DEPENDENT:
-        return []
-    weights = np.abs(vectors[:, 0])
-    order = np.argsort(-weights)
-    return [
-        names[varying[i]] if names else str(varying[i])
-        for i in order
-        if weights[i] > 0.05 * weights[order[0]]
-    ]
-
-
 def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: bool) -> list[str]:
     """Advice on what stands in the columns."""
     words, entries = [], facts.get("columns", [])
@@ -275,11 +264,11 @@ def _on_values(found: Found, seen: Scan, facts: dict[str, Any], *, integers: boo
         words += _on_grids(facts)
         words += _on_categories(facts)
         words += _on_repeats(facts)
-    if facts.get("dependent"):
-        names = ", ".join(facts["dependent"][:NAMED])
+    for one in facts.get("dependent", [])[:NAMED]:
+        told = of_dependences([Dependence(**one)], found.columns)
         words.append(
-            f"Columns depend on each other linearly ({names}): the density is infinite on that "
-            f"plane; drop one of them."
+            f"{told[0].upper()}{told[1:]}: there is no density on such a plane; `tiltflow fit "
+            f"--drop-dependent` leaves it out, and computes it in draws."
         )
     return words
 
@@ -366,6 +355,10 @@ def _on_rows(facts: dict[str, Any]) -> list[str]:
     """Advice on rows as wholes."""
     words = []
     again = facts["repeated_rows"]
+    train = facts["rows"] - facts["test_rows"] - round(0.1 * facts["rows"])
+    train -= 0 if facts["test_rows"] else round(0.2 * facts["rows"])
+    if few := of_few_rows(train, math.prod(facts["shape"])):
+        words.append(f"{few[0].upper()}{few[1:]}.")
     if again["rows"] and facts["on_grid"] < math.prod(facts["shape"]):
         words.append(
             f"{again['rows']:,} of {facts['rows']:,} rows stand there more than once, one of them "

@@ -21,7 +21,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.units.atom_cells import AtomCells, atom_cells
 from tiltflow.backbones.units.bijections import LEAST, within_cell
-from tiltflow.data.containers import by_name, plain
 from tiltflow.evaluation.generated import has_noise
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.tilted import TiltedModel
@@ -86,8 +85,7 @@ class RowScorer:
 
     def __call__(self, rows: Float[np.ndarray, "rows ..."]) -> RowScores:
         """The scores of `rows` (`[rows, *data_shape]`), data units, of any type of numbers."""
-        table, names = plain(rows, "the array of rows", self._fitted.texts)
-        x, why, where = self._told_apart(by_name(table, names, self._fitted.columns))
+        x, why, where = self._told_apart(self._fitted.own(rows))
         log_cell = 0.0
         if self._fitted.grid is not None:
             x, log_cell = self._fitted.grid.to_cells(x), self._fitted.grid.log_volume(x)

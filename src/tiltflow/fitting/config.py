@@ -32,7 +32,7 @@ _HOW = {
     "key": str, "image_size": int, "channels": Literal["grey", "rgb"], "integers": bool,
     "columns": dict, "atoms": Literal["keep", "separate"],
 }  # fmt: skip
-_DATA = {"source": str, "name": str, "fingerprint": str} | _HOW
+_DATA = {"source": str, "name": str, "fingerprint": str, "drop_dependent": bool} | _HOW
 _GENERAL = {"seed": int, "command": str}
 _LARGEST = 2**63 - 1
 
@@ -49,6 +49,7 @@ class Config:
         how: the source is read: `key`, `image_size`, `channels`, `integers`, `columns`, `atoms`, as
             far as they are there.
         fingerprint: what the data were when a run recorded them.
+        drop_dependent: whether columns that are functions of others are left out.
         seed: of everything random.
         settings: those that the file sets.
     """
@@ -56,6 +57,7 @@ class Config:
     source: str | None = None
     how: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
+    drop_dependent: bool = False
     seed: int | None = None
     settings: Layer = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ def read_config(path: str | Path) -> Config:
         source=data.get("source"),
         how={name: data[name] for name in _HOW if name in data},
         fingerprint=data.get("fingerprint"),
+        drop_dependent=data.get("drop_dependent", False),
         seed=table.get("seed"),
         settings={name: table[name] for name in PARTS if name in table},
     )

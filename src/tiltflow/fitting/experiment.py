@@ -18,6 +18,7 @@ from tiltflow.backbones import Flow
 from tiltflow.backbones.units.atom_cells import atom_cells
 from tiltflow.data import Dataset, Splits, load, split
 from tiltflow.data.checks import refuse_constant_in_training
+from tiltflow.data.dependent import refuse_dependent
 from tiltflow.data.kinds import KEEP
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.errors import InputError
@@ -154,6 +155,7 @@ def fit(
     train_values = data.take(parts.train).values
     noise = noise_of(train_values, settings.model.noise)
     if noise is None:
+        refuse_dependent(data, parts.train)
         train_values = _cells_of(data, parts.train)
     else:  # rows plus noise are continuous, whatever they were
         if data.grid is not None and data.grid.levels:
@@ -216,6 +218,7 @@ def fit(
         grid=data.grid,
         columns=data.columns,
         protocol=getattr(own.stage, "protocol", None),
+        dropped=data.dropped,
     )
     seen = _look(fitted, judged, learned, data, parts, rows, settings, keys, hear)
     judgement, calibration = learned.judgement, judged.calibration

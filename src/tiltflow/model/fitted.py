@@ -28,6 +28,7 @@ from tiltflow.backbones.units.scale import Scale
 from tiltflow.data.categories import Texts
 from tiltflow.data.checks import column
 from tiltflow.data.containers import by_name, plain
+from tiltflow.data.dependent import Dropped
 from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 from tiltflow.mcmc.draws import Draws
@@ -73,6 +74,8 @@ class FittedModel:
             have none.
         protocol: of the chains that it was learned with, where these were short runs
             (`learning.short_run`): its draws are right for these alone. None: they were not.
+        dropped: columns of the data that were left out as functions of the others, which the
+            model knows nothing of; None: there are none.
     """
 
     model: TiltedModel
@@ -84,6 +87,7 @@ class FittedModel:
     grid: Grid | None = None
     columns: tuple[str, ...] | None = None
     protocol: Protocol | None = None
+    dropped: Dropped | None = None
 
     def log_prob(
         self, x: Any, *, normalizer: LogZ | float | None = None, seed: int = 0, draws: int = 10
@@ -254,8 +258,7 @@ class FittedModel:
         The columns of a frame are found by their names, if the model knows the names of its own,
         and the labels of categories by their text; in arrays these are numbers, from 0.
         """
-        texts = self.texts
-        x = np.asarray(by_name(*plain(x, "the array of rows", texts), self.columns), np.float32)
+        x = np.asarray(self.own(x), np.float32)
         if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
             raise InputError(
                 f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "
@@ -274,6 +277,33 @@ class FittedModel:
                 f"expected {self.grid.expected(at)}"
             )
         return x
+
+    def own(self, x: Any) -> np.ndarray:
+        """Rows of any container as an array of the columns that the model knows, in its order.
+
+        Columns of a frame are found by their names, and labels of categories by their text; of
+        whole rows those that were left out when
+        the model was fitted are left out again.
+
+        Raises:
+            InputError: a column that the model knows is not there.
+        """
+        table, names = plain(x, "the array of rows", self.texts)
+        return self.kept(by_name(table, names, self.columns))
+
+    def kept(self, x: np.ndarray) -> np.ndarray:
+        """Rows without the columns that were left out, if they are whole; else as they are."""
+        if self.dropped is not None and np.shape(x)[1:] == (self.dropped.width,):
+            return x[:, self.dropped.kept]
+        return x
+
+    @property
+    def width(self) -> int | None:
+        """Columns of a row of the data, those that were left out too; None: they are no table."""
+        shape = self.model.backbone.data_shape
+        if len(shape) != 1:
+            return None
+        return shape[0] if self.dropped is None else self.dropped.width
 
     @property
     def texts(self) -> Texts:
@@ -373,6 +403,7 @@ class FittedModel:
             "integers": self.integers,
             **({} if self.grid is None else {"grid": self.grid.to_dict()}),
             **({} if self.columns is None else {"columns": list(self.columns)}),
+            **({} if self.dropped is None else {"dropped": self.dropped.to_dict()}),
             "log_z": self.log_z.to_dict(),
             "sampler": {"step_size": self.step_size, "leapfrogs": self.leapfrogs},
             **({} if self.protocol is None else {"protocol": self.protocol.to_dict()}),
@@ -456,13 +487,13 @@ def _from_plain(
         grid = Grid.from_dict(config["grid"], shape) if "grid" in config else None
         columns = _columns(config["columns"], shape) if "columns" in config else None
         protocol = Protocol.from_dict(config["protocol"]) if "protocol" in config else None
+        dropped = Dropped.from_dict(config["dropped"], *shape) if "dropped" in config else None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{where / CONFIG} is damaged ({type(error).__name__}: {error}): fit the model again"
         ) from None
-    return FittedModel(
-        model, spec, log_z, integers, float(step_size), leapfrogs, grid, columns, protocol
-    )
+    about = (grid, columns, protocol, dropped)
+    return FittedModel(model, spec, log_z, integers, float(step_size), leapfrogs, *about)
 
 
 def _columns(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:

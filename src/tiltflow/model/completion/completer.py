@@ -20,7 +20,6 @@ from tiltflow.backbones import Flow
 from tiltflow.backbones.units.atom_cells import atom_cells
 from tiltflow.data.categories import Texts
 from tiltflow.data.checks import column
-from tiltflow.data.containers import by_name, plain
 from tiltflow.diagnostics.verdict import FEWEST_ESS, NEARLY
 from tiltflow.errors import InputError, check_seed
 from tiltflow.mcmc.draws import over_chains
@@ -165,8 +164,7 @@ class Completer:
         return Completion(values, missing, k, rhat, ess, divergences / transitions)
 
     def _checked(self, rows: Any, texts: Texts) -> np.ndarray:
-        table, names = plain(rows, "the array of rows", texts)
-        x = np.array(by_name(table, names, self._fitted.columns), np.float64)
+        x = np.array(self._fitted.own(rows, texts), np.float64)
         if x.ndim == 0 or x.shape[1:] != self._shape:
             raise InputError(
                 f"rows of shape {x.shape[1:]}; expected {self._shape}, the shape of the data that "
