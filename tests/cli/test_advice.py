@@ -40,6 +40,8 @@ ADVICE = {  # what is in the file, what is said of it, what is then done, and ho
     ),
     "no copies": (np.r_[X, X[:9]], "drop them, unless they are draws", X, []),
     "logarithms": (FAR, "or take logarithms of the column", np.log(FAR), []),
+    "arcsinh": (np.where(FAR == 500, -500, X), "arcsinh(x / its usual size)",
+                np.arcsinh(np.where(FAR == 500, -500, X)), []),
     "rows are few": (RNG.normal(size=(30, 25)), "or leave out columns", X[:30], []),
     "no count of rows": (np.c_[np.arange(120.0), X], "counts the rows: leave it out", X, []),
     "names above": (text(X, "NA,1.5,2.5"), "write a line of names above it",

@@ -1,4 +1,4 @@
-"""A model that knows nothing of a column that is a function of others: rows in and out are whole."""
+"""A column that is a function of others is not learned: rows in and out are whole all the same."""
 
 import csv
 import json

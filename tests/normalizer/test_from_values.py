@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from closed_forms import Quadratic, calibrated, tilt
+from scipy import stats
 
 from tiltflow.errors import InputError
 from tiltflow.normalizer import LogZ, from_values, importance
@@ -108,3 +109,19 @@ def test_f_of_minus_infinity_is_the_nothing_that_it_is():
         importance(np.full(10, -np.inf))
     with pytest.raises(InputError, match="not finite"):
         importance(np.array([0.0, np.nan, -np.inf]))
+
+
+def test_tails_that_are_heavier_than_those_of_q_are_told():
+    """A Student t with 2 degrees over a normal density; and power: the other way about."""
+    rng = np.random.default_rng(7)
+    normal, heavy = rng.standard_normal(20_000), rng.standard_t(2, size=(8, 2_500))
+
+    def f(x):
+        return stats.t.logpdf(x, 2) - stats.norm.logpdf(x)
+
+    assert "tails of p are heavier" in from_values(f(normal), f(heavy)).words
+    light = from_values(-f(heavy.ravel()), -f(normal.reshape(8, -1)))
+    assert light.holds
+    assert "tails" not in light.words
+    f_q, f_p = NEAR.f_q(rng, 5_000), NEAR.f_p(rng, 4, 2_000)
+    assert "tails" not in from_values(f_q, f_p).words

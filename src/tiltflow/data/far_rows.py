@@ -29,12 +29,14 @@ class FarRow(NamedTuple):
         row: from 0.
         value: what stands there.
         share: of the column's variance, the sum of squared distances from the mean, in (0, 1].
+        positive: whether all values of the column are above 0.
     """
 
     column: int
     row: int
     value: float
     share: float
+    positive: bool = True
 
 
 def far_rows(array: np.ndarray, skipped: np.ndarray | None = None) -> list[FarRow]:
@@ -59,9 +61,11 @@ def _found(array: np.ndarray, skipped: np.ndarray) -> list[FarRow]:
         number += finite.sum(axis=0)
         total += np.where(finite, block, 0).sum(axis=0, dtype=np.float64)
     mean = total / np.maximum(number, 1)
+    least_value = np.full(width, np.inf)
     squares, farthest, row = np.zeros(width), np.full(width, -1.0), np.zeros(width, np.int64)
     for start, block in blocks(array):
         finite = np.isfinite(block)
+        least_value = np.minimum(least_value, np.min(block, axis=0, where=finite, initial=np.inf))
         away = np.where(finite, block - mean, 0.0) ** 2
         squares += away.sum(axis=0)
         here = away.argmax(axis=0)
@@ -71,7 +75,9 @@ def _found(array: np.ndarray, skipped: np.ndarray) -> list[FarRow]:
     share = farthest / np.where(squares > 0, squares, np.inf)
     least = np.maximum(SHARE, NORMAL * 2 * np.log(np.maximum(number, 2)) / np.maximum(number, 1))
     found = [
-        FarRow(int(i), int(row[i]), float(array[row[i], i]), float(share[i]))
+        FarRow(
+            int(i), int(row[i]), float(array[row[i], i]), float(share[i]), bool(least_value[i] > 0)
+        )
         for i in np.flatnonzero(share >= least)
         if not skipped[i]
     ]
@@ -88,7 +94,12 @@ def of_far_rows(found: Sequence[FarRow], columns: tuple[str, ...] | None) -> str
         for far in found[:NAMED]
     ]
     more = f", and {len(found) - NAMED} columns more" if len(found) > NAMED else ""
+    bent = (
+        "take logarithms of the column"
+        if all(far.positive for far in found)
+        else "bend the column, as arcsinh(x / its usual size) does"
+    )
     return (
         f"{'; '.join(words)}{more}: means, and their intervals, rest on so few rows; look whether "
-        f"they are mistakes, or take logarithms of the column"
+        f"they are mistakes, or {bent}"
     )

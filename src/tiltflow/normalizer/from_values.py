@@ -19,6 +19,8 @@ MOST_APART = 3.0
 """Joint standard errors by which two trusted estimates may differ."""
 HIGHEST_K = 0.5
 """From here on the weights have no variance."""
+HEAVY_K, MOSTLY = 0.7, 0.5
+"""Weights that are heavier, where p and q overlap by more than that, are of tails."""
 
 
 def from_values(f_q: ArrayLike, f_p: ArrayLike | None = None) -> LogZ:
@@ -67,6 +69,8 @@ def _chosen(by_weights: LogZ, by_bridge: LogZ, contradicted: bool) -> LogZ:
         return _instead(by_weights, by_bridge) if instead else by_bridge
     if by_weights.holds and by_weights.pareto_k < HIGHEST_K and _apart(by_bridge, by_weights):
         return replace(by_bridge, holds=False, words=_disagreement(by_bridge, by_weights))
+    if by_weights.pareto_k > HEAVY_K and by_bridge.overlap > MOSTLY:
+        return replace(by_bridge, words=f"{by_bridge.words} {_of_tails(by_weights)}")
     return by_bridge
 
 
@@ -74,6 +78,14 @@ def _instead(by_weights: LogZ, by_bridge: LogZ) -> LogZ:
     """The weights' estimate, which says why the bridge is not used."""
     refused = by_bridge.words.removeprefix(DISTRUST)
     return replace(by_weights, words=f"{by_weights.words} No bridge to the draws of p: {refused}")
+
+
+def _of_tails(by_weights: LogZ) -> str:
+    return (
+        f"Weights of the draws of q have k-hat {by_weights.pareto_k:.2f}, though p and q mostly "
+        f"overlap: tails of p are heavier than those of q, and what no draw has met out there is "
+        f"missing from log Z; transform heavy tails, or give the backbone units with power tails."
+    )
 
 
 def _crossed(below: Side, above: Side) -> bool:
