@@ -24,6 +24,8 @@ def text(rows, names=""):
     return "\n".join([*([names] if names else []), *(",".join(map(str, r)) for r in rows.tolist())])
 
 
+SPIKED = X.copy()
+SPIKED[X[:, 1] > 0.5, 0] = 0.0
 NAN = np.where(np.arange(360).reshape(120, 3) == 7, np.nan, X)
 ADVICE = {  # what is in the file, what is said of it, what is then done, and how it is fitted
     "fill them in": (NAN, "fill them in or drop the rows", np.nan_to_num(NAN), []),
@@ -37,6 +39,11 @@ ADVICE = {  # what is in the file, what is said of it, what is then done, and ho
     "drop dependent": (
         with_column(X @ [1.0, 2, 3]), "fit --drop-dependent` leaves it out", None,
         ["--drop-dependent"],
+    ),
+    "atoms apart": (SPIKED, "`--atoms separate` sets such", None, ["--atoms", "separate"]),
+    "noise on atoms": (
+        SPIKED, "add noise of the instrument's own size", SPIKED + 0.1 * RNG.normal(size=(120, 3)),
+        [],
     ),
     "no copies": (np.r_[X, X[:9]], "drop them, unless they are draws", X, []),
     "logarithms": (FAR, "or take logarithms of the column", np.log(FAR), []),

@@ -143,7 +143,11 @@ def test_a_header_names_the_columns(tmp_path):
         ("a,b,c", ("a", "b", "c"), ""),
         ("0,1,3", None, ""),
         ("0.0,1.0,2.0", None, ""),
-        ("NA,1.5,2.5", ("NA", "1.5", "2.5"), "2 of 3 cells of the first line are numbers, and it was taken"),
+        (
+            "NA,1.5,2.5",
+            ("NA", "1.5", "2.5"),
+            "2 of 3 cells of the first line are numbers, and it was taken",
+        ),
     ],
 )
 def test_columns_that_are_counted_have_a_header(tmp_path, header, names, note):

@@ -14,7 +14,10 @@ from tiltflow.data.source_contents import Found
 from tiltflow.data.text import Head, counts, head_of, is_number, text_columns
 from tiltflow.errors import InputError
 
-A_ROW = "{} of {} cells of the first line are numbers, and it was taken for names: is it a row?"
+A_ROW = (
+    "{} of {} cells of the first line are numbers, and it was taken for names: is it a row? then "
+    "write a line of names above it"
+)
 COUNTED = "the first line counts the columns from 0, and was taken for their names"
 
 
