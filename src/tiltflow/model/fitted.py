@@ -271,9 +271,10 @@ class FittedModel:
             )
         if self.grid is not None and (off := self.grid.is_off(x)).any():
             row, *where = (int(i) for i in np.argwhere(off)[0])
-            at, value = tuple(where), float(x[row, *where])
+            at = tuple(where)
+            value = self.shown(at, float(x[row, *where]), self.texts)
             raise InputError(
-                f"row {row} holds {self.shown(at, value, texts)} at {column(at, self.columns)}; "
+                f"row {row} holds {value} at {column(at, self.columns)}; "
                 f"expected {self.grid.expected(at)}"
             )
         return x

@@ -19,7 +19,7 @@ MOST_APART = 3.0
 """Joint standard errors by which two trusted estimates may differ."""
 HIGHEST_K = 0.5
 """From here on the weights have no variance."""
-HEAVY_K, MOSTLY = 0.7, 0.5
+HEAVY_K, MOSTLY = 0.6, 0.5
 """Weights that are heavier, where p and q overlap by more than that, are of tails."""
 
 
