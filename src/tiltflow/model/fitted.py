@@ -279,17 +279,17 @@ class FittedModel:
             )
         return x
 
-    def own(self, x: Any) -> np.ndarray:
+    def own(self, x: Any, texts: Texts | None = None) -> np.ndarray:
         """Rows of any container as an array of the columns that the model knows, in its order.
 
-        Columns of a frame are found by their names, and labels of categories by their text; of
-        whole rows those that were left out when
-        the model was fitted are left out again.
+        Columns of a frame are found by their names, and labels of categories by their text, as
+        `texts` have it, or the model's own; of whole rows those that were left out when the model
+        was fitted are left out again.
 
         Raises:
             InputError: a column that the model knows is not there.
         """
-        table, names = plain(x, "the array of rows", self.texts)
+        table, names = plain(x, "the array of rows", self.texts if texts is None else texts)
         return self.kept(by_name(table, names, self.columns))
 
     def kept(self, x: np.ndarray) -> np.ndarray:
