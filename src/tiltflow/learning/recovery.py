@@ -167,7 +167,7 @@ def recover(
         0, transitions, transition, (start, first, jnp.ones((), u.dtype))
     )
     y = jax.vmap(model.backbone.coordinates)(centre + scale * state.position)
-    return Recovered(y, acceptance, step_size)
+    return Recovered(y, acceptance, jnp.asarray(step_size))
 
 
 def fit_recovery(
