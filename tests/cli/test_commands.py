@@ -83,7 +83,7 @@ def write(path, name):
     elif name == "several.npz":
         np.savez(path, a=x, b=x)
     elif name == "text.csv":
-        path.write_text("a,b\n" + "1.5,red\n2.5,blue\n" * 20)
+        path.write_text("a,b\n" + "1.5,2.5\n3.5,4.5\n" * 20 + "5.5,red\n")
     elif name == "ragged.csv":
         path.write_text("1,2\n3,4,5\n" * 20)
     elif name == "unknown.xlsx":

@@ -75,7 +75,7 @@ def test_parquet(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"a": ["x"] * 30}, "column 'a' holds string"),
+        ({"a": [b"x"] * 30}, "column 'a' holds binary"),
         ({"a": [[1.0]] * 30}, "column 'a' holds list"),
         ({"a": [1.0] * 20 + [None] * 10}, "column 'a', row 20 is missing"),
         ({"a": np.zeros(0)}, "0 of 0 rows"),

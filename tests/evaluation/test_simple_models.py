@@ -93,6 +93,6 @@ def test_integers_are_scored_by_the_mass_of_their_bins():
 
 def test_of_images_of_many_pixels_there_are_columns_alone():
     def images(rows, seed):
-        return np.random.default_rng(seed).integers(0, 4, size=(rows // 5, 24, 24))
+        return np.random.default_rng(seed).integers(0, 4, size=(rows // 10, 33, 33))
 
     assert [m.name for m in simple_models(rows_of(images, True), seed=0)] == ["columns"]

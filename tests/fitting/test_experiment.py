@@ -39,7 +39,8 @@ def test_a_tilt_that_gains_nothing_is_said_to(tmp_path, capsys):
         sampling=SamplingSettings(chains=16, draws=400, exact_draws=20_000),
     )
     result = tiltflow.fit(tiltflow.load_data("digits"), settings, listen=keeper.tell, keeper=keeper)
-    assert list(dict.fromkeys(keeper.asked)) == ["sampling", "copies", "interpolation", "simple"]
+    # Chains are offered to the keeper, which may stop them, too.
+    assert list(dict.fromkeys(keeper.asked)) == ["copies", "interpolation", "simple"]
     verdict = result.metrics["verdict"]
     assert verdict["status"] == "ok"
     assert verdict["text"].endswith("The tilt gains nothing: the model is its backbone.")

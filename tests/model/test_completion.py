@@ -221,7 +221,7 @@ def test_what_cannot_be_completed_is_an_input_error(normal, rows, how, words):
 
 def test_what_is_there_has_to_be_on_the_grid(normal):
     integers = FittedModel(normal[0].model, None, LOG_Z, True, 0.3, 8)
-    with pytest.raises(InputError, match=r"row 0, column 0: 1.5; expected a value on the grid"):
+    with pytest.raises(InputError, match=r"row 0, column 0: 1.5; expected an integer"):
         integers.complete(ROWS)
 
 

@@ -175,6 +175,8 @@ def refuse_constant_in_training(data: Dataset, train: np.ndarray) -> None:
 def _refuse_constant(
     seen: Scan, where: str, columns: tuple[str, ...] | None, cells: np.ndarray
 ) -> None:
+    if np.all(seen.constant):
+        raise InputError(f"{where}: nothing varies; expected a column with more than one value")
     constant = seen.constant & ~cells
     if constant.any():
         position = tuple(int(i) for i in np.argwhere(constant)[0])

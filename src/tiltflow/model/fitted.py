@@ -258,7 +258,8 @@ class FittedModel:
         The columns of a frame are found by their names, if the model knows the names of its own,
         and the labels of categories by their text; in arrays these are numbers, from 0.
         """
-        x = np.asarray(self.own(x), np.float32)
+        texts = self.texts  # remembers the labels that it meets
+        x = np.asarray(self.own(x, texts), np.float32)
         if x.shape[1:] != self.model.backbone.data_shape or x.ndim == 0:
             raise InputError(
                 f"rows of shape {x.shape[1:]}; expected {self.model.backbone.data_shape}, the "
@@ -272,7 +273,7 @@ class FittedModel:
         if self.grid is not None and (off := self.grid.is_off(x)).any():
             row, *where = (int(i) for i in np.argwhere(off)[0])
             at = tuple(where)
-            value = self.shown(at, float(x[row, *where]), self.texts)
+            value = self.shown(at, float(x[row, *where]), texts)
             raise InputError(
                 f"row {row} holds {value} at {column(at, self.columns)}; "
                 f"expected {self.grid.expected(at)}"
