@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.verdict import CONVERGED, LEAST_SIZE
 
-FEWEST = 14_000  # evaluations that a run of the smallest stages takes
+FEWEST = 20_000  # evaluations of a limit that is kept: all stages at their smallest, and to judge
+SMALLEST = 5_000  # that stages are planned for, where seconds are the limit
 UNITS = 60_000, 250_000, 1_500_000  # evaluations, below which everything is smaller
 
 Step = list[Any]
@@ -73,15 +73,7 @@ class Sizes:
 
     @classmethod
     def fitting(cls, dim: int, evaluations: float) -> Sizes:
-        """Such that a first result takes about half of so many evaluations.
-
-        Raises:
-            InputError: too few to begin with.
-        """
-        if evaluations < FEWEST:
-            raise InputError(
-                f"evaluations is {evaluations:.0f}; expected {FEWEST:,} or more, or None"
-            )
+        """Such that a first result takes about half of so many evaluations."""
         width = 32 if dim <= 12 else 64
         small, middle, large = UNITS
         if evaluations > large:

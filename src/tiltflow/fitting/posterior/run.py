@@ -18,7 +18,7 @@ from tiltflow.fitting.posterior.improvement import MOST_DRAWS, next_steps
 from tiltflow.fitting.posterior.judgement import judge
 from tiltflow.fitting.posterior.keeping import Keeper
 from tiltflow.fitting.posterior.parameters import Parameters
-from tiltflow.fitting.posterior.plan import FEWEST, Asked, Sizes
+from tiltflow.fitting.posterior.plan import FEWEST, SMALLEST, Asked, Sizes
 from tiltflow.fitting.posterior.probe import JAX, probed
 from tiltflow.fitting.posterior.result import Posterior
 from tiltflow.fitting.posterior.stages import LONG, done
@@ -98,6 +98,8 @@ def posterior(
             f"ess is {ess!r} and rhat {rhat!r}; expected below {MOST_DRAWS:,} and above 1"
         )
     budget = Budget(seconds, evaluations, tell)
+    if evaluations is not None and evaluations < FEWEST:
+        raise InputError(f"evaluations is {evaluations:.0f}; expected {FEWEST:,} or more, or None")
     known = Parameters.of(parameters, start)
     most = float("inf") if evaluations is None else evaluations
     sizes = Sizes.fitting(known.size, most)
@@ -106,7 +108,7 @@ def posterior(
     if foreign is not None:
         budget.counter = lambda: foreign.count
         if seconds is not None:
-            most = min(most, max(0.5 * seconds / foreign.seconds, FEWEST))
+            most = min(most, max(0.5 * seconds / foreign.seconds, SMALLEST))
             sizes = Sizes.fitting(known.size, most)
     rng = np.random.default_rng(seed)
     free = None if start is None else known.free(drawn(start, known, rng), rng, "start")
