@@ -5,10 +5,14 @@ import os
 
 import numpy as np
 import pytest
+from matplotlib import style
+from matplotlib.figure import Figure
 from report_pages import report, stage, write_events, write_evidence, write_metrics
 
 from tiltflow.cli.main import run
 from tiltflow.errors import InputError
+from tiltflow.report import figures
+from tiltflow.report.drift import drift_pictures
 from tiltflow.report.page import write_report
 from tiltflow.report.run_folder import read_run
 
@@ -230,3 +234,48 @@ def test_drift_is_a_picture_where_its_numbers_are_there(tmp_path, block, shown):
     page = report(tmp_path)
     assert (tmp_path / "figures" / "drift.png").exists() == shown
     assert ("go <past> the data" in page.text) or not shown
+
+
+def test_transitions_are_plain_numbers(tmp_path):
+    """Powers of ten would be written as mathematics, which pages do not read."""
+    write_metrics(tmp_path, drift=drift_block())
+    (picture,) = drift_pictures(read_run(tmp_path))
+    with style.context(figures.STYLE):
+        figure = Figure()
+        picture.draw(figure)
+        figure.canvas.draw()
+    told = [label.get_text() for label in figure.axes[0].get_xticklabels(which="both")]
+    assert {"1", "10"} <= set(told)
+    assert not any("$" in text for text in told)
+
+
+def members(folder, **tilt):
+    """The events of an ensemble: a flow, all members, and a linear tilt."""
+    events = [
+        {"phase": "member 0", "event": "began", "nll_val": 48.5},
+        {"phase": "member 0", "event": "progress", "step": 250, "nll_val": 47.1},
+        {"phase": "members", "event": "kept", "nll_val": 46.25},
+        {"phase": "tilt", "event": "kept", "learner": "linear", "crossfitted": 0.29, "error": 0.06}
+        | tilt,
+    ]
+    lines = (json.dumps({"time": i, **event}) for i, event in enumerate(events))
+    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(("gain", "refused"), [(0.29, False), (0.0, True)])
+def test_members_and_what_their_tilt_is_worth_are_told(tmp_path, gain, refused):
+    members(tmp_path, gain_val=gain)
+    write_metrics(tmp_path)
+    page = report(tmp_path)
+    assert (tmp_path / "figures" / "members.png").exists()
+    assert "46.25" in page.text
+    assert "+0.29" in page.text
+    assert ("not worth having" in page.text) == refused
+
+
+def test_of_an_f_that_is_0_there_are_no_pictures(tmp_path):
+    write_metrics(tmp_path, drift=drift_block(f=[0.0] * 4, f_data=0.0))
+    np.savez(tmp_path / "evidence.npz", f_data=np.zeros(9), f_tilted=np.zeros(9))
+    assert "the model is its backbone" in report(tmp_path).text
+    assert not (tmp_path / "figures" / "drift.png").exists()
+    assert not (tmp_path / "figures" / "energies.png").exists()

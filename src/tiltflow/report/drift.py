@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from . import palette
@@ -22,11 +23,15 @@ def drift_pictures(run: Run) -> list[Picture]:
     if level is None or len({len(column) for column in columns}) > 1 or len(columns[0]) < 2:
         return []
     transitions, f, error = columns
+    if not np.any(f) and level == 0:
+        return []  # f is 0 everywhere: nothing drifts
     words = block.get("words")
 
     def draw(figure: Figure) -> None:
         axes = axes_with(figure, "transitions since the start", "mean f(x)")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # powers need mathematics
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.fill_between(transitions, f - 2 * error, f + 2 * error, color=palette.HAIRLINE)
         axes.plot(transitions, f, color=palette.TILTED, marker="o", markersize=3)
         mark_level(axes, level, "training rows")

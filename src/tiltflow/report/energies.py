@@ -18,8 +18,8 @@ _KINDS = {
 def energy_pictures(run: Run) -> list[Picture]:
     """Histograms of f over whatever samples were scored."""
     scores = {name: run.evidence[name] for name in _KINDS if name in run.evidence}
-    if not scores:
-        return []
+    if not any(np.any(values) for values in scores.values()):
+        return []  # none, or f is 0 everywhere
 
     def draw(figure: Figure) -> None:
         axes = axes_with(figure, "f(x): less probable to the left, more probable to the right")

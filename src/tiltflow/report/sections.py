@@ -12,6 +12,7 @@ from .header import checks_of
 from .interpolation import interpolation_pictures
 from .learning import backbone_pictures, learning_pictures
 from .markup import Markup, element, join
+from .members import member_pictures
 from .mixing import mixing_pictures
 from .run_folder import Run
 from .tables import checks_table, config_table, health_table, metrics_table
@@ -82,7 +83,10 @@ def sections(run: Run, draw: Draw) -> dict[str, Markup]:
             "Learning",
             "Whether the tilt learned at equilibrium. Particles that teach it are never the ones "
             "that judge it: witnesses move by the same rules but enter no gradient.",
-            [draw(p) for p in (*learning_pictures(run), *backbone_pictures(run))],
+            [
+                draw(p)
+                for p in (*learning_pictures(run), *backbone_pictures(run), *member_pictures(run))
+            ],
             "No events of learning in events.jsonl.",
         ),
         (
@@ -90,7 +94,7 @@ def sections(run: Run, draw: Draw) -> dict[str, Markup]:
             "Energies",
             "The tilt’s own opinion of data and samples, in nats.",
             [draw(p) for p in energy_pictures(run)],
-            "No values of f in evidence.npz.",
+            "No values of f in evidence.npz, or f is 0: the model is its backbone.",
         ),
     )
     shown = {
