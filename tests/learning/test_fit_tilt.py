@@ -94,16 +94,16 @@ def traced():
     jax.clear_caches()
     found = []
 
-    def counted(name, contrast):
+    def counted(name, gradient):
         def count(*args):
             found.append(name)
-            return contrast(*args)
+            return gradient(*args)
 
         return count
 
     with pytest.MonkeyPatch.context() as patch:
         for name, module in STAGES.items():
-            patch.setattr(module, "contrast", counted(name, module.contrast))
+            patch.setattr(module, "gradient", counted(name, module.gradient))
         yield found
 
 

@@ -1,5 +1,8 @@
 """The loss whose gradient is that of the log-likelihood, eq. (3) of the design."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -7,6 +10,34 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.classes import class_logits, classes_of
+
+
+def gradient(
+    parameters: Any,
+    frozen: Any,
+    y_data: Float[Array, "data dim"],
+    labels: Int[Array, " data"] | None,
+    y_model: Float[Array, "model dim"],
+    weights: Float[Array, " model"],
+    class_weight: float | Array,
+    key: PRNGKeyArray,
+) -> Any:
+    """The gradient of the negative log-likelihood in a tilt's parameters (`tilts.base.freeze`).
+
+    Args:
+        parameters, frozen: the two parts of the tilt.
+        y_data, labels: coordinates of rows, and their classes, if they have some.
+        y_model, weights: coordinates of draws of the model, and their weights, which sum to 1.
+        class_weight: of the labels' likelihood beside that of the rows.
+        key: for dropout.
+    """
+
+    def loss(parameters: Any) -> Array:
+        tilt: Tilt = eqx.combine(parameters, frozen)
+        of_labels = class_weight * cross_entropy(tilt, y_data, labels, key)
+        return contrast(tilt, y_data, y_model, weights, key) + of_labels
+
+    return jax.grad(loss)(parameters)
 
 
 def contrast(

@@ -5,8 +5,6 @@ with witnesses beside the chains that learn. It is the baseline that population 
 held against; both share everything but the stage.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser
-from tiltflow.learning.objective import contrast, cross_entropy
+from tiltflow.learning.objective import gradient
 from tiltflow.learning.particles import (
     Particles,
     adapt,
@@ -58,23 +56,19 @@ def stage(
     """
     _, frozen = freeze(state.tilt)
     half = state.particles.half
-
-    def loss(
-        parameters: Any, y_data: Array, labels: Array | None, y_model: Array, key: PRNGKeyArray
-    ) -> Array:
-        tilt, weights = eqx.combine(parameters, frozen), jnp.full(half, 1 / half)
-        of_labels = settings.class_weight * cross_entropy(tilt, y_data, labels, key)
-        return contrast(tilt, y_data, y_model, weights, key) + of_labels
+    even = jnp.full(half, 1 / half)
 
     def iteration(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
         parameters, average, adam, steps, particles, log_weights = carry
         data_key, dropout_key, move_key = jr.split(key, 3)
         y_data, _, labels = train.labelled_batch(data_key, settings.batch_data)
         y_learners = spread(particles.y[particles.learners])
-        gradient = jax.grad(loss)(parameters, y_data, labels, y_learners, dropout_key)
+        slope = gradient(
+            parameters, frozen, y_data, labels, y_learners, even, settings.class_weight, dropout_key
+        )
         counted = eqx.tree_at(lambda s: s.steps, state, steps)
         rate = learning_rate(settings, counted, course.rate_scale)
-        parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
+        parameters, adam = optimiser.update(parameters, slope, adam, rate, settings.decay)
         average = optimiser.moving_average(average, parameters, settings.memory)
         tilt: Tilt = eqx.combine(parameters, frozen)
         log_weights = log_weights + jax.vmap(tilt)(particles.y) - particles.f

@@ -7,7 +7,6 @@ learning"). A whole stage is one compiled program; rates and limits are traced, 
 """
 
 from dataclasses import replace
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser
-from tiltflow.learning.objective import contrast, cross_entropy
+from tiltflow.learning.objective import gradient
 from tiltflow.learning.particles import (
     Particles,
     adapt,
@@ -167,24 +166,19 @@ def _learn(
     )
     _, frozen = freeze(state.tilt)
 
-    def loss(
-        parameters: Any, y_data: Array, labels: Array | None, index: Array, key: PRNGKeyArray
-    ) -> Array:
-        tilt: Tilt = eqx.combine(parameters, frozen)
-        y = y_learners[index]
-        log_weights = jax.lax.stop_gradient(jax.vmap(tilt)(y) - f_learners[index])
-        of_labels = settings.class_weight * cross_entropy(tilt, y_data, labels, key)
-        return contrast(tilt, y_data, y, jax.nn.softmax(log_weights), key) + of_labels
-
     def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
         parameters, average, adam, steps = carry
         data_key, index_key, dropout_key = jr.split(key, 3)
         y_data, _, labels = train.labelled_batch(data_key, settings.batch_data)
         index = spread(jr.randint(index_key, (settings.batch_particles,), 0, particles.half))
-        gradient = jax.grad(loss)(parameters, y_data, labels, index, dropout_key)
+        y, tilt = y_learners[index], eqx.combine(parameters, frozen)
+        weights = jax.nn.softmax(jax.vmap(tilt)(y) - f_learners[index])
+        slope = gradient(
+            parameters, frozen, y_data, labels, y, weights, settings.class_weight, dropout_key
+        )
         counted = eqx.tree_at(lambda s: s.steps, state, steps)
         rate = learning_rate(settings, counted, course.rate_scale)
-        parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
+        parameters, adam = optimiser.update(parameters, slope, adam, rate, settings.decay)
         average = optimiser.moving_average(average, parameters, settings.memory)
         return (parameters, average, adam, steps + 1), None
 

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones import Backbone
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser, population
-from tiltflow.learning.objective import contrast, cross_entropy
+from tiltflow.learning.objective import gradient
 from tiltflow.learning.particles import adapt, effective_share
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.stages import Stage
@@ -214,12 +214,7 @@ def _learned(
     _, frozen = freeze(tilt)
     rows, (sigmas, transitions, leapfrogs) = settings.batch_data, numbers
 
-    def loss(
-        parameters: Any, y_data: Array, labels: Array | None, y_model: Array, key: PRNGKeyArray
-    ) -> Array:
-        tilt, weights = eqx.combine(parameters, frozen), jnp.full(rows, 1 / rows)
-        of_labels = settings.class_weight * cross_entropy(tilt, y_data, labels, key)
-        return contrast(tilt, y_data, y_model, weights, key) + of_labels
+    even = jnp.full(rows, 1 / rows)
 
     def iteration(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
         parameters, average, adam, steps, step_size = carry
@@ -231,10 +226,12 @@ def _learned(
             model, latent_of(backbone, y_data), sigma, chain_key,
             transitions=transitions, leapfrogs=leapfrogs, step_size=step_size,
         )  # fmt: skip
-        gradient = jax.grad(loss)(parameters, y_data, labels, found.y, dropout_key)
+        slope = gradient(
+            parameters, frozen, y_data, labels, found.y, even, settings.class_weight, dropout_key
+        )
         rate = optimiser.cosine(steps, settings.steps, settings.rate, settings.final_rate)
         parameters, adam = optimiser.update(
-            parameters, gradient, adam, rate * rate_scale, settings.decay
+            parameters, slope, adam, rate * rate_scale, settings.decay
         )
         average = optimiser.moving_average(average, parameters, settings.memory)
         return (parameters, average, adam, steps + 1, found.step_size), None

@@ -9,7 +9,6 @@ and no verdict on it is `ok`.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,7 +18,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Backbone
 from tiltflow.learning import optimiser
-from tiltflow.learning.objective import contrast, cross_entropy
+from tiltflow.learning.objective import gradient
 from tiltflow.learning.particles import Particles, agreement
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.stages import Stage
@@ -115,23 +114,20 @@ def _stage(
         u = run(TiltedModel(backbone, tilt), u, transitions, step_size, run_key)
         return u, jax.vmap(backbone.coordinates)(u)
 
-    def loss(
-        parameters: Any, y_data: Array, labels: Array | None, y_model: Array, key: PRNGKeyArray
-    ) -> Array:
-        tilt, weights = eqx.combine(parameters, frozen), jnp.full(half, 1 / half)
-        of_labels = settings.class_weight * cross_entropy(tilt, y_data, labels, key)
-        return contrast(tilt, y_data, y_model, weights, key) + of_labels
+    even = jnp.full(half, 1 / half)
 
     def iteration(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
         parameters, average, adam, steps = carry
         data_key, dropout_key, chain_key = jr.split(key, 3)
         _, y_model = chains(eqx.combine(parameters, frozen), half, chain_key)
         y_data, _, labels = train.labelled_batch(data_key, settings.batch_data)
-        gradient = jax.grad(loss)(parameters, y_data, labels, y_model, dropout_key)
+        slope = gradient(
+            parameters, frozen, y_data, labels, y_model, even, settings.class_weight, dropout_key
+        )
         rate = learning_rate(
             settings, eqx.tree_at(lambda s: s.steps, state, steps), course.rate_scale
         )
-        parameters, adam = optimiser.update(parameters, gradient, adam, rate, settings.decay)
+        parameters, adam = optimiser.update(parameters, slope, adam, rate, settings.decay)
         average = optimiser.moving_average(average, parameters, settings.memory)
         return (parameters, average, adam, steps + 1), None
 
