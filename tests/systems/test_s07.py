@@ -38,13 +38,16 @@ def test_a_folder_that_is_not_there(recipe, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", [False, True])
-def test_recovery_tells_rows_off_the_surface(recipe, broken):
-    """The twin: no noise and no chain, so that the negatives are reconstructions."""
+def test_recovery_tells_rows_off_the_surface(recipe):
+    """The twin: no noise and no chain, so that negatives are reconstructions, is behind."""
     rng = np.random.default_rng(0)
     x, test = rows(1_500, rng), rows(400, rng)
     test[200:] = test[200:][:, rng.permutation(6)]  # each number ordinary, the row not
-    how = {"transitions": 0, "low": 1e-3, "high": 1e-3} if broken else {}
-    found = recipe("s07").scores(x, test, 300, 0, **how)["ours"]
-    ranks = found[200:, None] > found[None, :200]
-    assert (ranks.mean() > 0.8) != broken
+
+    def auroc(**how):
+        found = recipe("s07").scores(x, test, 300, 0, **how)["ours"]
+        return (found[200:, None] > found[None, :200]).mean()
+
+    whole = auroc()
+    assert whole > 0.8
+    assert whole > auroc(transitions=0, low=1e-3, high=1e-3) + 0.015
