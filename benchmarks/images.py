@@ -40,7 +40,8 @@ from rich.table import Table
 from tiltflow.fitting.recipes import specification, units_for
 from tiltflow.fitting.settings import suited_glow
 from tiltflow.learning import Rows
-from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.loading import load_model
 
 VALIDATION = 2_000  # rows of the training images
 ENDED = 0.91  # of all the time, by when chains have ended; what else is judged takes some minutes

@@ -43,8 +43,9 @@ from rich.table import Table
 from tiltflow.diagnostics.convergence import worst
 from tiltflow.mcmc import HMC, catalogue, sample
 from tiltflow.model.data_space import data_space_log_density, data_space_start
-from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.fitted import FittedModel
 from tiltflow.model.latent_chains import chain_summary
+from tiltflow.model.loading import load_model
 from tiltflow.model.tilted import TiltedModel
 
 PARTS = ("spaces", "auto", "modes")

@@ -35,7 +35,8 @@ from rich.table import Table
 from sampling_programs import OVERHEADS, gradients
 from timing import interleaved, ratio
 
-from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.loading import load_model
 from tiltflow.model.tilted import TiltedModel
 
 CHAINS = (64, 1024)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from tiltflow.fitting.posterior.result import Posterior
     from tiltflow.fitting.posterior.run import posterior
     from tiltflow.fitting.settings import Settings
-    from tiltflow.model.fitted import FittedModel, load_model
+    from tiltflow.model.fitted import FittedModel
+    from tiltflow.model.loading import load_model
     from tiltflow.model.log_normalizer import log_normalizer
     from tiltflow.model.tilted import TiltedModel
     from tiltflow.runs.draws import load_draws
@@ -58,7 +59,7 @@ _HOMES = {
     "from_numpyro": ("tiltflow.fitting.posterior.numpyro_model", "from_numpyro"),
     "load_data": ("tiltflow.data", "load"),
     "load_draws": ("tiltflow.runs.draws", "load_draws"),
-    "load_model": ("tiltflow.model.fitted", "load_model"),
+    "load_model": ("tiltflow.model.loading", "load_model"),
     "log_normalizer": ("tiltflow.model.log_normalizer", "log_normalizer"),
     "posterior": ("tiltflow.fitting.posterior.run", "posterior"),
     "to_arviz": ("tiltflow.arviz", "to_arviz"),

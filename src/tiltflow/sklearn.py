@@ -26,7 +26,7 @@ from tiltflow.errors import InputError
 from tiltflow.evaluation.outliers.score import NOISE, outlier_score
 from tiltflow.fitting import experiment
 from tiltflow.fitting.settings import Settings, suited
-from tiltflow.model.fitted import from_plain
+from tiltflow.model.loading import from_plain
 from tiltflow.normalizer import LogZ
 
 FEWEST_ROWS = 10

@@ -16,8 +16,9 @@ from tiltflow.learning import Rows, TiltSettings
 from tiltflow.learning.fit_mixture import exact_start, mixture_of_labels
 from tiltflow.learning.nce import fit_nce
 from tiltflow.mcmc import sample
-from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.fitted import FittedModel
 from tiltflow.model.kernels import kernel_of, suited_kernel
+from tiltflow.model.loading import load_model
 from tiltflow.model.specs import specify_gaussian
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ

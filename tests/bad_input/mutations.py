@@ -33,7 +33,7 @@ from tiltflow.data import load
 from tiltflow.data.inspect import inspect
 from tiltflow.data.sources import read
 from tiltflow.errors import InputError
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 from tiltflow.runs import reading
 
 SECONDS = 20.0

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tiltflow.cli.run_data import other_rows, run_data
 from tiltflow.errors import InputError
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 from tiltflow.runs import RunStore, reading
 
 FILES = ("config.json", "weights.safetensors")

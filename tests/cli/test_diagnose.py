@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tiltflow.cli.main import run
 from tiltflow.cli.show_diagnosis import show_diagnosis
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 from tiltflow.runs.draws import load_draws
 
 SOME = ("--draws", "400", "--chains", "16", "--reference", "60")

@@ -11,7 +11,7 @@ from table_run import X, made
 from tiltflow.cli.main import run
 from tiltflow.data.dependent import Dependence, Dropped
 from tiltflow.errors import InputError
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 
 WHOLE = np.column_stack([X[:, 0], X @ [1.0, 2.0] + 3.0, X[:, 1]])  # a, sum, b
 NAMES = ("a", "sum", "b")

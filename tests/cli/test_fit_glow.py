@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tiltflow.cli.main import run
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 
 TINY = """
 [model.glow]

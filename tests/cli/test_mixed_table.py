@@ -17,7 +17,7 @@ from tiltflow.data import load
 from tiltflow.errors import InputError
 from tiltflow.evaluation.row_scores import RowScorer
 from tiltflow.learning import Rows
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 from tiltflow.runs import RunStore
 
 RNG = np.random.default_rng(0)

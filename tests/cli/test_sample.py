@@ -15,7 +15,7 @@ import safetensors.numpy
 from tiltflow.cli.main import run
 from tiltflow.cli.options import seconds_of
 from tiltflow.errors import InputError
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 from tiltflow.runs.draws import load_draws
 
 FEW = ("--chains", "8", "--warmup", "20")

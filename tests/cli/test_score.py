@@ -13,7 +13,7 @@ from tiltflow.cli.main import run
 from tiltflow.data import load, split
 from tiltflow.evaluation.row_scores import RowScorer
 from tiltflow.evaluation.scored_table import held_out_scores, tail_of
-from tiltflow.model.fitted import load_model
+from tiltflow.model.loading import load_model
 from tiltflow.normalizer import LogZ
 
 

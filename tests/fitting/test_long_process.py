@@ -22,7 +22,7 @@ from tiltflow.evaluation.likelihood import score
 from tiltflow.fitting import experiment, training
 from tiltflow.learning import Rows, filled
 from tiltflow.mcmc import run
-from tiltflow.model.fitted import from_plain
+from tiltflow.model.loading import from_plain
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel import memory_maps
 from tiltflow.tilts import MLPTilt

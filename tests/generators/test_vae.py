@@ -20,7 +20,8 @@ from tiltflow.fitting.recipes import begin_backbone, specification
 from tiltflow.fitting.settings import ModelSettings
 from tiltflow.learning import Rows
 from tiltflow.learning.fit_vae import VAESettings, fit_vae, negative_bound
-from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.loading import load_model
 from tiltflow.model.specs import VAESpec, specify_vae
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ

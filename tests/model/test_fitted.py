@@ -18,7 +18,8 @@ import tiltflow
 from tiltflow.backbones import fit_units
 from tiltflow.errors import InputError
 from tiltflow.mcmc import MALA
-from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.loading import load_model
 from tiltflow.model.specs import specify
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ

@@ -15,7 +15,8 @@ from tiltflow.fitting.recipes import begin_backbone, learn_backbone, specificati
 from tiltflow.fitting.settings import suited_glow, suited_to
 from tiltflow.learning import Rows
 from tiltflow.learning.keeping import KeepsNothing
-from tiltflow.model.fitted import FittedModel, load_model
+from tiltflow.model.fitted import FittedModel
+from tiltflow.model.loading import load_model
 from tiltflow.model.specs.arrays import named_arrays
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ

@@ -15,8 +15,9 @@ import pytest
 import safetensors.numpy
 
 from tiltflow.errors import InputError
-from tiltflow.model import fitted
-from tiltflow.model.fitted import FORMAT, load_model
+from tiltflow.model import loading
+from tiltflow.model.fitted import FORMAT
+from tiltflow.model.loading import load_model
 from tiltflow.model.specs.migrations import STACKED, unstacked
 
 SAVED = Path(__file__).parent / "saved_models"
@@ -95,7 +96,7 @@ def test_the_numbers_notice_blocks_in_another_order(monkeypatch):
         turned = {k: v[::-1] if k.startswith(STACKED) else v for k, v in arrays.items()}
         return unstacked(turned, blocks)
 
-    monkeypatch.setattr(fitted, "unstacked", backwards)
+    monkeypatch.setattr(loading, "unstacked", backwards)
     assert apart(SAVED / "v1" / "three-blocks") > 1e-2
 
 

@@ -61,7 +61,7 @@ def complete(
     from tiltflow.data.gaps import read_gaps
     from tiltflow.errors import InputError
     from tiltflow.model.completion import Completer
-    from tiltflow.model.fitted import load_model
+    from tiltflow.model.loading import load_model
     from tiltflow.runs import RunStore
     from tiltflow.runs.row_tables import writing_rows
 

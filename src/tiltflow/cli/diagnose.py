@@ -61,7 +61,7 @@ def diagnose(
     from tiltflow.errors import UnsoundModel
     from tiltflow.evaluation.diagnose import DiagnoseSettings
     from tiltflow.evaluation.diagnose import diagnose as judge_run
-    from tiltflow.model.fitted import load_model
+    from tiltflow.model.loading import load_model
     from tiltflow.runs import RunStore
 
     store = RunStore.open(run)

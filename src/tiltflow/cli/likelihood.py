@@ -58,7 +58,7 @@ def likelihood(
     from tiltflow.errors import UnsoundModel
     from tiltflow.evaluation.assess import LikelihoodSettings, assess
     from tiltflow.evaluation.chains import SamplingSettings, suited_sampling
-    from tiltflow.model.fitted import load_model
+    from tiltflow.model.loading import load_model
     from tiltflow.runs import RunStore
 
     store = RunStore.open(run)

@@ -58,7 +58,7 @@ def outliers(
     from tiltflow.cli.show_outliers import show_outliers
     from tiltflow.data import split
     from tiltflow.evaluation.outliers.of_run import outliers_of
-    from tiltflow.model.fitted import load_model
+    from tiltflow.model.loading import load_model
     from tiltflow.report.outliers import write_scores
     from tiltflow.runs import RunStore
 

@@ -57,7 +57,7 @@ def quality(
     from tiltflow.diagnostics.verdict import refusal
     from tiltflow.errors import UnsoundModel
     from tiltflow.evaluation.quality.of_model import QualitySettings, quality_of
-    from tiltflow.model.fitted import load_model
+    from tiltflow.model.loading import load_model
     from tiltflow.report.gallery import gallery_of, write_gallery
     from tiltflow.runs import RunStore
 

@@ -87,8 +87,8 @@ def sample(
     from tiltflow.evaluation.mixing import mixing
     from tiltflow.mcmc import catalogue
     from tiltflow.mcmc.stopping import Until
-    from tiltflow.model.fitted import load_model
     from tiltflow.model.kernels import kernel_of, suited_kernel
+    from tiltflow.model.loading import load_model
     from tiltflow.runs import RunStore
     from tiltflow.runs.posterior_folder import is_posterior
 

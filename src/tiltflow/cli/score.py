@@ -61,7 +61,7 @@ def score(
     from tiltflow.errors import InputError, check_seed
     from tiltflow.evaluation.row_scores import RowScorer, meaning
     from tiltflow.evaluation.scored_table import COLUMNS, ROW, Seen, held_out_scores, scored
-    from tiltflow.model.fitted import load_model
+    from tiltflow.model.loading import load_model
     from tiltflow.runs import RunStore
     from tiltflow.runs.row_tables import check_out, writing_rows
 
