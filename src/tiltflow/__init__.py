@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tiltflow.arviz import to_arviz
     from tiltflow.data import Dataset
     from tiltflow.data import load as load_data
-    from tiltflow.fitting.experiment import Result, fit
+    from tiltflow.fitting.experiment import fit
+    from tiltflow.fitting.judging import Result
     from tiltflow.fitting.posterior.kinds import (
         Angle,
         Correlation,
@@ -49,7 +50,7 @@ _HOMES = {
     "Positive": ("tiltflow.fitting.posterior.kinds", "Positive"),
     "Posterior": ("tiltflow.fitting.posterior.result", "Posterior"),
     "Real": ("tiltflow.fitting.posterior.kinds", "Real"),
-    "Result": ("tiltflow.fitting.experiment", "Result"),
+    "Result": ("tiltflow.fitting.judging", "Result"),
     "Settings": ("tiltflow.fitting.settings", "Settings"),
     "Simplex": ("tiltflow.fitting.posterior.kinds", "Simplex"),
     "TiltedDensity": ("tiltflow.sklearn", "TiltedDensity"),

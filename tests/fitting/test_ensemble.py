@@ -66,7 +66,7 @@ def learned():
     rows = [replace(some, units=units) for some in rows]
     spec = specify(units, blocks=1, flow_width=8, tilt_width=8, tilt_depth=1, base=True)
     transport = at_normal(spec.flow(units, key=jr.key(0)), *rows, key=jr.key(1))
-    mixtures = fit_mixtures(*rows, SETTINGS.members, key=jr.key(2))
+    mixtures = [one.result() for one in fit_mixtures(*rows, SETTINGS.members, key=jr.key(2))]
     flow = begin_flow(mixtures[0], SETTINGS.members, key=jr.key(3))
     backbone, nll = weighed(transport, (together(mixtures), flow), rows[1], key=jr.key(4))
     spec = replace(

@@ -54,12 +54,12 @@ class MixtureDensity(Density):
         )
 
     def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log-density, in nats."""
-        away = y - self.means
-        diagonal = jnp.diagonal(self.whiteners, axis1=1, axis2=2)
-        below = jnp.tril(self.whiteners, -1)
-        u = jnp.exp(diagonal) * away + jnp.einsum("kij,kj->ki", below, away)
-        each = jnp.sum(diagonal, axis=1) - 0.5 * jnp.sum(u**2, axis=1) - 0.5 * LOG_2PI * len(y)
+        """The log-density, in nats; of many rows one product of matrices."""
+        number, dim = self.means.shape
+        diagonal, full = self._full()
+        origin = jnp.einsum("kij,kj->ki", full, self.means)
+        u = (full.reshape(number * dim, dim) @ y).reshape(number, dim) - origin
+        each = jnp.sum(diagonal, axis=1) - 0.5 * jnp.sum(u**2, axis=1) - 0.5 * LOG_2PI * dim
         return jax.nn.logsumexp(jax.nn.log_softmax(self.log_weights) + each)
 
     def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
@@ -67,9 +67,14 @@ class MixtureDensity(Density):
         pick_key, noise_key = jr.split(key)
         k = jr.categorical(pick_key, self.log_weights, shape=(number,))
         noise = jr.normal(noise_key, (number, self.means.shape[1]))
-        diagonal = jnp.exp(jnp.diagonal(self.whiteners, axis1=1, axis2=2))
-        full = jnp.tril(self.whiteners, -1) + jax.vmap(jnp.diag)(diagonal)
+        _, full = self._full()
         inverse = jax.scipy.linalg.solve_triangular(
             full, jnp.broadcast_to(jnp.eye(full.shape[-1]), full.shape), lower=True
         )
         return self.means[k] + jnp.einsum("nij,nj->ni", inverse[k], noise)
+
+    def _full(self) -> tuple[Float[Array, "K dim"], Float[Array, "K dim dim"]]:
+        """The logarithms of the diagonals, and the matrices with the diagonals themselves."""
+        diagonal = jnp.diagonal(self.whiteners, axis1=1, axis2=2)
+        above = jnp.exp(diagonal)[:, :, None] * jnp.eye(diagonal.shape[1])
+        return diagonal, jnp.tril(self.whiteners, -1) + above

@@ -72,7 +72,7 @@ class Ensemble(Flow):
     def each(self, y: Float[Array, " dim"]) -> Float[Array, " members"]:
         """The log-density of y under each member, the transport first."""
         others = _in_order(
-            (which, jax.vmap(lambda member: member.log_prob(y))(alike))
+            (which, jax.lax.map(lambda member: member.log_prob(y), alike))
             for which, alike in _groups(self.members)
         )
         return jnp.stack([self.transport.log_prob_coordinates(y), *others])

@@ -12,7 +12,7 @@ from typing import Any
 
 from tiltflow.cli.progress import Progress
 from tiltflow.errors import InputError
-from tiltflow.fitting.experiment import Result
+from tiltflow.fitting.judging import Result
 from tiltflow.learning.keeping import Keeper
 from tiltflow.parallel.processes import is_first, several
 from tiltflow.report import page

@@ -27,7 +27,7 @@ from tiltflow.fitting.recipes import (
 from tiltflow.fitting.settings import Settings
 from tiltflow.learning import Rows, TiltSettings, fit_tilt
 from tiltflow.learning.fit_linear import fit_linear
-from tiltflow.learning.fit_members import begin_flow, fit_flow, fit_mixtures, weighed
+from tiltflow.learning.fit_members import begin_flow, evenly, fit_flow, fit_mixtures, weighed
 from tiltflow.learning.fit_members import together as as_one
 from tiltflow.learning.fit_mixture import fit_mixture
 from tiltflow.learning.keeping import Keeper
@@ -35,6 +35,7 @@ from tiltflow.learning.second_tilt import second_start
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.specs import GaussianSpec, ModelSpec, Spec, VAESpec
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.parallel.ahead import Ahead
 from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.tilts import LinearTilt, MixtureTilt, Tilt
 
@@ -96,7 +97,9 @@ def train(
     keys: Mapping[str, PRNGKeyArray],
     listen: Listen,
     keeper: Keeper,
-    own: OwnParts = OwnParts(),  # noqa: B008 (frozen)
+    own: OwnParts,
+    ahead: Ahead,
+    later: Callable[[TiltedModel], Any],
 ) -> Learned:
     """Learn a tilted model from `train`, judged by `val`.
 
@@ -108,6 +111,8 @@ def train(
         listen: called as (phase, event, **fields) while it goes on.
         keeper: of states and results.
         own: parts that are not as the settings say.
+        ahead: compiles what the tilt of an ensemble will need while its members are learned.
+        later: what is done with such a model after learning, of which the same holds.
 
     Raises:
         InputError: settings that cannot work.
@@ -127,10 +132,23 @@ def train(
             begun, train, val, settings, key=keys["backbone"], kept=not own.learns_backbone, **how
         ),
     )
+    of_tilt = settings.tilt
+    if of_tilt.learner == "linear" and (own.makes_tilt or own.stage is not None):
+        of_tilt = replace(of_tilt, learner="population")  # what is the user's own has no members
     if isinstance(spec, ModelSpec) and settings.model.backbone == "ensemble":
+
+        def foreseen(alike: Ensemble) -> None:
+            weighed(alike.transport, alike.members, val.through(alike), key=keys["learn"])
+            if of_tilt.learner == "linear":
+                fit_linear(alike, val, of_tilt, key=keys["learn"])
+                later(TiltedModel(alike, LinearTilt.zero(alike)))
+
         backbone, spec, nll_val = _with_members(
-            stages, backbone, spec, train, val, settings, key=jr.fold_in(keys["backbone"], 1), **how
-        )
+            stages, backbone, spec, train, val, settings,
+            key=jr.fold_in(keys["backbone"], 1),
+            foresee=lambda alike: ahead.call(lambda: foreseen(alike)),
+            **how,
+        )  # fmt: skip
     mixture = None
     if isinstance(spec, VAESpec | GaussianSpec) and (components := spec.components):
         listen("mixture", "started", components=components)
@@ -148,9 +166,6 @@ def train(
     else:
         zero, start = begin_tilt(spec, mixture, settings.tilt.particles, key=keys["tilt"])
     classes = classes_of(backbone, features)
-    of_tilt = settings.tilt
-    if of_tilt.learner == "linear" and (own.makes_tilt or own.stage is not None):
-        of_tilt = replace(of_tilt, learner="population")  # what is the user's own has no members
     if of_tilt.learner == "linear":
         assert isinstance(backbone, Ensemble)
         assert isinstance(spec, ModelSpec)
@@ -225,29 +240,37 @@ def _with_members(
     settings: Settings,
     *,
     key: PRNGKeyArray,
+    foresee: Callable[[Ensemble], None],
     listen: Listen,
     keeper: Keeper,
 ) -> tuple[Ensemble, ModelSpec, float]:
-    """The flow as the latent space of an ensemble; what that is made of, and its score."""
+    """The flow as the latent space of an ensemble; what that is made of, and its score.
+
+    `foresee` is told of an ensemble of the same shapes as soon as they are known.
+    """
     how, many = {"listen": listen, "keeper": keeper}, settings.members
     mixtures_key, weights_key, key = jr.split(key, 3)
     train, val = (replace(rows, units=transport.units) for rows in (train, val))
     listen("members", "started", mixtures=many.mixtures)
-    mixtures = fit_mixtures(train, val, many, key=mixtures_key)
+    to_come = fit_mixtures(train, val, many, key=mixtures_key)
     flows = []
-    for number, base in enumerate(mixtures[: many.flows]):
+    for number, base in enumerate(to_come[: many.flows]):
         flow_key, learn_key = jr.split(jr.fold_in(key, number))
 
-        begun = begin_flow(base, many, key=flow_key)
+        begun = begin_flow(base.result(), many, key=flow_key)
+        if not number:
+            alike = as_one([base.result()] * len(to_come))
+            foresee(evenly(transport, (alike, *[begun] * len(to_come[: many.flows]))))
 
         def learn(flow: Any = begun, key: Any = learn_key, stage: str = f"member {number}") -> Any:
             return fit_flow(flow, train, val, many, key=key, stage=stage, **how), None
 
         flows.append(stages.run(f"member {number}", begun, learn)[0])
+    mixtures = [one.result() for one in to_come]
     backbone, nll = weighed(transport, (as_one(mixtures), *flows), val, key=weights_key)
     weights = [round(float(w), 4) for w in np.exp(np.asarray(backbone.log_weights))]
     listen("members", "kept", nll_val=nll, weights=weights)
-    bases = tuple(len(base.means) for base in mixtures[: many.flows])
+    bases = tuple(len(mixture.means) for mixture in mixtures[: many.flows])
     spec = replace(
         spec,
         components=sum(len(mixture.means) for mixture in mixtures),

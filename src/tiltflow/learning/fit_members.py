@@ -5,6 +5,7 @@ Each flow has one of them as its base and learns it further. Weights are by expe
 maximisation on validation rows, so that the whole cannot end far behind any of its members.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -79,18 +80,29 @@ class MemberSettings:
 
 def fit_mixtures(
     train: Rows, val: Rows, settings: MemberSettings, *, key: PRNGKeyArray
-) -> list[MixtureDensity]:
-    """Mixtures of the rows' coordinates, from as many starts; one, if one component is best."""
+) -> "list[Future[MixtureDensity]]":
+    """Mixtures of the rows' coordinates, from as many starts; one, if one component is best.
+
+    The first is there at once. The others, of the same size, come while the first is learned from.
+    """
     keys = jr.split(key)
     c, held_out = (
         coordinates_of(rows, key, most=ROWS, draws=COPIES)
         for rows, key in zip((train, val), keys, strict=True)
     )
     first = best_mixture(c, held_out)
-    found = [first.mixture]
-    if len(first.mixture.means) > 1:
-        found += [another(first, c, held_out, seed=i) for i in range(1, settings.mixtures)]
-    return [as_density(mixture) for mixture in found]
+    found: Future[MixtureDensity] = Future()
+    found.set_result(as_density(first.mixture))
+    if len(first.mixture.means) == 1:
+        return [found]
+
+    def one_more(seed: int) -> MixtureDensity:
+        return as_density(another(first, c, held_out, seed=seed))
+
+    thread = ThreadPoolExecutor(1)
+    others = [thread.submit(one_more, seed) for seed in range(1, settings.mixtures)]
+    thread.shutdown(wait=False)
+    return [found, *others]
 
 
 def fit_flow(
@@ -131,19 +143,24 @@ def weighed(
 
     `val` are rows in the coordinates of the transport.
     """
+    even = evenly(transport, members)
     number = 1 + len(members)
-    even = Ensemble(transport, members, jnp.full(number, -np.log(number)))
     held_out = val.embedded(key, 10)
-    each, log_det = (
-        np.asarray(x, np.float64)[: int(held_out.count)] for x in _each(even, held_out)
-    )
+    number_held_out = int(held_out.count)
+    each, log_det = (np.asarray(x, np.float64)[:number_held_out] for x in _each(even, held_out))
     log_weights = np.full(number, -np.log(number))
     for _ in range(EM_ROUNDS):
         joint = each + log_weights
         shares = np.exp(joint - logsumexp(joint, axis=1, keepdims=True)).mean(axis=0)
         log_weights = np.log(np.maximum(shares, LEAST_WEIGHT))
-    nll = -float(np.mean(logsumexp(each + log_weights, axis=1) + log_det))
+    nll = -float(np.mean(np.asarray(logsumexp(each + log_weights, axis=1)) + log_det))
     return eqx.tree_at(lambda e: e.log_weights, even, jnp.asarray(log_weights, jnp.float32)), nll
+
+
+def evenly(transport: Flow, members: tuple[Density, ...]) -> Ensemble:
+    """The ensemble whose members weigh the same."""
+    number = 1 + len(members)
+    return Ensemble(transport, members, jnp.full(number, -np.log(number), jnp.float32))
 
 
 def as_density(mixture: GaussianMixture) -> MixtureDensity:

@@ -18,6 +18,7 @@ from tiltflow.backbones.base import Backbone
 from tiltflow.backbones.generator import Generator
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import CHUNK, Descent, Listener, descend, silent, stepped
+from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 from tiltflow.parallel.devices import over_devices
@@ -155,5 +156,10 @@ def _terms(
 @over_devices
 def negative_bound(backbone: Backbone, rows: Rows, key: PRNGKeyArray) -> Float[Array, ""]:
     """Minus the mean evidence lower bound of `rows`, nats per row, data units."""
-    embedded = rows.through(backbone).embedded(key, VALIDATION_DRAWS)
-    return -embedded.mean(lambda c, log_weight: backbone.log_prob_coordinates(c) + log_weight)
+    rows = rows.through(backbone)
+
+    def bound(key: PRNGKeyArray) -> Array:
+        each = rows.each(lambda c, weight: backbone.log_prob_coordinates(c) + weight, key)
+        return Filled(each, rows.count).mean(lambda bound: bound)
+
+    return -jnp.mean(jax.lax.map(bound, rows.keys(key, VALIDATION_DRAWS)))

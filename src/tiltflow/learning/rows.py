@@ -42,7 +42,7 @@ class Rows(eqx.Module):
         integers: whether uniform noise is added to each row that is drawn. By default as
             `tiltflow.load_data` has it: where an array's type says so, or where floats happen to
             be at most 256 different integers.
-        backbone: whose coordinates are meant (`through`); None: those of the units.
+        backbone: whose embedding is meant (`through`); None: that of the units.
         flips: whether `batch` mirrors every other image, left to right.
         noise: standard deviations of normal noise that is added to each row whenever it is drawn,
             of the data's shape, in data units (`noise_of`); None: none is.
@@ -143,7 +143,8 @@ class Rows(eqx.Module):
 
     def through(self, backbone: Backbone) -> "Rows":
         """The same rows as coordinates of `backbone`: of a flow, those of its units."""
-        return replace(self, units=backbone.units, backbone=backbone)
+        embeds = type(backbone).embed is not Backbone.embed  # more than its units do
+        return replace(self, units=backbone.units, backbone=backbone if embeds else None)
 
     @property
     def vary(self) -> bool:
@@ -188,8 +189,14 @@ class Rows(eqx.Module):
         return c[: len(self)], log_weight.reshape(c.shape[:2])[: len(self)]
 
     def embedded(self, key: PRNGKeyArray, draws: int) -> Filled:
-        """The coordinates and log-weights of `every`, the draws of a row one after the other."""
-        return _embedded(self, self.keys(key, draws))
+        """The coordinates and log-weights of `every`, the draws of a row one after the other.
+
+        One program, whatever the number of draws.
+        """
+        keys = self.keys(key, draws)
+        drawn = zip(*(_embedded(self, key) for key in keys), strict=True)
+        c, log_weight = (jnp.stack(some, axis=1) for some in drawn)
+        return Filled((c.reshape(-1, c.shape[-1]), log_weight.ravel()), self.count * len(keys))
 
     def keys(self, key: PRNGKeyArray, draws: int) -> PRNGKeyArray:
         """A key for each of `draws` of all rows, as `every` makes them; one if they do not vary."""
@@ -228,11 +235,9 @@ class Rows(eqx.Module):
 
 
 @over_devices_once
-def _embedded(rows: Rows, keys: PRNGKeyArray) -> Filled:
-    """What `Rows.embedded` returns; a draw of all rows for each of the keys."""
-    c, log_weight = jax.lax.map(lambda key: rows.each(lambda *row: row, key), keys)
-    c, log_weight = jnp.swapaxes(c, 0, 1), jnp.swapaxes(log_weight, 0, 1)
-    return Filled((c.reshape(-1, c.shape[-1]), log_weight.ravel()), rows.count * len(keys))
+def _embedded(rows: Rows, key: PRNGKeyArray) -> tuple[Array, Array]:
+    """Coordinates and log-weights of all rows, drawn once."""
+    return rows.each(lambda *row: row, key)
 
 
 def _checked(labels: np.ndarray, rows: int) -> Int[np.ndarray, " rows"]:

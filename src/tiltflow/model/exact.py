@@ -191,6 +191,6 @@ def _inverse(flow: Flow, c: Float[Array, "part dim"]) -> Float[Array, "part ..."
     return jax.vmap(lambda c: flow.inverse(c)[0])(c)
 
 
-@over_devices_once
+@over_devices
 def _f_of_part(tilt: ReadsCoordinates, c: Float[Array, "part dim"]) -> Float[Array, " part"]:
     return jax.vmap(tilt)(c) + jnp.zeros(len(c))

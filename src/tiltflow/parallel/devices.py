@@ -24,6 +24,7 @@ from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tiltflow.errors import InputError
+from tiltflow.parallel.ahead import compiled, is_ahead, wait_for
 
 AXIS = "devices"
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -106,9 +107,14 @@ def _over_devices(function: Callable[Given, Made], **how: Any) -> Callable[Given
 
     @wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        traced = _is_traced((args, kwargs))
+        if is_ahead() and not traced:
+            stand_in: Made = compiled(program, part, args, kwargs)
+            return stand_in
+        wait_for(program)
         try:
             # As a part of another program it is compiled as that is.
-            return _on_one((part if _is_traced((args, kwargs)) else program)(*args, **kwargs))
+            return _on_one((part if traced else program)(*args, **kwargs))
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if words := too_large(error):
                 raise InputError(words) from None
