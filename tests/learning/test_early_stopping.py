@@ -13,18 +13,18 @@ class Events(list):
         self.append((event, fields))
 
 
-def run(scores, *, start=9.0, patience=2, patient_until=0.0):
+def run(scores, *, start=9.0, patience=2, patient_until=0.0, left=None):
     """Descend from `start` along `scores`, one a chunk: what was kept, its score, and the events.
 
     Weights are minus the number of the chunk, their average is that number.
     """
     events = Events()
 
-    def chunk(state, key):
+    def chunk(state, key, steps):
         step = state.step + CHUNK
         return Descent(-(step / CHUNK), step / CHUNK, None, step), jnp.zeros(())
 
-    kept, score = descend(
+    found = descend(
         jnp.zeros(()),
         chunk,
         lambda average: [start, *scores][int(average)],
@@ -36,8 +36,9 @@ def run(scores, *, start=9.0, patience=2, patient_until=0.0):
         key=jr.key(0),
         listen=events,
         keeper=None,
+        left=left,
     )
-    return float(kept), score, events
+    return float(found.best), found.nll, events
 
 
 def looks(events):
@@ -83,3 +84,20 @@ def test_a_score_that_is_never_a_number_is_an_input_error(start):
 
 def test_a_start_that_is_no_number_is_left():
     assert run([3.0, 2.0], start=float("nan"))[:2] == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(("left", "looked"), [(1e9, 6), (0.0, 1)], ids=["plenty", "none"])
+def test_steps_that_there_is_no_time_for_are_taken_off_the_plan(left, looked):
+    scores = [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
+    _, score, events = run(scores, patience=9, left=lambda: left)
+    assert looks(events) == looked
+    assert score == scores[looked - 1]
+
+
+def test_the_plan_is_as_long_as_the_time_left_divided_by_that_of_a_chunk(monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setattr("tiltflow.learning.early_stopping.time.monotonic", lambda: next(ticks))
+    _, _, events = run([9.0 - i for i in range(8)], patience=9, left=lambda: 2.0)
+    # A chunk takes a second by this clock; the first one's is not counted, as it may be compiled.
+    plans = [fields["steps"] // CHUNK for event, fields in events if event == "progress"]
+    assert plans == [8, 4, 4, 4]

@@ -152,6 +152,13 @@ def fit(
         str | None,
         Parameter(help="Stop after this time, as in 90s, 2h, with everything saved."),
     ] = None,
+    budget: Annotated[
+        str | None,
+        Parameter(
+            help="Of a table: take about this time in all, as in 60s, and use it: more flows, or "
+            "longer ones, are learned as far as there is time for them."
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         str, Parameter(help="Time between two checkpoints, or steps, as in 500steps.")
     ] = "60s",
@@ -250,7 +257,10 @@ def fit(
                 "classes": classes,
             },
             "backbone": {"steps": backbone_steps},
-            "members": {"steps": backbone_steps},
+            "members": {
+                "steps": backbone_steps,
+                "budget": None if budget is None else seconds_of(budget, "--budget"),
+            },
             "vae": {"steps": backbone_steps},
             "tilt": {
                 "learner": learner,

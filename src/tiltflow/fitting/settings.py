@@ -112,6 +112,11 @@ class Settings:
             raise InputError(
                 f"backbone {self.model.backbone!r}; expected one of {', '.join(BACKBONES)}"
             )
+        if self.members.budget and self.model.backbone != "ensemble":
+            raise InputError(
+                f"a budget with backbone {self.model.backbone!r}; expected an ensemble, whose "
+                f"members it plans: use --time-limit"
+            )
         if self.tilt.learner == "linear" and self.model.backbone != "ensemble":
             raise InputError(
                 f"learner 'linear' with backbone {self.model.backbone!r}; expected an ensemble, "

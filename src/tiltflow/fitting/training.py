@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.random as jr
-import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import Ensemble, Prior
 from tiltflow.backbones.own import as_backbone
 from tiltflow.evaluation.generated import classes_of
 from tiltflow.evaluation.quality.features import Features
+from tiltflow.fitting.members import with_members
 from tiltflow.fitting.own_parts import OwnParts
 from tiltflow.fitting.recipes import (
     begin_backbone,
@@ -25,10 +25,10 @@ from tiltflow.fitting.recipes import (
     specification,
 )
 from tiltflow.fitting.settings import Settings
+from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows, TiltSettings, fit_tilt
 from tiltflow.learning.fit_linear import fit_linear
-from tiltflow.learning.fit_members import begin_flow, evenly, fit_flow, fit_mixtures, weighed
-from tiltflow.learning.fit_members import together as as_one
+from tiltflow.learning.fit_members import weighed
 from tiltflow.learning.fit_mixture import fit_mixture
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.second_tilt import second_start
@@ -36,10 +36,7 @@ from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.specs import GaussianSpec, ModelSpec, Spec, VAESpec
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.ahead import Ahead
-from tiltflow.parallel.memory_maps import let_go_if_many
 from tiltflow.tilts import LinearTilt, MixtureTilt, Tilt
-
-Listen = Callable[..., None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,31 +58,6 @@ class Learned:
     nll_val: float
     judgement: Judgement
     ended: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Runs stages, or finds that they were finished before.
-
-    Attributes:
-        keeper: of their results.
-        ended: its clock at the end of each.
-    """
-
-    keeper: Keeper
-    ended: dict[str, float]
-
-    def run(self, name: str, like: Any, learn: Callable[[], tuple[Any, float | None]]) -> Any:
-        """A pytree and a number, as they were found or as `learn` makes them."""
-        let_go_if_many()
-        if (found := self.keeper.finished(name, like)) is not None:
-            tree, plain = found
-        else:
-            tree, value = learn()
-            plain = {"value": value, "ended": self.keeper.clock()}
-            self.keeper.finish(name, tree, plain)
-        self.ended[name] = plain["ended"]
-        return tree, plain["value"]
 
 
 def train(
@@ -143,12 +115,17 @@ def train(
                 fit_linear(alike, val, of_tilt, key=keys["learn"])
                 later(TiltedModel(alike, LinearTilt.zero(alike)))
 
-        backbone, spec, nll_val = _with_members(
-            stages, backbone, spec, train, val, settings,
+        backbone, spec, nll_val = with_members(
+            stages,
+            backbone,
+            spec,
+            train,
+            val,
+            settings,
             key=jr.fold_in(keys["backbone"], 1),
             foresee=lambda alike: ahead.call(lambda: foreseen(alike)),
             **how,
-        )  # fmt: skip
+        )
     mixture = None
     if isinstance(spec, VAESpec | GaussianSpec) and (components := spec.components):
         listen("mixture", "started", components=components)
@@ -229,54 +206,3 @@ def _linear(
     like = (LinearTilt.zero(backbone), Judgement.nothing())
     (tilt, judgement), is_taken = stages.run("tilt", like, learn)
     return (tilt, judgement, replace(spec, linear=True)) if is_taken else (zero, judgement, spec)
-
-
-def _with_members(
-    stages: Stages,
-    transport: Any,
-    spec: ModelSpec,
-    train: Rows,
-    val: Rows,
-    settings: Settings,
-    *,
-    key: PRNGKeyArray,
-    foresee: Callable[[Ensemble], None],
-    listen: Listen,
-    keeper: Keeper,
-) -> tuple[Ensemble, ModelSpec, float]:
-    """The flow as the latent space of an ensemble; what that is made of, and its score.
-
-    `foresee` is told of an ensemble of the same shapes as soon as they are known.
-    """
-    how, many = {"listen": listen, "keeper": keeper}, settings.members
-    mixtures_key, weights_key, key = jr.split(key, 3)
-    train, val = (replace(rows, units=transport.units) for rows in (train, val))
-    listen("members", "started", mixtures=many.mixtures)
-    to_come = fit_mixtures(train, val, many, key=mixtures_key)
-    flows = []
-    for number, base in enumerate(to_come[: many.flows]):
-        flow_key, learn_key = jr.split(jr.fold_in(key, number))
-
-        begun = begin_flow(base.result(), many, key=flow_key)
-        if not number:
-            alike = as_one([base.result()] * len(to_come))
-            foresee(evenly(transport, (alike, *[begun] * len(to_come[: many.flows]))))
-
-        def learn(flow: Any = begun, key: Any = learn_key, stage: str = f"member {number}") -> Any:
-            return fit_flow(flow, train, val, many, key=key, stage=stage, **how), None
-
-        flows.append(stages.run(f"member {number}", begun, learn)[0])
-    mixtures = [one.result() for one in to_come]
-    backbone, nll = weighed(transport, (as_one(mixtures), *flows), val, key=weights_key)
-    weights = [round(float(w), 4) for w in np.exp(np.asarray(backbone.log_weights))]
-    listen("members", "kept", nll_val=nll, weights=weights)
-    bases = tuple(len(mixture.means) for mixture in mixtures[: many.flows])
-    spec = replace(
-        spec,
-        components=sum(len(mixture.means) for mixture in mixtures),
-        bases=bases,
-        member_width=many.width,
-        member_depth=many.depth,
-        member_dropout=many.dropout,
-    )
-    return backbone, spec, nll

@@ -7,8 +7,9 @@ this one loop; each brings its own compiled chunk and its own score.
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -27,6 +28,24 @@ Listener = Callable[..., Any]  # called as (phase, event, **fields)
 
 def silent(phase: str, event: str, **fields: Any) -> None:
     """The listener of those who do not want to be told."""
+
+
+class Found(NamedTuple):
+    """What `descend` returns.
+
+    Attributes:
+        best: the average of the weights with the best score.
+        nll: its score, in nats a row.
+        step: at which it was found; 0: nothing has beaten the start.
+        steps: that were planned.
+        seconds: of a step, compiling left out; NaN if there was one chunk only.
+    """
+
+    best: Any
+    nll: float
+    step: int
+    steps: int
+    seconds: float
 
 
 class Descent(eqx.Module):
@@ -55,7 +74,7 @@ def stepped(state: Descent, gradient: Any, settings: Mapping[str, Array]) -> Des
 
 def descend(
     parameters: Any,
-    chunk: Callable[[Descent, PRNGKeyArray], tuple[Descent, Array]],
+    chunk: Callable[[Descent, PRNGKeyArray, Array], tuple[Descent, Array]],
     score: Callable[[Any], Array],
     *,
     steps: int,
@@ -67,12 +86,13 @@ def descend(
     listen: Listener,
     keeper: Keeper | None,
     stage: str = STAGE,
-) -> tuple[Any, float]:
-    """The average of the weights with the best score, and that, in nats a row.
+    left: Callable[[], float] | None = None,
+) -> Found:
+    """The average of the weights with the best score.
 
     Args:
         parameters: a pytree of arrays, where it starts.
-        chunk: `CHUNK` steps; returns the mean loss with it.
+        chunk: `CHUNK` steps, of as many in all; returns the mean loss with it.
         score: of an average on validation rows, lower is better.
         steps: at most.
         patience: chunks without a better score before it stops.
@@ -83,6 +103,8 @@ def descend(
         listen: told after every chunk.
         keeper: offered the state after every chunk, as the stage.
         stage: its name, also to the listener.
+        left: seconds that are left for it. Steps that do not fit in are taken off the plan, along
+            which the rate falls.
 
     Raises:
         InputError: the score was never finite.
@@ -97,13 +119,20 @@ def descend(
     else:
         best_nll = float(score(parameters))
         listen(stage, "began", nll_val=best_nll)
-    for step in range(done + CHUNK, steps + CHUNK, CHUNK):
+    seconds, step = math.nan, done
+    while step < steps:
+        began = time.monotonic()
         key, chunk_key = jr.split(key)
-        state, nll_train = chunk(state, chunk_key)
+        state, nll_train = chunk(state, chunk_key, jnp.asarray(steps))
         nll = float(score(state.average))
+        step += CHUNK
         if nll < best_nll or not math.isfinite(best_nll):
             best, best_nll, best_step = state.average, nll, step
         told = {"nll_train": float(nll_train), "nll_val": nll}
+        if step > done + CHUNK:  # the first may have been compiled
+            seconds = (time.monotonic() - began) / CHUNK
+        if left is not None:
+            steps = _that_fit(step, steps, seconds, left())
         listen(stage, "progress", step=step, steps=steps, **told)
         if step > patient_until and step - best_step >= CHUNK * patience:
             break
@@ -115,4 +144,14 @@ def descend(
             f"values in the data"
         )
     listen(stage, "kept", step=best_step, nll_val=best_nll)
-    return best, best_nll
+    return Found(best, best_nll, best_step, steps, seconds)
+
+
+def _that_fit(step: int, steps: int, seconds: float, left: float) -> int:
+    """How many steps in all there is time for after `step`, of `seconds` each; NaN: not known."""
+    if left <= 0:
+        return step
+    if not math.isfinite(seconds):
+        return steps
+    more = round(left / seconds / CHUNK) * CHUNK
+    return min(steps, step + max(more, 0))

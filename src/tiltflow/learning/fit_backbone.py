@@ -1,5 +1,6 @@
 """A flow as backbone, by maximum likelihood with early stopping on validation data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from tiltflow.learning.early_stopping import (
     CHUNK,
     STAGE,
     Descent,
+    Found,
     Listener,
     descend,
     silent,
@@ -86,7 +88,9 @@ def fit_backbone(
     """
     train = replace(train, units=flow.units, flips=settings.flips)
     val = replace(val, units=flow.units)
-    return _fitted(flow, train, val, settings, key=key, listen=listen, keeper=keeper, stage=STAGE)
+    how = {"key": key, "listen": listen, "keeper": keeper, "stage": STAGE}
+    found = _fitted(flow, train, val, settings, **how)
+    return found.best, found.nll
 
 
 def fit_density(
@@ -99,11 +103,14 @@ def fit_density(
     listen: Listener = silent,
     keeper: Keeper | None = None,
     stage: str,
-) -> tuple[Density, float]:
-    """`fit_backbone` of a density of the rows' own coordinates; `stage` names it."""
-    return _fitted(
-        density, train, val, settings, key=key, listen=listen, keeper=keeper, stage=stage
-    )
+    left: Callable[[], float] | None = None,
+) -> Found:
+    """`fit_backbone` of a density of the rows' own coordinates; `stage` names it.
+
+    `left` are the seconds that it may take from now on (`early_stopping.descend`).
+    """
+    how = {"key": key, "listen": listen, "keeper": keeper, "stage": stage, "left": left}
+    return _fitted(density, train, val, settings, **how)
 
 
 def _fitted(
@@ -116,14 +123,17 @@ def _fitted(
     listen: Listener,
     keeper: Keeper | None,
     stage: str,
-) -> tuple[Any, float]:
+    left: Callable[[], float] | None = None,
+) -> Found:
     validation_key, key = jr.split(key)
     held_out = _held_out(val, settings, validation_key)
     parameters, frozen = eqx.partition(flow, _learned(flow))
-    traced = {n: jnp.asarray(getattr(settings, n)) for n in ("steps", "rate", "decay", "memory")}
-    best, nll = descend(
+    traced = {n: jnp.asarray(getattr(settings, n)) for n in ("rate", "decay", "memory")}
+    found = descend(
         parameters,
-        lambda state, key: _chunk(state, frozen, train, key, settings.batch, traced),
+        lambda state, key, steps: _chunk(
+            state, frozen, train, key, settings.batch, {**traced, "steps": steps}
+        ),
         lambda average: _nll(eqx.combine(average, frozen), held_out),
         steps=settings.steps,
         patience=settings.patience,
@@ -134,8 +144,9 @@ def _fitted(
         listen=listen,
         keeper=keeper,
         stage=stage,
+        left=left,
     )
-    return eqx.combine(best, frozen), nll
+    return found._replace(best=eqx.combine(found.best, frozen))
 
 
 def _learned(flow: Any) -> Any:

@@ -5,6 +5,7 @@ Each flow has one of them as its base and learns it further. Weights are by expe
 maximisation on validation rows, so that the whole cannot end far behind any of its members.
 """
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,17 +19,16 @@ from scipy.special import logsumexp
 
 from tiltflow.backbones import AutoregressiveFlow, Density, Ensemble, Flow, MixtureDensity
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.learning.early_stopping import Listener
 from tiltflow.learning.filled import Filled
-from tiltflow.learning.fit_backbone import BackboneSettings, fit_density
+from tiltflow.learning.fit_backbone import BackboneSettings
 from tiltflow.learning.gaussian_mixture import GaussianMixture, another, best_mixture
 from tiltflow.learning.gaussian_start import coordinates_of
-from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.rows import Rows
 from tiltflow.parallel.devices import over_devices_once
 
 ROWS, COPIES = 8_000, 4  # that mixtures are fitted to, and draws of the noise of each, at most
 EM_ROUNDS = 200
+LEAST_BUDGET = 30.0  # seconds
 LEAST_WEIGHT = 1e-30  # so that its logarithm is finite
 
 
@@ -41,6 +41,8 @@ class MemberSettings:
         flows: autoregressive ones, each on one of the mixtures.
         width, depth, dropout: of their networks.
         steps, batch, rate, decay, patience: as in `BackboneSettings`.
+        budget: seconds that the whole fit is to take, whose plan the number of flows and their
+            steps then are (`fitting/members.py`); 0: as said here, and as long as it takes.
     """
 
     mixtures: int = 4
@@ -53,6 +55,7 @@ class MemberSettings:
     rate: float = 2e-3
     decay: float = 0.3
     patience: int = 3
+    budget: float = 0.0
 
     def check(self) -> None:
         """Raises InputError for the first setting that cannot work."""
@@ -64,6 +67,11 @@ class MemberSettings:
             )
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout} of the members; expected [0, 1)")
+        if not (self.budget == 0 or LEAST_BUDGET <= self.budget < math.inf):
+            raise InputError(
+                f"a budget of {self.budget:g} seconds; expected at least {LEAST_BUDGET:g}, of "
+                f"which compiling and the judgement take the larger part, or 0 for none"
+            )
         self.descent.check()
 
     @property
@@ -103,22 +111,6 @@ def fit_mixtures(
     others = [thread.submit(one_more, seed) for seed in range(1, settings.mixtures)]
     thread.shutdown(wait=False)
     return [found, *others]
-
-
-def fit_flow(
-    flow: Density,
-    train: Rows,
-    val: Rows,
-    settings: MemberSettings,
-    *,
-    key: PRNGKeyArray,
-    listen: Listener,
-    keeper: Keeper,
-    stage: str,
-) -> Density:
-    """Learn what `begin_flow` has made; coordinates are those of the rows."""
-    how = {"key": key, "listen": listen, "keeper": keeper, "stage": stage}
-    return fit_density(flow, train, val, settings.descent, **how)[0]
 
 
 @over_devices_once

@@ -90,12 +90,13 @@ def fit_vae(
     train = replace(train, units=generator.units)
     parameters, frozen = eqx.partition(generator, _trained(generator, settings.keep_decoder))
     traced = {
-        name: jnp.asarray(getattr(settings, name))
-        for name in ("steps", "rate", "decay", "memory", "warmup")
+        name: jnp.asarray(getattr(settings, name)) for name in ("rate", "decay", "memory", "warmup")
     }
-    best, nll = descend(
+    found = descend(
         parameters,
-        lambda state, key: _chunk(state, frozen, train, key, settings.batch, traced),
+        lambda state, key, steps: _chunk(
+            state, frozen, train, key, settings.batch, {**traced, "steps": steps}
+        ),
         lambda average: negative_bound(eqx.combine(average, frozen), val, validation_key),
         steps=settings.steps,
         patience=settings.patience,
@@ -106,7 +107,7 @@ def fit_vae(
         listen=listen,
         keeper=keeper,
     )
-    return eqx.combine(best, frozen), nll
+    return eqx.combine(found.best, frozen), found.nll
 
 
 def _trained(generator: Generator, keep_decoder: bool) -> Any:
