@@ -1,151 +1,191 @@
-"""A density shoot-out: held-out nats per example, with intervals, one table.
+"""A density shoot-out: held-out nats per row within equal time, with paired intervals.
 
-    python benchmarks/density.py [--json FILE] [--data FOLDER] [--sets ...] [--models ...] [--quick]
+    python benchmarks/density.py [--json FILE] [--continue] [--seconds 30 60] [--sets ...]
+                                 [--models ...] [--picture FILE.png]
 
-The digits, and the tables protein, elevators and pol of the UCI repository where FOLDER holds
-them (FOLDER/pol/data.csv.gz); `density_sets.py` says what is done to them, `density_tilted.py`
-and `density_peers.py` what the models are. All models see the same rows and the same noise, and
-validation rows alone choose sizes and settings.
+Every model runs in a process of its own, on the same rows with the same noise (`density_sets.py`),
+and has the same seconds in all: compiling, fitting, choosing and scoring. `ours` is `tiltflow.fit`
+with a budget and nothing else (`density_ours.py`), `backbone` the same without its tilt; the peers
+are in `density_peers.py`. Validation rows alone choose. `ahead` is the mean over test rows of a
+model's nats minus ours, with the 95% interval of these paired differences, positive where ours is
+better; the error of log Z is in it.
 
-Intervals are 95%, over test rows; that of the tilted flow has the error of log Z in it as well.
-`ahead` is the mean, over test rows, of a model's nats minus those of the tilted flow, with the
-interval of these paired differences: positive where the tilted flow is better. Seconds are
-compilation, fitting, choosing and scoring. Keys of the JSON: {set}.{model}.{nll, low, high,
-seconds, chosen} and {set}.{model}.ahead.{mean, low, high}.
+Exits with 1 where ours is behind the best peer by more than the interval on any set, or is ahead of
+every peer outside of it on fewer than 10 of 14 sets (less in proportion, where fewer are run).
+`--continue` keeps what FILE has.
 """
 
 import argparse
 import json
 import math
-import time
-from dataclasses import replace
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
-from density_peers import score_ebmkit, score_flowjax, score_kernels, score_mixture
-from density_sets import SETS, Shared, gather
-from density_tilted import Scored, score_larger, score_tilted
+from density_sets import SETS
 from rich.console import Console
 from rich.table import Table
 
-from tiltflow.fitting.settings import Settings
-
-MODELS = ("tilted", "flow", "larger_flow", "mixture", "kernels", "flowjax", "ebmkit")
-PEERS = {
-    "mixture": score_mixture,
-    "kernels": score_kernels,
-    "flowjax": score_flowjax,
-    "ebmkit": score_ebmkit,
-}
-FOLDER = Path(__file__).parents[1] / "../shared/data/uci"
+HERE = Path(__file__).parent
+PEERS = (
+    "mixture", "kernels", "flowjax maf", "flowjax spline", "flowjax maf, our units",
+    "flowjax spline, our units",
+)  # fmt: skip
+OWN = ("ours", "backbone")
 HALF_WIDTH = 1.96  # standard errors
+LEAST_AHEAD = 10 / 14  # of the sets
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the tables")
+    parser.add_argument("--continue", action="store_true", dest="go_on")
+    parser.add_argument("--seconds", nargs="+", type=float, default=[30.0, 60.0])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--quick", action="store_true", help="few rows and steps: a look, no more")
+    parser.add_argument("--models", nargs="+", choices=PEERS, default=PEERS)
+    parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
 
-    results = {}
+    results: dict[str, dict] = {}
+    if arguments.go_on and arguments.json and arguments.json.exists():
+        results = json.loads(arguments.json.read_text())
     for name in arguments.sets:
-        shared = gather(name, arguments.data, quick=arguments.quick)
-        if shared is None:
-            print(f"{name}: not in {arguments.data}, skipped", flush=True)
-            continue
-        scored = compete(shared, arguments.models, arguments.quick)
-        results[name] = {model: told(one, scored.get("tilted")) for model, one in scored.items()}
-        if arguments.json:
-            arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+        for seconds in arguments.seconds:
+            found = results.setdefault(name, {}).setdefault(f"{seconds:g}", {})
+            for model in ("ours", *arguments.models):
+                if model not in found:
+                    found |= run(name, model, seconds)
+                    print(line(name, seconds, model, found[model]), flush=True)
+                    if arguments.json:
+                        arguments.json.write_text(json.dumps(results) + "\n")
     show(results)
+    if arguments.picture:
+        draw(results, arguments.picture)
+    return judged(results)
 
 
-def compete(shared: Shared, models: list[str], quick: bool) -> dict[str, Scored]:
-    """Every one of `models` that can be had, on one set."""
-    started = time.perf_counter()
-
-    def say(words: str) -> None:
-        print(f"{time.perf_counter() - started:6.0f} s  {shared.name}: {words}", flush=True)
-
-    draws, dim = shared.test.shape[1:]
-    say(
-        f"{shared.rows} training rows with {shared.copies} draws of the noise, "
-        f"{len(shared.test)} test rows with {draws}, {dim} columns"
-    )
-    scored: dict[str, Scored] = {}
-    if {"tilted", "flow", "larger_flow"} & set(models):
-        scored |= score_tilted(shared, quick_settings() if quick else None, say)
-    if "larger_flow" in models:
-        scored["larger_flow"] = score_larger(shared, scored["tilted"].seconds, say)
-    for model, score in PEERS.items():
-        if model in models and (found := score(shared, say)) is not None:
-            scored[model] = found
-            say(f"{model}: {found.nll.mean():.2f} nats, {found.words}")
-    return {model: scored[model] for model in models if model in scored}
+def run(name: str, model: str, seconds: float) -> dict[str, dict]:
+    """One model on one set; what was told of it, and the nats of each test row."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.npz"
+        command = [sys.executable, str(HERE / "density_one.py"), name, model, str(seconds), out]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=HERE, check=False)
+        if done.returncode:
+            why = (done.stderr.strip() or "no reason given").splitlines()[-1]
+            return {model: {"failed": why}}
+        with np.load(out) as found:
+            told = json.loads(str(found["told"]))
+            nll = {n: [round(float(v), 5) for v in found[n]] for n in found.files if n != "told"}
+    others = {n: {"nll": values, "chosen": ""} for n, values in nll.items() if n != "nll"}
+    return {model: {**told, "nll": nll["nll"]}, **others}
 
 
-def quick_settings() -> Settings:
-    """Enough to see that everything runs."""
-    settings = Settings()
-    return replace(
-        settings,
-        backbone=replace(settings.backbone, steps=500),
-        tilt=replace(settings.tilt, steps=300),
-        sampling=replace(settings.sampling, draws=300, exact_draws=20_000),
+def line(name: str, seconds: float, model: str, found: dict) -> str:
+    """What is printed as it comes."""
+    if "failed" in found:
+        return f"{name}, {seconds:g} s, {model}: {found['failed']}"
+    return (
+        f"{name}, {seconds:g} s, {model}: {-np.mean(found['nll']):.3f} nats after "
+        f"{found['seconds']:.0f} s; {found['chosen']}"
     )
 
 
-def told(one: Scored, tilted: Scored | None) -> dict:
-    """A model's numbers for the JSON file."""
-    low, high = interval(one.nll, one)
-    numbers = {
-        "nll": float(one.nll.mean()),
-        "low": low,
-        "high": high,
-        "seconds": round(one.seconds, 1),
-        "chosen": one.words,
-    }
-    if tilted is not None and one is not tilted:
-        ahead = one.nll - tilted.nll
-        low, high = interval(ahead, tilted)
-        numbers["ahead"] = {"mean": float(ahead.mean()), "low": low, "high": high}
-    return numbers
+def ahead(found: dict[str, dict], model: str) -> tuple[float, float] | None:
+    """By how much ours is ahead of a model, and half its interval; None: one of them failed."""
+    if "nll" not in found.get(model, {}) or "nll" not in found.get("ours", {}):
+        return None
+    away = np.asarray(found[model]["nll"]) - np.asarray(found["ours"]["nll"])
+    error = math.hypot(away.std(ddof=1) / math.sqrt(len(away)), found["ours"]["log_z_error"])
+    return float(away.mean()), HALF_WIDTH * error
 
 
-def interval(values: np.ndarray, one: Scored) -> tuple[float, float]:
-    """The 95% interval of the mean of `values`, widened by the error of `one`'s log Z."""
-    error = values.std(ddof=1) / math.sqrt(len(values))
-    if one.log_z is not None:
-        error = math.hypot(error, one.log_z.standard_error)
-    mean = values.mean()
-    return float(mean - HALF_WIDTH * error), float(mean + HALF_WIDTH * error)
+def best_peer(found: dict[str, dict]) -> str | None:
+    """The peer that ours is least ahead of, by test rows: what makes it hardest for ours."""
+    known = {m: a[0] for m in PEERS if (a := ahead(found, m)) is not None}
+    return min(known, key=known.__getitem__) if known else None
 
 
-def show(results: dict) -> None:
-    """Print the table, and where the tilted flow is not ahead."""
-    table = Table("set", "model", "nats", "95%", "behind the tilted flow", "s", "chosen", box=None)
-    for name, models in results.items():
-        for model, one in sorted(models.items(), key=lambda pair: pair[1]["nll"]):
-            ahead = one.get("ahead")
+def show(results: dict[str, dict]) -> None:
+    """The table."""
+    table = Table(title="Held-out nats a row, and by how much ours is ahead of others")
+    columns = ("set", "seconds", "ours", "took", "its verdict", "backbone", "best peer", *PEERS)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("set", "best peer") else "right")
+    for name, by_seconds in results.items():
+        for seconds, found in by_seconds.items():
+            ours = found.get("ours", {})
+            if "nll" not in ours:
+                table.add_row(name, seconds, "failed")
+                continue
+            cells = [
+                "-" if (a := ahead(found, m)) is None else f"{a[0]:+.2f} ± {a[1]:.2f}"
+                for m in ("backbone", *PEERS)
+            ]
             table.add_row(
-                name,
-                model,
-                f"{one['nll']:.2f}",
-                f"{one['low']:.2f} to {one['high']:.2f}",
-                f"{ahead['mean']:.2f} ({ahead['low']:.2f} to {ahead['high']:.2f})" if ahead else "",
-                f"{one['seconds']:.0f}",
-                one["chosen"],
-            )
-        table.add_section()
-    Console(width=140).print(table)
-    for name, models in results.items():
-        for model, one in models.items():
-            if "ahead" in one and one["ahead"]["low"] <= 0:
-                print(f"{name}: the tilted flow is not ahead of {model} for certain")
+                name, seconds, f"{-np.mean(ours['nll']):.2f}", f"{ours['seconds']:.0f} s",
+                ours["verdict"], cells[0], best_peer(found) or "-", *cells[1:],
+            )  # fmt: skip
+    Console(width=220 if not sys.stdout.isatty() else None).print(table)
+
+
+def judged(results: dict[str, dict]) -> int:
+    """0 if ours is where it is asked to be."""
+    status = 0
+    for seconds in sorted({s for found in results.values() for s in found}, key=float):
+        compared = {
+            name: ahead(found[seconds], peer)
+            for name, found in results.items()
+            if seconds in found and (peer := best_peer(found[seconds])) is not None
+        }
+        behind = [name for name, (mean, half) in compared.items() if mean < -half]
+        first = [name for name, (mean, half) in compared.items() if mean > half]
+        late = [
+            name for name in compared
+            if results[name][seconds]["ours"]["seconds"] > 1.1 * float(seconds)
+        ]  # fmt: skip
+        print(
+            f"{seconds} s: of {len(compared)} sets ours is ahead of every peer on {len(first)}, "
+            f"behind the best on {len(behind)} ({', '.join(behind) or 'none'}), late by more than "
+            f"a tenth on {len(late)} ({', '.join(late) or 'none'})"
+        )
+        if behind or late or len(first) < LEAST_AHEAD * len(compared):
+            status = 1
+    return status
+
+
+def draw(results: dict[str, dict], path: Path) -> None:
+    """Nats against seconds, a panel a set."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    columns = min(4, len(results))
+    rows = -(-len(results) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.6 * rows), squeeze=False)
+    for axis in axes.flat[len(results) :]:
+        axis.axis("off")
+    for axis, (name, by_seconds) in zip(axes.flat, results.items(), strict=False):
+        for model in ("ours", *PEERS):
+            points = [
+                (found[model]["seconds"], -np.mean(found[model]["nll"]))
+                for found in by_seconds.values()
+                if "nll" in found.get(model, {})
+            ]
+            if points:
+                style = {"lw": 2.5, "color": "black", "zorder": 3} if model == "ours" else {"lw": 1}
+                axis.plot(*zip(*sorted(points), strict=True), "o-", ms=4, label=model, **style)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("seconds", fontsize=8)
+        axis.set_ylabel("nats a row", fontsize=8)
+        axis.tick_params(labelsize=7)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,33 +1,33 @@
-"""Other people's densities in the shoot-out, each chosen by validation rows.
+"""Other people's densities in the shoot-out, within the same seconds; validation rows choose.
 
-Every peer works in the coordinates of several units, all fitted to training rows, and counts
-their log-determinant: those of the tilted flow and plain standardisation, and on the digits
-logits too. Validation rows choose the units along with everything else. What only one package
-provides is skipped with a line where that package is not installed.
+Each works in standardised columns and in the units that `tiltflow.fit` has for the set, and counts
+their log-determinant. What is not installed says so, and is left out.
 """
 
 import importlib.util
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from density_ours import Scored
 from density_sets import Shared
-from density_tilted import Progress, Scored, by_parts, units_of
 from sklearn.mixture import GaussianMixture
 
 from tiltflow.backbones import fit_units
 from tiltflow.backbones.units.bijections import Units
+from tiltflow.fitting.recipes import units_for
+from tiltflow.fitting.settings import suited_to
 
-COMPONENTS = {"full": (1, 4, 16), "tied": (16, 64), "diag": (32, 128)}
+COMPONENTS = {"full": (1, 2, 4, 8, 16, 32), "tied": (16, 64), "diag": (32, 96)}
+FLOORS = (1e-4, 1e-2)
 MIXTURE_ROWS = 10_000  # training rows of a mixture, at most: expectation maximisation is slow
 BANDWIDTHS = tuple(np.geomspace(0.05, 1.5, 11))
-KERNEL_ROWS = 2_000  # held-out rows that choose a bandwidth, at most
-FLOW_ROWS = 20_000  # of flowjax, at most
-FLOW_EPOCHS = 50  # of flowjax, at most; all else are its defaults
-EBM_STEPS = 2_000  # of ebmkit
+CENTRES = 20_000
+SHARE = 0.85  # of the seconds left, that a flow may learn for before it has to be scored
+Left = Callable[[], float]
 
 
 class Coordinates:
@@ -35,56 +35,90 @@ class Coordinates:
 
     def __init__(self, shared: Shared, name: str, units: Units) -> None:
         self.name = name
+        encode = jax.jit(jax.vmap(units.encode_and_log_det))
 
         def encoded(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            y, log_det = jax.jit(jax.vmap(units.encode_and_log_det))(
-                jnp.asarray(x.reshape(-1, *units.data_shape))
-            )
+            y, log_det = encode(jnp.asarray(x.reshape(-1, x.shape[-1])))
             return np.asarray(y, np.float64), np.asarray(log_det, np.float64)
 
         self.train, _ = encoded(shared.train)
-        self.val, log_det = encoded(shared.val_flat)
-        self.val_log_det = float(log_det.mean())
-        self.test, self.test_log_det = encoded(shared.test_flat)
+        self.val, log_det = encoded(shared.val)
+        self.val_level = float(log_det.mean() + shared.val_volume.mean())
+        self.test, log_det = encoded(shared.test)
+        self.test_level = log_det + shared.test_volume.ravel()
         self.shape = shared.test.shape[:2]
 
     def nll(self, log_q: np.ndarray) -> np.ndarray:
         """`[rows]`: from the log-density of the test coordinates."""
-        return -(np.asarray(log_q) + self.test_log_det).reshape(self.shape).mean(axis=1)
+        return -(np.asarray(log_q).ravel() + self.test_level).reshape(self.shape).mean(axis=1)
 
 
 def every_units(shared: Shared) -> Iterator[Coordinates]:
     """The coordinates that peers choose from."""
-    yield Coordinates(shared, "the tilted flow's units", units_of(shared))
-    yield Coordinates(
-        shared, "standardised", fit_units("standardise", shared.train, integers=False)
-    )
-    if shared.integers is not None:
-        logit = fit_units("logit", shared.integers, integers=True, limits=(0.0, 16.0))
-        yield Coordinates(shared, "logits", logit)
+    yield Coordinates(shared, "standardised", standardised(shared))
+    yield Coordinates(shared, "tiltflow's units", own_units(shared))
 
 
-def score_mixture(shared: Shared, say: Progress) -> Scored:
-    """Gaussian mixtures over a grid of components, kinds of covariance and units."""
-    started = time.perf_counter()
-    best, chosen = np.inf, None
-    for c in every_units(shared):
-        train = c.train[:MIXTURE_ROWS]
-        for kind, numbers in COMPONENTS.items():
-            for number in numbers:
-                # On the digits a covariance has more numbers than a component has rows.
-                floor = 0.1 if shared.integers is not None else 1e-4
-                mixture = GaussianMixture(
-                    number, covariance_type=kind, reg_covar=floor, max_iter=60, tol=1e-2,
-                    init_params="k-means++", random_state=0,
-                )  # fmt: skip
-                with np.errstate(all="ignore"):
-                    nll = -mixture.fit(train).score(c.val) - c.val_log_det
-                if nll < best:
-                    best, chosen = nll, (c, mixture, f"{number} {kind}, {c.name}")
-        say(f"mixtures, {c.name}: best so far {best:.2f} on validation rows")
+def standardised(shared: Shared) -> Units:
+    """A deviation of 1 for each column."""
+    return fit_units("standardise", shared.train, integers=False)
+
+
+def own_units(shared: Shared) -> Units:
+    """Those of `tiltflow.fit`, for rows that have their noise already."""
+    data, train = shared.data, shared.data.take(shared.parts.train).values
+    model = suited_to(None, len(train), data.shape).model
+    limits = (float(data.values.min()), float(data.values.max()))
+    cells = train if data.grid is None else data.grid.to_cells(train)
+    return units_for(model, cells, integers=data.integers, limits=limits, grid=data.grid)
+
+
+def score_mixture(shared: Shared, left: Left) -> Scored:
+    """scikit-learn's Gaussian mixtures, over components, kinds of covariance, floors and units."""
+    best, chosen, tried = np.inf, None, 0
+    units = list(every_units(shared))
+    grid = [
+        (c, kind, number, floor)
+        for kind, numbers in COMPONENTS.items()
+        for number in numbers
+        for floor in FLOORS
+        for c in units
+    ]
+    longest = 0.0
+    for c, kind, number, floor in grid:
+        if left() < 1.5 * longest:
+            break
+        began = time.monotonic()
+        mixture = GaussianMixture(
+            number, covariance_type=kind, reg_covar=floor, max_iter=60, tol=1e-2,
+            init_params="k-means++", random_state=0,
+        )  # fmt: skip
+        with np.errstate(all="ignore"):
+            nll = -mixture.fit(c.train[:MIXTURE_ROWS]).score(c.val) - c.val_level
+        if nll < best:
+            best, chosen = nll, (c, mixture, f"{number} {kind}, floor {floor:g}, {c.name}")
+        longest, tried = max(longest, time.monotonic() - began), tried + 1
+    assert chosen is not None
     c, mixture, words = chosen
-    return Scored(c.nll(mixture.score_samples(c.test)), time.perf_counter() - started, words)
+    return Scored(c.nll(mixture.score_samples(c.test)), f"{words} ({tried} of {len(grid)} tried)")
+
+
+def score_kernels(shared: Shared, left: Left) -> Scored:
+    """A Gaussian kernel on every training row, over bandwidths and units."""
+    best, chosen = np.inf, None
+    picked = np.random.default_rng(0).permutation(shared.val.shape[0] * shared.val.shape[1])[:2_000]
+    for c in every_units(shared):
+        val, centres = jnp.asarray(c.val[picked]), jnp.asarray(c.train[:CENTRES])
+        for bandwidth in BANDWIDTHS:
+            log_q = kernel_log_density(val, centres, jnp.asarray(bandwidth))
+            nll = -float(log_q.mean()) - c.val_level
+            if nll < best:
+                best, chosen = nll, (c, bandwidth, f"bandwidth {bandwidth:.2f}, {c.name}")
+    assert chosen is not None
+    c, bandwidth, words = chosen
+    centres = jnp.asarray(c.train[:CENTRES])
+    log_q = kernel_log_density(jnp.asarray(c.test), centres, jnp.asarray(bandwidth))
+    return Scored(c.nll(np.asarray(log_q)), words)
 
 
 @jax.jit
@@ -100,89 +134,70 @@ def kernel_log_density(x: jax.Array, centres: jax.Array, bandwidth: jax.Array) -
     return jax.lax.map(part, x, batch_size=256) - level
 
 
-def score_kernels(shared: Shared, say: Progress) -> Scored:
-    """A Gaussian kernel on every training row, over a grid of bandwidths and units."""
-    started = time.perf_counter()
-    best, chosen = np.inf, None
-    picked = np.random.default_rng(0).permutation(len(shared.val_flat))[:KERNEL_ROWS]
-    for c in every_units(shared):
-        val, centres = jnp.asarray(c.val[picked]), jnp.asarray(c.train)
-        for bandwidth in BANDWIDTHS:
-            log_q = kernel_log_density(val, centres, jnp.asarray(bandwidth))
-            nll = -float(log_q.mean()) - c.val_log_det
+def flowjax_flow(which: str, units: Callable[[Shared], Units]) -> Callable[[Shared, Left], Scored]:
+    """A flow of flowjax of its default size, by Adam, stopped by validation rows."""
+
+    def scored(shared: Shared, left: Left) -> Scored:
+        if importlib.util.find_spec("flowjax") is None:
+            raise SystemExit("flowjax is not installed")
+        import equinox as eqx
+        import optax
+        from flowjax.bijections import RationalQuadraticSpline
+        from flowjax.distributions import Normal
+        from flowjax.flows import coupling_flow, masked_autoregressive_flow
+
+        c = Coordinates(shared, units.__name__, units(shared))
+        dim, many = c.train.shape[1], len(shared.parts.train) >= 5_000
+        make = masked_autoregressive_flow if which == "maf" else coupling_flow
+        spline = {} if which == "maf" else {
+            "transformer": RationalQuadraticSpline(knots=8, interval=4)
+        }  # fmt: skip
+        flow = make(jr.key(0), base_dist=Normal(jnp.zeros(dim)), **spline)
+        batch = 256 if many else 100
+        adam = optax.adam(1e-3 if many else 5e-4)
+        train, val = jnp.asarray(c.train, jnp.float32), jnp.asarray(c.val, jnp.float32)
+        parameters, frozen = eqx.partition(flow, eqx.is_inexact_array)
+
+        @eqx.filter_jit
+        def epoch(parameters, state, key):
+            def step(carry, key):
+                parameters, state = carry
+                rows = train[jr.randint(key, (batch,), 0, len(train))]
+
+                def loss(parameters):
+                    return -jnp.mean(eqx.combine(parameters, frozen).log_prob(rows))
+
+                gradient = jax.grad(loss)(parameters)
+                updates, state = adam.update(gradient, state, parameters)
+                return (eqx.apply_updates(parameters, updates), state), None
+
+            (parameters, state), _ = jax.lax.scan(step, (parameters, state), jr.split(key, 100))
+            return parameters, state
+
+        @eqx.filter_jit
+        def log_probs(parameters, x):
+            return jax.lax.map(eqx.combine(parameters, frozen).log_prob, x, batch_size=2_048)
+
+        state, best, kept, waited, number = adam.init(parameters), np.inf, parameters, 0, 0
+        planned = SHARE * left()
+        began = time.monotonic()
+        while time.monotonic() - began < planned and waited < 20:
+            parameters, state = epoch(parameters, state, jr.fold_in(jr.key(1), number))
+            nll = -float(log_probs(parameters, val).mean())
+            number, waited = number + 1, waited + 1
             if nll < best:
-                best, chosen = nll, (c, bandwidth, f"bandwidth {bandwidth:.2f}, {c.name}")
-        say(f"kernels, {c.name}: best so far {best:.2f} on validation rows")
-    c, bandwidth, words = chosen
-    log_q = kernel_log_density(jnp.asarray(c.test), jnp.asarray(c.train), jnp.asarray(bandwidth))
-    return Scored(c.nll(np.asarray(log_q)), time.perf_counter() - started, words)
+                best, kept, waited = nll, parameters, 0
+        log_q = np.asarray(log_probs(kept, jnp.asarray(c.test, jnp.float32)), np.float64)
+        return Scored(c.nll(log_q), f"{100 * number} steps")
+
+    return scored
 
 
-def score_flowjax(shared: Shared, say: Progress) -> Scored | None:
-    """flowjax's rational-quadratic coupling flow, by its own `fit_to_data` and defaults."""
-    if importlib.util.find_spec("flowjax") is None:
-        say("flowjax is not installed: skipped")
-        return None
-    from flowjax.bijections import RationalQuadraticSpline
-    from flowjax.distributions import Normal
-    from flowjax.flows import coupling_flow
-    from flowjax.train import fit_to_data
-
-    started = time.perf_counter()
-    c = next(every_units(shared))
-    val, test = (
-        x.reshape(-1, shared.test.shape[1] if x is c.test else 1, x.shape[1]).astype(np.float32)
-        for x in (c.val, c.test)
-    )
-    best, chosen = np.inf, None
-    # Copies of rows make its own validation split too kind: ours says whether they help.
-    for rows in sorted({min(shared.rows, FLOW_ROWS), min(len(c.train), FLOW_ROWS)}):
-        flow_key, fit_key = jr.split(jr.key(0))
-        flow = coupling_flow(
-            flow_key,
-            base_dist=Normal(jnp.zeros(c.train.shape[1])),
-            transformer=RationalQuadraticSpline(knots=8, interval=4),
-        )
-        train = jnp.asarray(c.train[:rows], jnp.float32)
-        flow, losses = fit_to_data(
-            fit_key, flow, train, max_epochs=FLOW_EPOCHS, show_progress=False
-        )
-        nll = -by_parts(flow.log_prob, val).mean() - c.val_log_det
-        words = f"{rows} rows, {len(losses['val'])} epochs"
-        say(f"flowjax, {words}: {nll:.2f} on validation rows")
-        if nll < best:
-            best, chosen = nll, (flow, words)
-    flow, words = chosen
-    log_q = by_parts(flow.log_prob, test)
-    return Scored(c.nll(log_q.ravel()), time.perf_counter() - started, words)
-
-
-def score_ebmkit(shared: Shared, say: Progress) -> Scored | None:
-    """ebmkit's energy-based model by persistent contrastive divergence, log Z by its own AIS.
-
-    Annealing from a normal bounds log Z from below on average: the nats flatter the model.
-    """
-    if importlib.util.find_spec("ebm") is None:
-        say("ebmkit is not installed: skipped")
-        return None
-    import ebm
-    import torch
-
-    started = time.perf_counter()
-    torch.manual_seed(0)
-    c = next(every_units(shared))
-    dim = c.train.shape[1]
-    train, test = (torch.as_tensor(x, dtype=torch.float32) for x in (c.train, c.test))
-    energy = ebm.nets.MLPEnergy(dim=dim, hidden=(128, 128))
-    sampler = ebm.LangevinDynamics(step_size=1e-2, steps=20)
-    loss = ebm.ContrastiveDivergence(
-        sampler, buffer=ebm.ReplayBuffer(8_192, (dim,)), energy_reg=1e-3
-    )
-    ebm.Trainer(energy, loss, device="cpu", ema_decay=0.999).fit(
-        train, steps=EBM_STEPS, batch_size=256, verbose=False
-    )
-    result = ebm.ais_log_z(energy, (dim,), n_temps=1_000, n_chains=256)
-    with torch.no_grad():
-        log_p = ebm.log_likelihood(energy, test, result.log_z).numpy()
-    words = f"AIS log Z {result.log_z:.2f}, {result.ess:.0f} of 256 chains effective"
-    return Scored(c.nll(log_p), time.perf_counter() - started, words)
+PEERS = {
+    "mixture": score_mixture,
+    "kernels": score_kernels,
+    "flowjax maf": flowjax_flow("maf", standardised),
+    "flowjax spline": flowjax_flow("spline", standardised),
+    "flowjax maf, our units": flowjax_flow("maf", own_units),
+    "flowjax spline, our units": flowjax_flow("spline", own_units),
+}

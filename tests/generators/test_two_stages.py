@@ -22,7 +22,7 @@ from tiltflow.evaluation import by_stage, generated
 from tiltflow.evaluation.by_stage import gains_by_stage
 from tiltflow.evaluation.chains import SamplingSettings
 from tiltflow.evaluation.likelihood import score
-from tiltflow.fitting import experiment
+from tiltflow.fitting import judging
 from tiltflow.fitting.settings import ModelSettings, Settings, suited_vae
 from tiltflow.learning import Rows, TiltSettings
 from tiltflow.learning.fit_vae import VAESettings
@@ -130,7 +130,7 @@ def test_the_mixture_is_found_inside_the_tilt_of_z():
 def by_bridge(monkeypatch):
     """The ladder has tests of its own: bounds as far apart as those of a bridge will do here."""
     one = partial(log_normalizer, settings=LadderSettings(tolerance=10.0))
-    for module in (by_stage, experiment):
+    for module in (by_stage, judging):
         monkeypatch.setattr(module, "log_normalizer", one)
 
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from tiltflow.backbones.units.normal import LOG_2PI, Normal, best_normal
 
 PRIORS = ((0.1, 0.1), (0.3, 0.3), (1.0, 1.0))  # nu over the number of coordinates, and tau
-SIZES = (16, 4, 32, 64)  # components, in the order in which they are tried
+SIZES = (16, 4, 2, 32, 64)  # components; the first is tried first
 ROWS_A_COMPONENT = 12  # at least
 MEAN_PRIOR = 0.5  # rows at 0, in each mean
 ROUNDS, LOOK = 40, 4  # of expectation maximisation; rounds between two looks at held-out rows
@@ -90,7 +90,8 @@ def best_mixture(
         c: rows that it is fitted to, of any scale.
         held_out: others.
         priors: nu over the number of coordinates, and tau; compared at the first size.
-        sizes: numbers of components; as many of them as rows and time allow.
+        sizes: numbers of components, as far as rows and time allow; the first is tried first, then
+            fewer, then more.
         seed: of where it starts.
     """
     normal, _ = best_normal(c, held_out)
@@ -99,20 +100,30 @@ def best_mixture(
     few = held_out[:MOST_ROWS]
     with threadpool_limits(1):  # small products: threads cost more than they bring
         white, held = (_whitened(rows, normal) for rows in (some, few))
-        best = GaussianMixture(np.zeros(1), np.zeros((1, c.shape[1])), np.eye(c.shape[1])[None])
-        score, chosen = float(np.mean(best.log_prob(held))), priors[0]
-        prior, most = priors[0], most_components(*white.shape)
-        for number, size in enumerate(min(size, most) for size in sizes if most > 1):
-            found = {p: fit_map(white, held, size, p, rng) for p in (priors, [prior])[number > 0]}
-            prior = max(found, key=lambda p: found[p][1])
-            if found[prior][1] > score:
-                (best, score), chosen = found[prior], prior
-            elif size > len(best.means):
-                break  # still more would be still worse
-            if size == most:
-                break
+        one = GaussianMixture(np.zeros(1), np.zeros((1, c.shape[1])), np.eye(c.shape[1])[None])
+        best = Found(one, float(np.mean(one.log_prob(held))), priors[0])
+        most = most_components(*white.shape)
+        first, *others = dict.fromkeys(min(size, most) for size in (*sizes, 1))
+
+        def tried(size: int, priors: Sequence[tuple[float, float]]) -> Found:
+            each = [Found(*fit_map(white, held, size, prior, rng), prior) for prior in priors]
+            return max(each, key=lambda found: found.score)
+
+        if first > 1:
+            found = tried(first, priors)
+            prior, best = [found.prior], max(best, found, key=lambda found: found.score)
+            for size in sorted((n for n in others if 1 < n < first), reverse=True):
+                if (found := tried(size, prior)).score > best.score:
+                    best = found
+                elif len(best.mixture.means) > 1:
+                    break  # still fewer would be still worse
+            if len(best.mixture.means) == first:
+                for size in sorted(n for n in others if n > first):
+                    if (found := tried(size, prior)).score <= best.score:
+                        break  # still more would be still worse
+                    best = found
     log_det = np.sum(np.log(np.diagonal(normal.factor)))
-    return Found(best.through(normal), score - log_det, chosen)
+    return Found(best.mixture.through(normal), best.score - log_det, best.prior)
 
 
 def another(
