@@ -222,7 +222,10 @@ def test_flat_settings_stand_on_top_of_settings():
     assert settings.tilt == replace(TINY.tilt, steps=3)
     assert settings.model == replace(TINY.model, tilt_width=5, units="whiten")
     assert (settings.backbone, settings.sampling) == (TINY.backbone, TINY.sampling)
-    assert TiltedDensity()._settings(100, 2) == Settings()
+    assert TiltedDensity()._settings(100, 2) == suited_to(None, 100, (2,))
+    assert TiltedDensity(backbone="coupling")._settings(100, 2) == Settings()
+    asked = TiltedDensity(learner="population", budget=60.0)._settings(100, 2)
+    assert (asked.tilt.learner, asked.members.budget) == ("population", 60.0)
 
 
 MISTAKES = {

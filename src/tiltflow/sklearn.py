@@ -25,7 +25,7 @@ from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
 from tiltflow.evaluation.outliers.score import NOISE, outlier_score
 from tiltflow.fitting import experiment
-from tiltflow.fitting.settings import Settings, suited
+from tiltflow.fitting.settings import Settings, suited_to
 from tiltflow.model.loading import from_plain
 from tiltflow.normalizer import LogZ
 
@@ -45,10 +45,14 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         noise: of N(0, noise^2), in standard deviations of a column, that is added to each row
             afresh whenever it is drawn: the density is that of rows plus noise, and -log of it a
             score of outliers that no thin direction is paid for.
-        tilt_width: hidden units of the tilt's network.
-        backbone_steps: optimiser steps of the backbone, at most; in chunks of 250.
-        tilt_steps: optimiser steps of the tilt, at most.
-        particles: latent particles of the learner.
+        backbone: as `ModelSettings.backbone`; an ensemble by default, of up to 64 columns.
+        learner: how the tilt is learned, as `TiltSettings.learner`; linear by default for an
+            ensemble.
+        budget: seconds that `fit` is to take, of an ensemble (`learning.fit_members`).
+        tilt_width: hidden units of the tilt's network, where it has one.
+        backbone_steps: optimiser steps of the backbone and its members, at most; in chunks of 250.
+        tilt_steps: optimiser steps of the tilt's network, at most.
+        particles: latent particles of the learner of a network.
         integers: whether values are integers, to be dequantised; None: judged by the data.
         validation_fraction: of the rows, for early stopping; 2 rows at least.
         random_state: of the split, and of everything else that is random.
@@ -68,6 +72,9 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         settings: Settings | None = None,
         units: str | None = None,
         noise: float | None = None,
+        backbone: str | None = None,
+        learner: str | None = None,
+        budget: float | None = None,
         tilt_width: int | None = None,
         backbone_steps: int | None = None,
         tilt_steps: int | None = None,
@@ -80,6 +87,9 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         self.settings = settings
         self.units = units
         self.noise = noise
+        self.backbone = backbone
+        self.learner = learner
+        self.budget = budget
         self.tilt_width = tilt_width
         self.backbone_steps = backbone_steps
         self.tilt_steps = tilt_steps
@@ -164,13 +174,22 @@ class TiltedDensity(DensityMixin, BaseEstimator):
 
     def _settings(self, rows: int, columns: int) -> Settings:
         """`settings`, or what suits the data, with what the other parameters say on top."""
-        settings = suited(rows, columns) if self.settings is None else self.settings
+        settings = self.settings
+        if settings is None:
+            settings = suited_to(self.backbone, rows, (columns,), self.learner)
+        if self.learner is not None and self.learner != settings.tilt.learner:
+            settings = replace(settings, tilt=settings.tilt.suiting(self.learner))
         return replace(
             settings,
             model=_with(
-                settings.model, units=self.units, noise=self.noise, tilt_width=self.tilt_width
+                settings.model,
+                units=self.units,
+                noise=self.noise,
+                backbone=self.backbone,
+                tilt_width=self.tilt_width,
             ),
             backbone=_with(settings.backbone, steps=self.backbone_steps),
+            members=_with(settings.members, steps=self.backbone_steps, budget=self.budget),
             tilt=_with(settings.tilt, steps=self.tilt_steps, particles=self.particles),
         )
 

@@ -1,5 +1,7 @@
 """Compiling ahead: what was gone through in the thread is not compiled again, and never run."""
 
+from threading import Event
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,7 @@ def test_what_was_compiled_ahead_is_not_compiled_again(ahead_of, anew, monkeypat
     of_shape, _, run = program()
     with Ahead() as ahead:
         ahead.call(lambda: of_shape(jnp.ones(ahead_of)))
+        ahead.wait()
     jax.effects_barrier()
     assert not run  # compiled, and no more
     before = len(compiled)
@@ -52,6 +55,7 @@ def test_stand_ins_have_the_shapes_of_results_and_go_on_to_the_next_program():
 
     with Ahead() as ahead:
         ahead.call(calls)
+        ahead.wait()
     assert seen == [((), jnp.float32)]
     assert (3,) in traced
     assert (2,) in traced
@@ -62,6 +66,7 @@ def test_what_fails_ahead_harms_nothing_and_calls_keep_their_order():
     with Ahead() as ahead:
         ahead.call(lambda: order.append(1 / 0))
         ahead.call(lambda: order.append("second"))
+        ahead.wait()
     assert order == ["second"]
 
 
@@ -72,6 +77,23 @@ def test_outside_of_the_thread_programs_run():
         of_shape(jnp.ones(2)).block_until_ready()
     jax.effects_barrier()
     assert run == [1]
+
+
+def test_at_the_end_no_further_program_is_compiled():
+    of_shape, traced, _ = program()
+    begun, ended = Event(), Event()
+
+    def calls():
+        begun.set()
+        ended.wait(10)
+        of_shape(jnp.ones(7))
+
+    with Ahead() as ahead:
+        ahead.call(calls)
+        begun.wait(10)
+        ahead._is_over.set()
+        ended.set()
+    assert (7,) not in traced
 
 
 def _counting(into, name):

@@ -31,6 +31,8 @@ def compiled(program: Any, traced: Any, args: tuple, kwargs: dict[str, Any]) -> 
 
     `traced` is the same function, without options of the compiler.
     """
+    if _thread.is_over.is_set():
+        raise _Over
     done = _under_way[id(program)] = Event()
     try:
         program.lower(*args, **kwargs).compile()
@@ -53,23 +55,29 @@ def wait_for(program: Any) -> None:
         done.wait()
 
 
+class _Over(Exception):
+    """What is compiled from here on is not needed any more."""
+
+
 class Ahead:
     """Calls in a thread of their own, one after the other, whose programs are only compiled.
 
-    A context: at its end the thread has come to its end. With several processes nothing is called:
-    they have to compile in one order.
+    A context: at its end no further program is compiled, and the thread comes to its end. With
+    several processes nothing is called: they have to compile in one order.
     """
 
     def __init__(self) -> None:
         """Nothing is called yet."""
         self._threads: list[Thread] = []
+        self._is_over = Event()
 
     def __enter__(self) -> "Ahead":
         """The context itself."""
         return self
 
     def __exit__(self, *how: object) -> None:
-        """Wait for the thread: no program may be compiled while a process ends."""
+        """Wait for the program at hand: none may be compiled while a process ends."""
+        self._is_over.set()
         self.wait()
 
     def wait(self) -> None:
@@ -86,7 +94,7 @@ class Ahead:
         def run() -> None:
             for thread in before:
                 thread.join()
-            _thread.is_ahead = True
+            _thread.is_ahead, _thread.is_over = True, self._is_over
             # Stand-ins mean nothing, and neither does what goes wrong with them.
             with np.errstate(all="ignore"), suppress(Exception):
                 function()
