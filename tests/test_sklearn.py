@@ -19,7 +19,7 @@ from tiltflow.backbones import fit_units
 from tiltflow.errors import InputError
 from tiltflow.evaluation.chains import SamplingSettings
 from tiltflow.fitting import experiment
-from tiltflow.fitting.settings import ModelSettings
+from tiltflow.fitting.settings import ModelSettings, suited_to
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.model.fitted import FORMAT, FittedModel
 from tiltflow.model.specs import specify
