@@ -1,53 +1,66 @@
-"""A budget of time for a fit: what it is planned for, and where there is none."""
+"""How long flows are learned, with a budget and without one."""
 
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from tiltflow.errors import InputError
-from tiltflow.fitting.members import EPOCHS, MOST_FLOWS, Plan, evaluations, planned
+from tiltflow.fitting.members import (
+    FEWEST,
+    LONGER,
+    MOST,
+    Went,
+    evaluations,
+    number_of_flows,
+    pays,
+    steps_of,
+)
 from tiltflow.fitting.settings import suited_to
-from tiltflow.learning.early_stopping import CHUNK, Found
+from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.fit_members import MemberSettings
 
-
-def first(step=1_000, seconds=0.002):
-    return Found(None, 1.0, step, 1_000, seconds)
-
-
-def test_time_is_spent_on_more_flows_of_the_length_that_rows_are_worth():
-    assert planned(first(), 20.0, worth=1_000) == Plan(11, 1_000)
-    assert planned(first(), 8.0, worth=1_000) == Plan(5, 1_000)
-    assert planned(first(), 1_000.0, worth=1_000) == Plan(MOST_FLOWS, 1_000)
-
-
-def test_or_on_longer_ones_where_there_are_rows_enough():
-    assert planned(first(), 20.0, worth=20_000) == Plan(2, 10_000)
-    assert planned(first(), 20.0, worth=5_000) == Plan(3, 5_000)
-
-
-@pytest.mark.parametrize(
-    ("found", "seconds"),
-    [(first(step=0), 100.0), (first(), 0.5), (first(), -3.0), (first(seconds=math.nan), 100.0)],
-    ids=["nothing to learn", "no time", "late", "not timed"],
+FIRST, LONG_IS_BETTER, LONG_IS_WORSE = (
+    Went(5.0, 1_000, 0.002),
+    Went(4.5, 3_000, 0.002),
+    Went(5.1, 750, 0.002),
 )
-def test_the_first_flow_stays_alone_where_others_bring_nothing(found, seconds):
-    assert planned(found, seconds, worth=1_000).flows == 1
 
 
-def test_steps_are_whole_chunks_and_fit_in():
-    for seconds in np.linspace(1.1, 40.0, 50):
-        plan = planned(first(), float(seconds), worth=3_000)
-        assert plan.steps % CHUNK == 0
-        assert (plan.flows - 1) * plan.steps * 0.002 <= seconds
+def test_the_second_flow_is_a_trial_of_more_steps_and_the_others_do_what_paid():
+    assert steps_of([], 1_000) == 1_000
+    assert steps_of([FIRST], 1_000) == LONGER * 1_000
+    assert steps_of([FIRST, LONG_IS_BETTER], 1_000) == LONGER * 1_000
+    assert steps_of([FIRST, LONG_IS_WORSE], 1_000) == 1_000
+    assert pays([FIRST, LONG_IS_BETTER])
+    assert not pays([FIRST, LONG_IS_WORSE])
+
+
+def test_where_the_first_flow_has_not_moved_there_is_nothing_to_try():
+    assert steps_of([Went(5.0, 0, 0.002)], 1_000) == 1_000
+
+
+def test_a_budget_is_used_where_more_steps_pay_and_never_exceeded():
+    assert steps_of([FIRST, LONG_IS_BETTER], 1_000, 20_000) == 20_000
+    assert steps_of([FIRST, LONG_IS_WORSE], 1_000, 20_000) == 1_000
+    assert steps_of([FIRST], 1_000, 20_000) == LONGER * 1_000
+    assert steps_of([FIRST], 1_000, 20_000, is_last=True) == 20_000
+    for affordable in (100.0, 777.0, 1_300.0, 2_990.0):
+        steps = steps_of([FIRST], 1_000, affordable)
+        assert steps % CHUNK == 0
+        assert steps < affordable + CHUNK
+
+
+def test_flows_are_as_many_as_the_settings_or_the_budget_say():
+    assert number_of_flows(MemberSettings(flows=3), 1_000) == 3
+    few, many = (number_of_flows(MemberSettings(budget=60.0), rows) for rows in (1_000, 30_000))
+    assert FEWEST <= many < few <= MOST
+    assert number_of_flows(MemberSettings(budget=36_000.0), 1_000) == MOST
 
 
 def test_a_judgement_of_more_held_out_rows_takes_longer():
     settings = suited_to(None, 1_000, (5,))
     assert evaluations(settings, 2_000) - evaluations(settings, 1_000) == 20_000
-    assert EPOCHS > 0
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 5.0, math.inf, math.nan])

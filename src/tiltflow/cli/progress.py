@@ -127,10 +127,6 @@ def _look(fields: dict[str, Any]) -> str:
     return words
 
 
-def _planned(fields: dict[str, Any]) -> str:
-    return f"{fields['flows']} flows in the time there is, of {fields['steps']:,} steps"
-
-
 def _pilot(fields: dict[str, Any]) -> str:
     return f"{fields['name']}: {fields['ess_per_second']:,.0f} effective draws a second"
 
@@ -139,7 +135,6 @@ _WORDS: dict[tuple[str, str], Callable[[dict[str, Any]], str]] = {
     ("backbone", "began"): _backbone,
     ("backbone", "progress"): _backbone,
     ("members", "started"): lambda fields: "Gaussian mixtures, from several starts",
-    ("members", "planned"): _planned,
     ("members", "kept"): _backbone,
     ("member", "began"): _backbone,
     ("member", "progress"): _backbone,

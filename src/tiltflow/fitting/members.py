@@ -1,65 +1,98 @@
-"""The members of an ensemble: as many as the settings say, or as a budget of time allows.
+"""The members of an ensemble, whose flows are learned for as long as held-out rows are worth it.
 
 A budget is for the whole fit. What comes after the members, a tilt, chains and a judgement, takes
-what it takes, so the members are what is planned: how many flows, and how long each is learned.
+what it takes, so the flows are what is planned. Their number is set at the start, as the programs
+of all that follows depend on it; their lengths follow from how long a step takes, and whether more
+of them pay.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import AutoregressiveFlow, Ensemble, MixtureDensity
-from tiltflow.fitting.settings import Settings
+from tiltflow.fitting.settings import FEW_ROWS, Settings
 from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows
-from tiltflow.learning.early_stopping import CHUNK, Found
+from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.fit_backbone import fit_density
-from tiltflow.learning.fit_members import begin_flow, evenly, fit_mixtures, together, weighed
+from tiltflow.learning.fit_members import (
+    MemberSettings,
+    begin_flow,
+    evenly,
+    fit_mixtures,
+    together,
+    weighed,
+)
 from tiltflow.learning.keeping import Keeper
 from tiltflow.model.specs import ModelSpec
 
 AFTER = 11.0  # seconds that a judgement, a report and the process itself take, at least
-SHORT = 45.0  # seconds of a budget, below which there is no time to plan after the first flow
-MOST_FLOWS = 12
-EPOCHS = 40  # passes over the rows that a flow is worth; more are learned by heart
+LONGER = 3  # times as many steps, of the second flow
+PAYS = 0.02  # nats that more steps have to bring
+FIRST_SHARE = 0.5  # of the time left, for each of the first two flows, and where more steps pay
 SCORED = 20  # draws of a held-out row that a judgement scores
 PASSES = 3  # through a network, in a step of learning
+SECONDS_A_FLOW = {True: 25.0, False: 8.0}  # of a budget, by whether rows are not few
+FEWEST, MOST = 2, 8  # flows in a budget
 
 
-class Plan(NamedTuple):
-    """What the flows' time is spent on.
+class Went(NamedTuple):
+    """How the learning of a flow went.
 
     Attributes:
-        flows: how many there will be, the first included.
-        steps: of each further one.
+        nll: of held-out rows, nats.
+        step: at which it was best; 0: where it began.
+        seconds: of a step; NaN: not known.
     """
 
-    flows: int
-    steps: int
+    nll: float
+    step: int
+    seconds: float
 
 
-def planned(first: Found, seconds: float, *, worth: int) -> Plan:
-    """Flows as long as rows are worth it, and as many of them as there is time for.
+def steps_of(
+    went: Sequence[Went], steps: int, affordable: float = math.inf, *, is_last: bool = False
+) -> int:
+    """How long the next flow is learned.
 
-    One flow, if it has not moved from where it starts: there is nothing to learn.
+    The second is a trial of more steps. What it shows, held-out rows say: how much structure there
+    is, the number of rows does not. A first flow that has not moved from where it began is left at
+    that. Where more steps pay, all that can be afforded are taken.
 
     Args:
-        first: the first flow.
-        seconds: that are left for others.
-        worth: steps that a flow is worth, at most.
+        went: the flows before it.
+        steps: of the first.
+        affordable: steps that there is time for; infinite: no budget.
+        is_last: no other will show whether more steps pay, so that all are taken.
     """
-    if first.step == 0 or not first.seconds > 0:
-        return Plan(1, first.steps)
-    possible = int(seconds / first.seconds)
-    more = min(max(1, round(possible / worth)), MOST_FLOWS - 1)
-    steps = min(possible // more, worth) // CHUNK * CHUNK
-    return Plan(1 + more, steps) if steps >= 2 * CHUNK else Plan(1, first.steps)
+    wanted: float = steps
+    if went and went[0].step > 0:
+        longer = LONGER * steps
+        if (is_last and len(went) == 1) or pays(went):
+            wanted = affordable if math.isfinite(affordable) else longer
+        elif len(went) == 1:
+            wanted = longer
+    return max(1, math.ceil(min(wanted, affordable) / CHUNK)) * CHUNK
+
+
+def pays(went: Sequence[Went]) -> bool:
+    """Whether the second flow, of more steps, was the better one."""
+    return len(went) > 1 and went[1].nll < went[0].nll - PAYS
+
+
+def number_of_flows(settings: MemberSettings, rows: int) -> int:
+    """As the settings have it, or as many as suit the budget."""
+    if not settings.budget:
+        return settings.flows
+    each = SECONDS_A_FLOW[rows >= FEW_ROWS]
+    return min(max(round(settings.budget / each), FEWEST), MOST)
 
 
 class _Making(NamedTuple):
@@ -70,6 +103,7 @@ class _Making(NamedTuple):
     val: Rows
     settings: Settings
     mixtures: Sequence[Future[MixtureDensity]]
+    flows: int
     key: PRNGKeyArray
     listen: Listen
     keeper: Keeper
@@ -79,47 +113,43 @@ class _Making(NamedTuple):
         base = self.mixtures[number % len(self.mixtures)].result()
         return begin_flow(base, self.settings.members, key=self._keys(number)[0])
 
-    def learned(self, number: int, plan: Plan, shares: int) -> tuple[Any, Found | None]:
-        """A flow, in the `shares`-th part of the time left; and how it went, if not found."""
-        many, keeper, how_it_went = self.settings.members, self.keeper, []
+    def learned(self, went: Sequence[Went]) -> tuple[Any, Went]:
+        """The flow after these, and how it went."""
+        number, many, keeper = len(went), self.settings.members, self.keeper
         begun, stage = self.begun(number), f"member {number}"
 
-        def learn() -> tuple[Any, None]:
-            until = keeper.clock() + self._left(plan) / shares
+        def learn() -> tuple[Any, list[float]]:
+            left = self.flows - number
+            share = FIRST_SHARE if left > 1 and (number <= 1 or pays(went)) else 1 / left
+            until = keeper.clock() + share * self._left(went)
+            known = [one.seconds for one in went if one.seconds > 0]
+            step = min(known) if known else 0.0
+            affordable = (until - keeper.clock()) / step if many.budget and step else math.inf
+            steps = steps_of(went, many.steps, affordable, is_last=left == 1)
             found = fit_density(
                 begun,
                 self.train,
                 self.val,
-                replace(many.descent, steps=plan.steps),
+                replace(
+                    many.descent, steps=steps_of(went, many.steps, affordable, is_last=left == 1)
+                ),
                 key=self._keys(number)[1],
                 listen=self.listen,
                 keeper=keeper,
                 stage=stage,
                 left=(lambda: until - keeper.clock()) if many.budget else None,
             )
-            how_it_went.append(found)
-            return found.best, None
+            return found.best, [found.nll, found.step, found.seconds]
 
-        flow, _ = self.stages.run(stage, begun, learn)
-        return flow, how_it_went[0] if how_it_went else None
+        flow, told = self.stages.run(stage, begun, learn)
+        nll, step, seconds = told
+        return flow, Went(nll, int(step), seconds)
 
-    def planned(self, before: Plan, first: Found | None) -> Plan:
-        """The plan after the first flow. Once made it stays, whenever the fit is gone on with."""
-
-        def made() -> tuple[Any, None]:
-            if first is None:  # interrupted between the two: how it went is not known
-                return jnp.asarray(before), None
-            worth = max(before.steps, round(EPOCHS * len(self.train) / self.settings.members.batch))
-            left = self._left(before, first.seconds)
-            return jnp.asarray(planned(first, left, worth=worth)), None
-
-        found, _ = self.stages.run("plan", jnp.zeros(2, int), made)
-        return Plan(*(int(x) for x in found))
-
-    def _left(self, plan: Plan, step: float = 0.0) -> float:
-        """Seconds left for flows, if a step of one takes `step` seconds."""
+    def _left(self, went: Sequence[Went]) -> float:
+        """Seconds of the budget that are left for flows."""
         many = self.settings.members
-        each = (plan.flows + 1) * step / (PASSES * many.batch)
+        step = went[0].seconds if went and went[0].seconds > 0 else 0.0
+        each = (self.flows + 1) * step / (PASSES * many.batch)
         after = AFTER + evaluations(self.settings, len(self.val)) * each
         return many.budget - after - self.keeper.clock()
 
@@ -162,25 +192,16 @@ def with_members(
     listen("members", "started", mixtures=many.mixtures)
     to_come = fit_mixtures(train, val, many, key=mixtures_key)
     base = to_come[0].result()
-    making = _Making(stages, train, val, settings, to_come, key, listen, keeper)
-    plan = Plan(min(many.flows, len(to_come)), many.steps)
-    is_open = many.budget >= SHORT and plan.flows > 0  # is the number of flows yet to be planned?
-
-    def tell() -> None:
-        like = [making.begun(0)] * plan.flows if plan.flows else []
-        foresee(evenly(transport, (together([base] * len(to_come)), *like)))
-
-    if not is_open:
-        tell()
+    number = number_of_flows(many, len(train)) if len(to_come) > 1 else min(many.flows, 1)
+    making = _Making(stages, train, val, settings, to_come, number, key, listen, keeper)
+    like = [making.begun(0)] * number if number else []
+    foresee(evenly(transport, (together([base] * len(to_come)), *like)))
     flows: list[Any] = []
-    while len(flows) < plan.flows:
-        shares = 2 if is_open else plan.flows - len(flows)
-        flow, found = making.learned(len(flows), plan, shares)
+    went: list[Went] = []
+    while len(flows) < number:
+        flow, how = making.learned(went)
         flows.append(flow)
-        if is_open:
-            plan, is_open = making.planned(plan, found), False
-            listen("members", "planned", flows=plan.flows, steps=plan.steps)
-            tell()
+        went.append(how)
     mixtures = [one.result() for one in to_come]
     backbone, nll = weighed(transport, (together(mixtures), *flows), val, key=weights_key)
     weights = [round(float(w), 4) for w in np.exp(np.asarray(backbone.log_weights))]

@@ -16,7 +16,7 @@ from tiltflow.tilts import ConvSizes
 
 BACKBONES = ("coupling", "ensemble", "gaussian", "glow", "vae")
 MOST_COLUMNS = 64  # of a table whose backbone is an ensemble, if nobody says
-FEW_ROWS, MANY_ROWS = 2_500, 5_000
+FEW_ROWS, MANY_ROWS, VERY_MANY_ROWS = 2_500, 5_000, 20_000
 # A high rate makes f walk at random in hundreds of dimensions, and the gain comes as it falls.
 DATA_TILT = TiltSettings(
     steps=1_600,
@@ -199,10 +199,10 @@ def suited_ensemble(rows: int, *, is_table: bool) -> Settings:
         members=MemberSettings(
             flows=2 if many else 3,
             steps=1_000 if rows < FEW_ROWS else 2_000,
-            width=128 if many else 64,
-            dropout=0.05 if many else 0.1,
+            width=64 if rows < FEW_ROWS else 128,
+            dropout=0.0 if rows >= VERY_MANY_ROWS else 0.05 if many else 0.1,
             batch=256 if many else 128,
-            rate=3e-3 if many else 2e-3,
+            rate=2e-3 if rows < FEW_ROWS else 3e-3,
         ),
         tilt=replace(
             settings.tilt,

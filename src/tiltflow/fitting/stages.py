@@ -22,8 +22,8 @@ class Stages:
     keeper: Keeper
     ended: dict[str, float]
 
-    def run(self, name: str, like: Any, learn: Callable[[], tuple[Any, float | None]]) -> Any:
-        """A pytree and a number, as they were found or as `learn` makes them."""
+    def run(self, name: str, like: Any, learn: Callable[[], tuple[Any, Any]]) -> Any:
+        """A pytree and numbers, as they were found or as `learn` makes them."""
         let_go_if_many()
         if (found := self.keeper.finished(name, like)) is not None:
             tree, plain = found

@@ -28,6 +28,7 @@ from tiltflow.parallel.devices import over_devices_once
 
 ROWS, COPIES = 8_000, 4  # that mixtures are fitted to, and draws of the noise of each, at most
 EM_ROUNDS = 200
+VAL_DRAWS = 4  # of the noise of each held-out row, that a flow is looked at with
 LEAST_BUDGET = 30.0  # seconds
 LEAST_WEIGHT = 1e-30  # so that its logarithm is finite
 
@@ -41,8 +42,10 @@ class MemberSettings:
         flows: autoregressive ones, each on one of the mixtures.
         width, depth, dropout: of their networks.
         steps, batch, rate, decay, patience: as in `BackboneSettings`.
-        budget: seconds that the whole fit is to take, whose plan the number of flows and their
-            steps then are (`fitting/members.py`); 0: as said here, and as long as it takes.
+            The second flow is learned for three times as many, and those after it for as many as
+            it, or as the first, whichever was the better one (`fitting/members.py`).
+        budget: seconds that the whole fit is to take: steps are then what there is time for; 0: it
+            takes as long as it takes.
     """
 
     mixtures: int = 4
@@ -54,7 +57,7 @@ class MemberSettings:
     batch: int = 128
     rate: float = 2e-3
     decay: float = 0.3
-    patience: int = 3
+    patience: int = 8
     budget: float = 0.0
 
     def check(self) -> None:
@@ -83,6 +86,7 @@ class MemberSettings:
             rate=self.rate,
             decay=self.decay,
             patience=self.patience,
+            val_draws=VAL_DRAWS,
         )
 
 
