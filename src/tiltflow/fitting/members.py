@@ -130,9 +130,7 @@ class _Making(NamedTuple):
                 begun,
                 self.train,
                 self.val,
-                replace(
-                    many.descent, steps=steps_of(went, many.steps, affordable, is_last=left == 1)
-                ),
+                replace(many.descent, steps=steps),
                 key=self._keys(number)[1],
                 listen=self.listen,
                 keeper=keeper,
