@@ -66,7 +66,7 @@ def probed(
     if gradient is None or callable(gradient):
         foreign = Foreign(function, gradient, parameters, data, pool)
         place = (jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(()))
-        return Target(foreign, None, *place, parameters, "dict", False, False).made_precise()
+        return Target(foreign, None, *place, parameters, "dict", False, False, True).made_precise()
     if gradient != JAX:
         raise InputError(
             f"gradient is {gradient!r:.60}; expected {JAX!r}, a function, or None for a density "
@@ -79,12 +79,13 @@ def probed(
         )
     takes = parameters.caller(function)
     data = None if data is None else jax.tree.map(jnp.asarray, data)
-    shift, scale, bend, zero = jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(())
-    target = Target(function, data, shift, scale, bend, zero, parameters, takes, False, False)
+    light = jax.default_backend() == "cpu"
+    place = (jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(()))
+    target = Target(function, data, *place, parameters, takes, False, False, light)
     one, said = _returned(target)
     if one is not None and one.shape == ():
         return _checked_type(target, one)
-    batched = Target(function, data, shift, scale, bend, zero, parameters, takes, True, False)
+    batched = Target(function, data, *place, parameters, takes, True, False, light)
     many, _ = _returned(batched)
     if many is not None and many.shape == (1,):
         return _checked_type(batched, many)

@@ -8,13 +8,13 @@ densities around these and the starts. Nothing that neither reaches can be found
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from tiltflow.fitting.posterior.budget import Budget
+from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.landscape import DIP, FINER, POINTS, saddles
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.tailed import Tailed
@@ -183,7 +183,7 @@ def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target
     return new, Bases(narrow, wide, f"around what {len(u)} descents from random starts reached")
 
 
-@eqx.filter_jit
+@compiled
 def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
     """Rows after steps of resilient propagation, which knows no scale (Riedmiller, Braun 1993)."""
     gradient = jax.vmap(jax.grad(target) if target.differentiable else _slope_of(target))
