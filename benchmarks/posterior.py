@@ -48,7 +48,7 @@ def measured(
     begun, cpu = time.perf_counter(), time.process_time()
     post = tiltflow.posterior(
         case.log_density, case.parameters, start=start, log_z_within=within, evaluations=limit,
-        seconds=limit_s, seed=seed,
+        draws=case.draws, seconds=limit_s, seed=seed,
     )  # fmt: skip
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     z = post.log_z

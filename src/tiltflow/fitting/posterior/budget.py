@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 
 from tiltflow.errors import InputError
 
@@ -14,6 +15,10 @@ def to_terminal(line: str) -> None:
     """A line of progress on standard error, if somebody looks at it."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr, flush=True)
+
+
+def silent(line: str) -> None:
+    """No line of progress."""
 
 
 @dataclass
@@ -49,8 +54,8 @@ class Budget:
         """Raises InputError for a limit that is no positive number."""
         for name in ("seconds", "evaluations"):
             limit = getattr(self, name)
-            if limit is not None and not limit > 0:
-                raise InputError(f"{name} is {limit!r}; expected a positive number, or None")
+            if limit is not None and not (isinstance(limit, Real) and limit > 0):
+                raise InputError(f"{name} is {limit!r:.60}; expected a positive number, or None")
         self._mark, self._counted = time.monotonic(), 0
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tiltflow.fitting.posterior.judgement import Judgement
-from tiltflow.fitting.posterior.plan import Step
+from tiltflow.fitting.posterior.plan import MOST_DRAWS, Step
 from tiltflow.fitting.posterior.stages import another_fits
 from tiltflow.fitting.posterior.state import State
 from tiltflow.fitting.posterior.verdict import (
@@ -23,7 +23,6 @@ from tiltflow.fitting.posterior.verdict import (
 HARDER = 4  # times more of both, after a refit that disagreeing chains have made needful
 MOST_ROUNDS, MOST_REFITS, MOST_POPULATIONS = 16, 8, 4
 GROWTH = 4.0  # of the number of draws in a round, at most
-MOST_DRAWS = 2**20  # of all chains
 POOR = 0.4  # effective share below which another fit helps
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.landscape import DIP, FINER, POINTS, saddles
@@ -23,6 +24,7 @@ from tiltflow.learning.gaussian_mixture import best_mixture
 
 DESCENT_STEPS = 80
 DRAWN = 2_000  # from distributions
+FEWEST_DRAWS = 8  # to start from
 STRETCHED = 1.0, 2.0, 4.0  # of starts that ascents begin at, about their middle
 LIGHTEST, MOST_OPTIMA, AROUND_OPTIMA = 12.0, 12, 0.3  # nats; how many; their share of a base
 NEAREST = 8  # rows
@@ -52,6 +54,26 @@ class Bases(NamedTuple):
         narrow, wide = (with_optima(base, places, spreads) for base in (self.narrow, self.wide))
         words = f"{self.words}, and around {len(places)} optima that only ascents met"
         return Bases(narrow, wide, words)
+
+
+def checked(u: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Rows `[n, dim]` of free numbers that the user starts from.
+
+    Raises:
+        InputError: too few of them, or all alike in some parameter.
+    """
+    if len(u) < FEWEST_DRAWS:
+        raise InputError(
+            f"the start has {len(u)} draws; expected {FEWEST_DRAWS} or more, spread as widely as "
+            f"the density may be, or None"
+        )
+    for column, label in zip(u.T, parameters.labels, strict=True):
+        if np.all(column == column[0]):
+            raise InputError(
+                f"all {len(u)} draws of {label!r} in the start are the same; expected draws that "
+                f"are spread as widely as the density may be, or None"
+            )
+    return u
 
 
 def located(target: Target, u: np.ndarray) -> Target:
