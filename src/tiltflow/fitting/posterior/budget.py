@@ -39,6 +39,7 @@ class Budget:
         stages: what each has spent, by name.
         started: the clock's, at the beginning; earlier by what former runs have spent.
         pace: seconds that a unit of each stage took last; a unit is what the stage says.
+        ended: the clock's, when the run was over.
         counter: how many evaluations there have been, where that is counted; None: stages say it.
     """
 
@@ -49,6 +50,7 @@ class Budget:
     started: float = field(default_factory=lambda: time.monotonic())
     pace: dict[str, float] = field(default_factory=dict)
     counter: Callable[[], int] | None = None
+    ended: float | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError for a limit that is no positive number."""
@@ -65,8 +67,8 @@ class Budget:
 
     @property
     def elapsed(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self.started
+        """Seconds so far, or of the whole run once it is over."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.started
 
     def left(self) -> tuple[float, float]:
         """Seconds and evaluations; infinite where there is no limit."""

@@ -112,7 +112,7 @@ def rung(state: State, base: str) -> None:
             state.todo[:0] = [["go beyond", hot, now.step] for hot in (False, True)]
         return
     density = state.bases.narrow if base == "narrow" else state.bases.wide
-    state.rung, cost, words = next_rung(state.target, density, now)
+    state.rung, cost, words = next_rung(state.target, density, now, state.bases.components)
     budget.spend("beyond" if alone else now.population.name, cost, words)
     state.todo.insert(0, ["rung", base])
 

@@ -49,6 +49,11 @@ class Bases(NamedTuple):
     wide: Tailed
     words: str
 
+    @property
+    def components(self) -> int:
+        """Of the one that has more: one program does for both."""
+        return max(4, *(len(base.means) for base in (self.narrow, self.wide)))
+
     def around(self, places: np.ndarray, spreads: np.ndarray) -> "Bases":
         """The same, and around optima."""
         narrow, wide = (with_optima(base, places, spreads) for base in (self.narrow, self.wide))

@@ -112,10 +112,10 @@ class Tailed(NamedTuple):
         noise *= np.sqrt(freedom / rng.chisquare(freedom))[:, None]
         return self.means[which] + np.einsum("nij,nj->ni", self.factors[which], noise)
 
-    def compiled(self) -> TailedDensity:
+    def compiled(self, least: int = 4) -> TailedDensity:
         """For programs; components are filled up to a power of two, so that few sizes compile."""
         number = len(self.means)
-        size = max(4, 1 << (number - 1).bit_length())
+        size = 1 << (max(number, least) - 1).bit_length()
         whiteners = np.linalg.inv(self.factors)
         constants = np.append(self.constants(), np.full(size - number, -np.inf))
         rest = (

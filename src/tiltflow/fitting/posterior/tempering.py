@@ -163,8 +163,13 @@ def first_rung(
     return Rung(population, metric, seed, value, base.log_prob(y), part)
 
 
-def next_rung(target: Target, base: Tailed, rung: Rung) -> tuple[Rung, int, str]:
-    """The particles a rung farther on; how many evaluations that took; and what to tell."""
+def next_rung(
+    target: Target, base: Tailed, rung: Rung, components: int = 4
+) -> tuple[Rung, int, str]:
+    """The particles a rung farther on; how many evaluations that took; and what to tell.
+
+    `components` are what programs make room for in `base`, at least.
+    """
     before, particles = rung.population, len(rung.value)
     number = before.rungs + 1
     rng, key = np.random.default_rng((rung.seed, number)), jr.fold_in(jr.key(rung.seed), number)
@@ -181,13 +186,15 @@ def next_rung(target: Target, base: Tailed, rung: Rung) -> tuple[Rung, int, str]
     transitions = rung.transitions[int(beta == rung.goal)]
     numbers = [beta, 0.0 if alone else 1.0 - beta, rung.step]
     if target.differentiable:
-        moved = _moved_in_parts(target, base, key, y, factor, numbers, transitions, rung.part)
+        moved = _moved_in_parts(
+            target, base.compiled(components), key, y, factor, numbers, transitions, rung.part
+        )
     else:
         mixed = rung.metric == "dense"
         near = free_moves.around(y, factor, mixed=mixed, seed=rung.seed + number)
         with target.scope:
             *moved, share = free_moves.tempered(
-                target, base.compiled(), near.compiled(), key, jnp.asarray(y),
+                target, base.compiled(components), near.compiled(), key, jnp.asarray(y),
                 jnp.asarray(numbers[:2], jnp.float32), jnp.asarray(transitions, jnp.int32),
                 LEAPFROGS,
             )  # fmt: skip
@@ -258,7 +265,7 @@ def spread_factor(y: np.ndarray, metric: Metric) -> np.ndarray:
 
 def _moved_in_parts(
     target: Target,
-    base: Tailed,
+    density: TailedDensity,
     key: PRNGKeyArray,
     y: np.ndarray,
     factor: np.ndarray,
@@ -268,7 +275,7 @@ def _moved_in_parts(
 ) -> list[np.ndarray]:
     """`_moved`, so many rows at a time; the step is the geometric mean of those of all parts."""
     filled = np.concatenate([y, np.repeat(y[-1:], -len(y) % part, axis=0)])
-    density, done = base.compiled(), []
+    done = []
     with target.scope:
         for first in range(0, len(filled), part):
             found = _moved(
