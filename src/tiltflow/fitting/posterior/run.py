@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.budget import Budget, Tell, silent, to_terminal
@@ -107,7 +108,9 @@ def posterior(
     if start is not None:
         free = checked(known.free(drawn(start, known, rng), rng, "start"), known)
     state = State(target, free, asked, budget, sizes)
-    with _told_in_a_line(foreign):
+    # Products on the host are small; a density that is not JAX may have larger ones of its own.
+    threads = threadpool_limits(1) if foreign is None else nullcontext()
+    with _told_in_a_line(foreign), threads:
         if out is None:
             return _carried_out(state, lambda state, urgent: None)
         with Keeper(Path(out)) as keeper:
