@@ -1,6 +1,6 @@
 """`tiltflow.posterior` on densities whose evidence is known: error, stated error, verdict, cost.
 
-    python benchmarks/posterior.py                     # targets and traps, three seeds
+    python benchmarks/posterior.py                     # targets, posteriors and traps, three seeds
     python benchmarks/posterior.py --targets funnel shells --seeds 1 --json funnel.json
     python benchmarks/posterior.py --frugal            # with a budget of evaluations
 
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from posterior_cases import Case
+from posterior_models import MODELS
 from posterior_targets import TARGETS
 from posterior_traps import TRAPS
 
@@ -48,7 +49,7 @@ def measured(
     begun, cpu = time.perf_counter(), time.process_time()
     post = tiltflow.posterior(
         case.log_density, case.parameters, start=start, log_z_within=within, evaluations=limit,
-        seconds=limit_s, seed=seed,
+        draws=case.draws, seconds=limit_s, seed=seed,
     )  # fmt: skip
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     z = post.log_z
@@ -107,7 +108,7 @@ def missed(name: str, case: Case, runs: list[dict[str, Any]], *, frugal: bool) -
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--targets", nargs="*", choices=[*TARGETS, *TRAPS])
+    parser.add_argument("--targets", nargs="*", choices=[*TARGETS, *MODELS, *TRAPS])
     parser.add_argument("--seeds", type=int, default=3, help="how many, from the first on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seconds", type=float, default=150.0, help="limit of each run")
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.cpu:
         time.monotonic = time.process_time
-    cases = TARGETS | TRAPS
+    cases = TARGETS | MODELS | TRAPS
     print(
         f"{'target':>15} seed {'off':>9} {'stated':>7} {'inside':>6} {'tv':>6} {'R-hat':>6} "
         f"{'eff':>5} {'cpu s':>6} {'evals':>8}  verdict"

@@ -24,6 +24,7 @@ class Case:
         most: (error, seconds) that the issue asks for; NaN: nothing.
         beyond: why nobody who evaluates the density can know the truth; "": somebody can.
         frugal: evaluations of the frugal setting, and the half width there.
+        draws: asked for; shares of many modes are not known better than draws tell.
         doubt: why a right run is to be doubted all the same; "": it is not.
     """
 
@@ -39,6 +40,7 @@ class Case:
     most_tv: float = math.nan
     frugal: tuple[int, float] | None = None
     doubt: str = ""
+    draws: int = 4_000
 
 
 def normal_start(dim: int, scale: float) -> Callable[[np.random.Generator], np.ndarray]:

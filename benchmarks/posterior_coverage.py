@@ -41,14 +41,25 @@ def skew(p, rate):
     return jnp.log(p) + 3 * jnp.log1p(-p) + 2 * jnp.log(rate) - 1.5 * rate
 
 
+def extremes(x):
+    return jnp.sum(x - jnp.exp(x))
+
+
+def shares(w):
+    return jnp.sum(jnp.array([1.0, 2.0, 4.0]) * jnp.log(w))
+
+
 LOG_T = math.lgamma(2) - math.lgamma(2.5) + 0.5 * math.log(4 * math.pi)
 GAMMAS = math.lgamma(2) + math.lgamma(4) - math.lgamma(6) + math.lgamma(3) - 3 * math.log(1.5)
+DIRICHLET = math.lgamma(2) + math.lgamma(3) + math.lgamma(5) - math.lgamma(10)
 BOUNDED = {"p": tiltflow.Interval(0, 1), "rate": tiltflow.Positive()}
 TARGETS = {
     "bent": (bent, 2, LOG_2PI + math.log(0.5)),
     "two modes": (two_modes, 3, 1.5 * LOG_2PI),
     "t of 4": (tailed, 3, 3 * LOG_T),
     "bounded": (skew, BOUNDED, GAMMAS),
+    "extremes": (extremes, 3, 0.0),
+    "shares": (shares, {"w": tiltflow.Simplex(3)}, DIRICHLET),
 }
 """The density, its parameters, and log Z."""
 
@@ -57,6 +68,8 @@ def start_of(name, seed):
     rng = np.random.default_rng(1_000 + seed)
     if name == "bounded":
         return {"p": rng.uniform(size=400), "rate": rng.exponential(3, 400)}
+    if name == "shares":
+        return {"w": rng.dirichlet(np.ones(3), 400)}
     return 5 * rng.standard_normal((400, TARGETS[name][1]))
 
 
@@ -64,13 +77,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", nargs="*", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--evaluations", type=int, default=60_000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     runs = []
     for name in given.targets:
         function, parameters, truth = TARGETS[name]
-        for seed in range(given.seeds):
+        for seed in range(given.first, given.first + given.seeds):
             begun = time.process_time()
             post = tiltflow.posterior(
                 function, parameters, start=start_of(name, seed), evaluations=given.evaluations,

@@ -118,6 +118,7 @@ def eggbox() -> Case:
     return Case(
         log_density, side, box_start(2, 0, 10 * math.pi), truth, shares=shares,
         part=nearest(means), most=(0.02, 15), most_tv=0.02, frugal=(50_000, 0.05),
+        draws=10_000,
     )  # fmt: skip
 
 
@@ -137,6 +138,7 @@ def shells() -> Case:
     return Case(
         log_density, dim, box_start(dim, -6, 6), surface + math.log(inside), shares=(0.3, 0.7),
         part=nearest(centres), within=0.014, most=(0.01, 20), most_tv=0.005, frugal=(100_000, 0.05),
+        draws=10_000,
     )  # fmt: skip
 
 

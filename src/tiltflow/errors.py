@@ -1,5 +1,7 @@
 """What tiltflow raises when the user, and not the program, has to change something."""
 
+from numbers import Integral
+
 
 class InputError(ValueError):
     """A wrong input: the value, what was expected, what to do; always one line.
@@ -36,5 +38,5 @@ def at_least_one(settings: object, *names: str) -> None:
 
 def check_seed(seed: int) -> None:
     """Raises InputError for a seed that random keys cannot be made from."""
-    if not 0 <= seed < 2**63:
-        raise InputError(f"the seed is {seed}; expected 0 to 2^63 - 1")
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**63):
+        raise InputError(f"the seed is {seed!r:.60}; expected an integer, 0 to 2^63 - 1")

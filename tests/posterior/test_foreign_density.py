@@ -182,6 +182,7 @@ def far_is_an_error(x):
         (lambda x: x, {"gradient": None}, r"returned shape \(2,\) for one example"),
         (lambda x: x["mu"], {"gradient": None}, "failed on one example .*IndexError"),
         (lambda x: 3, {"gradient": None}, "returned int64; expected a real number"),
+        (lambda x: 1j * x[0], {"gradient": None}, "returned complex128; expected a real number"),
         (far_is_an_error, {"gradient": None}, "failed: ValueError: no table beyond"),
         (both, {"gradient": "numpy"}, "gradient is 'numpy'; expected 'jax', a function, or None"),
         (lambda x: -jnp.sum(x**2), {"pool": map}, "pool is given, but the log-density is in JAX"),

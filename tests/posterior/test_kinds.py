@@ -85,6 +85,7 @@ def test_angles_have_no_wall_and_their_weight_integrates_to_one():
     [
         (lambda: Interval(2, 1), "the lower one first"),
         (lambda: Interval(0, math.inf), "two finite bounds"),
+        (lambda: Interval("0", 1), "from '0' to 1; expected two finite"),
         (lambda: Real(0), "positive integers"),
         (lambda: Simplex(1), "2 or more"),
         (lambda: Parameters.of({"a": 3}), "expected a name and a kind"),

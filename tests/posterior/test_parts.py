@@ -1,7 +1,9 @@
 """The parts of a posterior, each against what is known of it."""
 
 import math
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from tiltflow import Positive, Real
 from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.fitting.posterior.evidence import bridged, effective_share, halves_apart
 from tiltflow.fitting.posterior.flux import Flux, Middle, flux_of
+from tiltflow.fitting.posterior.improvement import next_steps
 from tiltflow.fitting.posterior.modes import Regions
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.probe import probed
@@ -287,3 +290,31 @@ def test_bent_coordinates_count_their_slope():
 )  # fmt: skip
 def test_chains_that_disagree_have_not_converged(change, converged):
     assert judged(replace(GOOD, **change), "").converged is converged
+
+
+def mended(change):
+    """What is done about a verdict where another fit has gained nothing."""
+    chains = SimpleNamespace(kept=[None] * 3, block=32, z=np.zeros((64, 2)), cost=100)
+    state = SimpleNamespace(
+        chains=chains, budget=Budget(), drawn=6_144, matched=12_288, rounds=0, refits=2, effort=1,
+        overlaps=[0.9, 0.9, 0.9], populations=[], helped=[],
+        sizes=SimpleNamespace(exact=8_192, survey=100, warming=2),
+    )  # fmt: skip
+    facts = replace(GOOD, **change)
+    return next_steps(state, SimpleNamespace(verdict=judged(facts, ""), facts=facts))
+
+
+def test_heavy_tails_are_drawn_from_again():
+    """Pareto's k of few draws is uncertain: one above its limit was the end of a run."""
+    sample, *rest = mended({"pareto_k": 0.8})
+    assert sample[0] == "sample"
+    assert sample[2] == 7
+    assert rest == [["match"], ["judge"]]
+    assert mended({}) == []
+
+
+def test_the_seconds_of_a_run_end_with_it():
+    budget = Budget()
+    budget.ended = budget.started + 2.0
+    time.sleep(0.01)
+    assert budget.elapsed == 2.0

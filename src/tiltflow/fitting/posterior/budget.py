@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 
 from tiltflow.errors import InputError
 
@@ -14,6 +15,10 @@ def to_terminal(line: str) -> None:
     """A line of progress on standard error, if somebody looks at it."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr, flush=True)
+
+
+def silent(line: str) -> None:
+    """No line of progress."""
 
 
 @dataclass
@@ -34,6 +39,7 @@ class Budget:
         stages: what each has spent, by name.
         started: the clock's, at the beginning; earlier by what former runs have spent.
         pace: seconds that a unit of each stage took last; a unit is what the stage says.
+        ended: the clock's, when the run was over.
         counter: how many evaluations there have been, where that is counted; None: stages say it.
     """
 
@@ -44,13 +50,14 @@ class Budget:
     started: float = field(default_factory=lambda: time.monotonic())
     pace: dict[str, float] = field(default_factory=dict)
     counter: Callable[[], int] | None = None
+    ended: float | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError for a limit that is no positive number."""
         for name in ("seconds", "evaluations"):
             limit = getattr(self, name)
-            if limit is not None and not limit > 0:
-                raise InputError(f"{name} is {limit!r}; expected a positive number, or None")
+            if limit is not None and not (isinstance(limit, Real) and limit > 0):
+                raise InputError(f"{name} is {limit!r:.60}; expected a positive number, or None")
         self._mark, self._counted = time.monotonic(), 0
 
     @property
@@ -60,8 +67,8 @@ class Budget:
 
     @property
     def elapsed(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self.started
+        """Seconds so far, or of the whole run once it is over."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.started
 
     def left(self) -> tuple[float, float]:
         """Seconds and evaluations; infinite where there is no limit."""

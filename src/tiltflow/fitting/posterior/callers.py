@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,34 @@ class Caller:
         return self.function(alone, *given)
 
 
+def advice(function: Callable[..., Any], parameters: Parameters, data: Any) -> str:
+    """What to do about a function that has failed, as far as its arguments tell."""
+    try:
+        given = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    needed = [
+        p.name
+        for p in given
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    names = ", ".join(parameters.names)
+    if not parameters.named:
+        return f"; it takes {', '.join(needed)}, but gets one array" if len(needed) > 1 else ""
+    unknown = [name for name in needed if name not in parameters.names]
+    if parameters.caller(function) == "names":
+        if data is not None and not unknown:
+            return "; data is handed to it first: give it an argument for it"
+        unknown = unknown[1:] if data is not None else unknown
+        if not unknown:
+            return ""
+        return f"; its argument {unknown[0]!r} is no parameter: add it there, or give it a default"
+    lacking = [name for name in parameters.names if name not in needed]
+    if len(needed) > 1 + (data is not None):
+        return f"; it takes {', '.join(needed)}, and the parameters are {names}: name them alike"
+    return f"; it gets a dict of {names}, unless its arguments are called so" if lacking else ""
+
+
 def row_of(stacked: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
     """One example of many, by name."""
     return {name: values[row] for name, values in stacked.items()}
@@ -53,6 +82,8 @@ def tried(function: Callable[..., Any], given: Any) -> tuple[Any, str]:
 
 def same(each: Any, many: Any) -> bool:
     """Whether two arrays are alike, but for rounding."""
-    each, many = np.asarray(each, np.float64), np.asarray(many, np.float64)
+    each, many = np.asarray(each), np.asarray(many)
+    if not all(np.issubdtype(found.dtype, np.floating) for found in (each, many)):
+        return False
     alike = each.shape == many.shape
     return alike and bool(np.allclose(each, many, rtol=1e-6, atol=1e-9, equal_nan=True))

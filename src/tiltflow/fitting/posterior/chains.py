@@ -14,9 +14,9 @@ After each trajectory the gradient of log pi is at hand, and with it means that 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
 from tiltflow.fitting.posterior import free_moves
+from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.flux import Middle
 from tiltflow.fitting.posterior.proposal import Proposal, pushed
 from tiltflow.fitting.posterior.tailed import TailedDensity
@@ -78,6 +79,12 @@ class Chains:
     step: float = 0.3
     kept: list[Block] = field(default_factory=list)
 
+    @cached_property
+    def _programs(self) -> tuple[TailedDensity, Middle, Array]:
+        """What programs get of the proposal beside its flow: the mixture, its middle, `within`."""
+        base, within = self.proposal.base, self.proposal.within
+        return base.compiled(), Middle.of(base, within), jnp.asarray(within, jnp.float32)
+
     @property
     def cost(self) -> int:
         """Evaluations of a block."""
@@ -95,17 +102,18 @@ class Chains:
                 target, key, pool.z.reshape(*shape, dim), pool.f.reshape(shape), warming
             )
             return
+        base, middle, within = self._programs
         with target.scope:
             z, y, f, log_det, chances, flux, told = (
                 np.asarray(x)
                 for x in _advanced(
                     target,
                     self.proposal.flow,
-                    self.proposal.base.compiled(),
-                    Middle.of(self.proposal.base, self.proposal.within),
+                    base,
+                    middle,
                     key,
                     jnp.asarray(self.z, jnp.float32),
-                    jnp.asarray(self.proposal.within, jnp.float32),
+                    within,
                     jnp.asarray(self.step, jnp.float32),
                     jnp.asarray(self.leapfrogs, jnp.int32),
                     jnp.asarray(warming),
@@ -131,7 +139,7 @@ class Chains:
                 for x in free_moves.advanced(
                     target,
                     self.proposal.flow,
-                    self.proposal.base.compiled(),
+                    self._programs[0],
                     key,
                     jnp.asarray(self.z, jnp.float32),
                     jnp.asarray(pool_z, jnp.float32),
@@ -186,7 +194,7 @@ class Chains:
         return np.stack([block.flux for block in self.kept], axis=1).astype(np.float64)
 
 
-@eqx.filter_jit
+@compiled
 def _advanced(
     target: Target,
     flow: CouplingFlow,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 from tiltflow.fitting.posterior.judgement import Judgement
 from tiltflow.fitting.posterior.result import Mode, Posterior
@@ -13,6 +14,7 @@ def concluded(state: State, found: Judgement) -> Posterior:
     """All of it."""
     chains, facts, regions = state.chains, found.facts, found.regions
     assert chains is not None
+    state.budget.ended = time.monotonic()
     _, y, _, value = chains.drawn()
     draws = {n: v.reshape(*value.shape, *v.shape[1:]) for n, v in found.values.items()}
     density = value - found.log_weights.reshape(value.shape) + state.reference

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tiltflow.errors import InputError
-from tiltflow.fitting.posterior.callers import Caller, row_of, same, tried
+from tiltflow.fitting.posterior.callers import Caller, advice, row_of, same, tried
 from tiltflow.fitting.posterior.parameters import Parameters
 
 LOOKED_AT = 3  # rows that are evaluated singly and, if that can be, at once
@@ -78,7 +78,8 @@ class Foreign:
             each = [tried(self.function, row_of(stacked, k))[0] for k in range(LOOKED_AT)]
             taken = same(each, many)
         if not (alone or taken):
-            raise InputError(_told(one, said, _shapes(self.parameters)))
+            todo = advice(self.function.function, self.parameters, self.function.data)
+            raise InputError(_told(one, f"{said:.200}{todo}", _shapes(self.parameters)))
         returned = np.asarray(many if taken else one).dtype
         if not np.issubdtype(returned, np.floating):
             raise InputError(
@@ -233,7 +234,7 @@ def _shapes(parameters: Parameters) -> str:
 
 def _told(single: Any, said: str, of: str) -> str:
     if single is None:
-        return f"the log-density failed on one example ({of}): {said:.200}"
+        return f"the log-density failed on one example ({of}): {said}"
     return (
         f"the log-density returned shape {np.shape(single)} for one example ({of}); expected a "
         f"number"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
+from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.proposal import pushed
 from tiltflow.fitting.posterior.starts import PRIORS, SIZES
 from tiltflow.fitting.posterior.tailed import Tailed, TailedDensity
@@ -67,7 +67,7 @@ def move(
     )  # fmt: skip
 
 
-@eqx.filter_jit
+@compiled
 def tempered(
     target: Target,
     base: TailedDensity,
@@ -97,7 +97,7 @@ def tempered(
     return y, jax.vmap(target.wide)(y), jax.vmap(base)(y), moved
 
 
-@eqx.filter_jit
+@compiled
 def advanced(
     target: Target,
     flow: CouplingFlow,

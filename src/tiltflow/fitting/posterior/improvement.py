@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tiltflow.fitting.posterior.judgement import Judgement
-from tiltflow.fitting.posterior.plan import Step
+from tiltflow.fitting.posterior.plan import MOST_DRAWS, Step
 from tiltflow.fitting.posterior.stages import another_fits
 from tiltflow.fitting.posterior.state import State
 from tiltflow.fitting.posterior.verdict import (
@@ -23,7 +23,6 @@ from tiltflow.fitting.posterior.verdict import (
 HARDER = 4  # times more of both, after a refit that disagreeing chains have made needful
 MOST_ROUNDS, MOST_REFITS, MOST_POPULATIONS = 16, 8, 4
 GROWTH = 4.0  # of the number of draws in a round, at most
-MOST_DRAWS = 2**20  # of all chains
 POOR = 0.4  # effective share below which another fit helps
 
 
@@ -86,7 +85,7 @@ def _blocks_wanted(state: State, facts: Facts) -> int:
         (bound / max(5 * facts.within, LEAST_FLUX)) ** 2,
         1.2 * LEAST_SIZE / max(facts.log_z.ess_p, 1.0),
         1.2 * facts.least / max(min(facts.ess_bulk, facts.ess_tail), 1.0),
-        2.0 if doubted else 0.0,
+        2.0 if doubted or facts.pareto_k > HEAVIEST else 0.0,
         1.0,
     )
     blocks = len(chains.kept)

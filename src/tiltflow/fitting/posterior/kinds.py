@@ -8,7 +8,7 @@ weight is the log-determinant of the map.
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -115,10 +115,11 @@ class Interval(Kind):
             InputError: bounds that are not finite or not in order, or a wrong size.
         """
         super().__init__(*shape)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        numbers = all(isinstance(bound, SupportsFloat) for bound in (low, high))
+        if not (numbers and math.isfinite(low) and math.isfinite(high) and low < high):
             raise InputError(
-                f"Interval from {low} to {high}; expected two finite bounds, the lower one first: "
-                f"swap them, or take Positive or Real where there is no bound"
+                f"Interval from {low!r:.40} to {high!r:.40}; expected two finite bounds, the "
+                f"lower one first: swap them, or take Positive or Real where there is no bound"
             )
         object.__setattr__(self, "low", float(low))
         object.__setattr__(self, "high", float(high))

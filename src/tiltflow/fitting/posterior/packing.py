@@ -29,6 +29,7 @@ def changing(state: State) -> tuple[dict[str, Any], Arrays]:
     plain: dict[str, Any] = {name: getattr(state, name) for name in (*PLAIN, *LISTS)}
     plain |= {
         "precise": target.precise,
+        "light": target.light,
         "sizes": asdict(state.sizes),
         "elapsed": state.budget.elapsed,
         "stages": {name: vars(spent) for name, spent in state.budget.stages.items()},
@@ -52,7 +53,7 @@ def changing(state: State) -> tuple[dict[str, Any], Arrays]:
         rung = state.rung
         plain["rung"] = {
             "population": _words(rung.population), "metric": rung.metric, "seed": rung.seed,
-            "beta": rung.beta, "step": rung.step, "goal": rung.goal,
+            "beta": rung.beta, "step": rung.step, "goal": rung.goal, "part": rung.part,
             "transitions": rung.transitions,
         }  # fmt: skip
         arrays |= {"rung.value": rung.value, "rung.start": rung.start}
@@ -96,6 +97,8 @@ def fill(state: State, plain: dict[str, Any], arrays: Arrays, parts: dict[str, A
     """The state with what was kept."""
     if plain["precise"]:
         state.target = state.target.made_precise()
+    if not plain.get("light", True):
+        state.target = state.target.compiled_well()
     reference = float(arrays["reference"])
     state.target = state.target.placed(arrays["shift"], arrays["scale"], reference)
     state.target = state.target.bent(arrays["bend"])

@@ -93,16 +93,21 @@ class Parameters:
         if not isinstance(values, Mapping):
             if len(self.names) > 1:
                 raise InputError(
-                    f"the {what} is an array; expected a dict with {', '.join(self.names)}"
+                    f"the {what} is {_what(values)}; expected a dict with {_listed(self.names)}"
                 )
             values = dict.fromkeys(self.names, values)
         parts = []
         for name, kind in zip(self.names, self.kinds, strict=True):
             if name not in values:
                 raise InputError(
-                    f"the {what} has no {name!r}; expected draws of {', '.join(self.names)}"
+                    f"the {what} has no {name!r}; expected draws of {_listed(self.names)}"
                 )
             parts.append(_free(name, kind, values[name], rng, what))
+        if more := [name for name in values if name not in self.names]:
+            raise InputError(
+                f"the {what} has {more[0]!r}, which is no parameter; expected draws of "
+                f"{_listed(self.names)}"
+            )
         if len({len(part) for part in parts}) > 1:
             numbers = [len(part) for part in parts]
             raise InputError(f"the {what} has {numbers} draws by parameter; expected as many each")
@@ -129,9 +134,19 @@ def _free(name: str, kind: Kind, values: Any, rng: np.random.Generator, what: st
             f"the {what} of {name!r} has shape {array.shape}; expected [draws, "
             f"{', '.join(map(str, kind.shape))}]"
         )
+    if not len(array):
+        raise InputError(f"the {what} of {name!r} has no draws; expected some")
     if not (inside := kind.inside(array)).all():
         raise InputError(
             f"the {what} of {name!r} has {np.sum(~inside)} of {len(array)} draws outside, the "
             f"first number {int(np.argmin(inside))}; expected {kind.where}"
         )
     return kind.free(array, rng)
+
+
+def _what(values: Any) -> str:
+    return f"{values!r:.40}" if isinstance(values, str) or np.ndim(values) == 0 else "an array"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from tiltflow.errors import InputError, check_seed
 from tiltflow.fitting.posterior.verdict import CONVERGED, LEAST_SIZE
 
 FEWEST = 20_000  # evaluations of a limit that is kept: all stages at their smallest, and to judge
+MOST_DRAWS = 2**20  # of all chains
 SMALLEST = 5_000  # that stages are planned for, where seconds are the limit
 UNITS = 60_000, 250_000, 1_500_000  # evaluations, below which everything is smaller
 
@@ -34,6 +37,29 @@ class Asked:
     seed: int
     ess: float = LEAST_SIZE
     rhat: float = CONVERGED
+
+    @classmethod
+    def checked(cls, log_z_within: Any, draws: Any, seed: Any, ess: Any, rhat: Any) -> Asked:
+        """What the user has said.
+
+        Raises:
+            InputError: what is no number, or out of range.
+        """
+        check_seed(seed)
+        if not (isinstance(log_z_within, Real) and log_z_within > 0):
+            raise InputError(
+                f"log_z_within is {log_z_within!r:.60}; expected a positive number of nats"
+            )
+        if not (isinstance(draws, Integral) and draws >= 100):
+            raise InputError(f"draws is {draws!r:.60}; expected an integer, 100 or more")
+        if not (isinstance(ess, Real) and ess < MOST_DRAWS):
+            raise InputError(f"ess is {ess!r:.60}; expected a number below {MOST_DRAWS:,}")
+        if not (isinstance(rhat, Real) and rhat > 1):
+            raise InputError(f"rhat is {rhat!r:.60}; expected a number above 1, such as 1.01")
+        return cls(
+            float(log_z_within), int(draws), int(seed),
+            ess=max(float(ess), LEAST_SIZE), rhat=min(float(rhat), CONVERGED),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ in d. What is left at a tiny d is rounding, in nats; at a larger one it tells a 
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tiltflow.errors import InputError
+from tiltflow.fitting.posterior.callers import advice
 from tiltflow.fitting.posterior.foreign import Foreign
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.target import PART, Target, gradients_at, natural_at, values_at
@@ -66,7 +67,7 @@ def probed(
     if gradient is None or callable(gradient):
         foreign = Foreign(function, gradient, parameters, data, pool)
         place = (jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(()))
-        return Target(foreign, None, *place, parameters, "dict", False, False).made_precise()
+        return Target(foreign, None, *place, parameters, "dict", False, False, True).made_precise()
     if gradient != JAX:
         raise InputError(
             f"gradient is {gradient!r:.60}; expected {JAX!r}, a function, or None for a density "
@@ -78,13 +79,14 @@ def probed(
             "give gradient=None, or a gradient of your own, too"
         )
     takes = parameters.caller(function)
-    data = None if data is None else jax.tree.map(jnp.asarray, data)
-    shift, scale, bend, zero = jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(())
-    target = Target(function, data, shift, scale, bend, zero, parameters, takes, False, False)
+    data = _arrays(data)
+    light = jax.default_backend() == "cpu"
+    place = (jnp.zeros(size), jnp.ones(size), jnp.zeros(size), jnp.zeros(()))
+    target = Target(function, data, *place, parameters, takes, False, False, light)
     one, said = _returned(target)
     if one is not None and one.shape == ():
         return _checked_type(target, one)
-    batched = Target(function, data, shift, scale, bend, zero, parameters, takes, True, False)
+    batched = Target(function, data, *place, parameters, takes, True, False, light)
     many, _ = _returned(batched)
     if many is not None and many.shape == (1,):
         return _checked_type(batched, many)
@@ -92,11 +94,29 @@ def probed(
         f"{n} {k.shape}" for n, k in zip(parameters.names, parameters.kinds, strict=True)
     )
     if one is None:
-        raise InputError(f"the log-density failed on one example ({of}): {said:.200}")
+        todo = (
+            advice(function, parameters, data) or "; expected a number for values of these shapes"
+        )
+        raise InputError(f"the log-density failed on one example ({of}): {said:.200}{todo}")
     raise InputError(
         f"the log-density returned shape {one.shape} for one example ({of}); expected a scalar: "
         f"sum over all axes, or take a batch with a leading axis and return one number a row"
     )
+
+
+def _arrays(data: Any) -> Any:
+    """The user's data, for programs.
+
+    Raises:
+        InputError: some of it is no array of numbers.
+    """
+    try:
+        return None if data is None else jax.tree.map(jnp.asarray, data)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"data is {data!r:.60}; expected arrays of numbers, or a dict or list of them: put "
+            f"what is not into the function"
+        ) from None
 
 
 def _returned(target: Target) -> tuple[Any, str]:
@@ -110,8 +130,13 @@ def _returned(target: Target) -> tuple[Any, str]:
             values = jax.tree.map(lambda value: value[None], values)
         given = () if target.data is None else (target.data,)
         if target.takes == "names":
-            return target.function(*given, **values)
-        return target.function(values[names[0]] if target.takes == "array" else values, *given)
+            said = target.function(*given, **values)
+        else:
+            alone = values[names[0]] if target.takes == "array" else values
+            said = target.function(alone, *given)
+        if isinstance(said, str) or not isinstance(said, jax.Array | np.ndarray | SupportsFloat):
+            raise InputError(f"it returned a {type(said).__name__}; expected a number")
+        return said
 
     row = jax.ShapeDtypeStruct((target.parameters.size,), jnp.float32)
     try:
@@ -119,10 +144,10 @@ def _returned(target: Target) -> tuple[Any, str]:
             found = [jax.eval_shape(look, row)]
     except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
         return None, NOT_IN_JAX
+    except InputError as error:
+        return None, str(error)
     except Exception as error:  # whatever the user's function raises
         return None, f"{type(error).__name__}: {error}"
-    if not (hasattr(found[0], "shape") and hasattr(found[0], "dtype")):
-        return None, f"it returned a {type(found[0]).__name__}; expected a number"
     return found[0], ""
 
 

@@ -24,6 +24,7 @@ from scipy.linalg import solve_triangular
 from tiltflow.backbones import CouplingFlow
 from tiltflow.backbones.density import MixtureDensity
 from tiltflow.backbones.units.normal import affine_of, best_normal, standard
+from tiltflow.fitting.posterior.compiled import compiled, lightly_compiled, once_compiled
 from tiltflow.fitting.posterior.tailed import TAIL_FREEDOM, TAIL_SHARE, Tailed
 from tiltflow.fitting.posterior.target import PART, Target, in_parts
 from tiltflow.learning import optimiser
@@ -143,7 +144,7 @@ def _with_tail(mixture: GaussianMixture, z: np.ndarray) -> Tailed:
     return Tailed.around(mixture, z.mean(axis=0), np.linalg.cholesky(covariance), TAIL_SHARE)
 
 
-@eqx.filter_jit
+@once_compiled
 def _flow(units: Any, blocks: int, width: int, key: PRNGKeyArray) -> CouplingFlow:
     return CouplingFlow(units, num_blocks=blocks, width=width, bounds=BOUNDS, key=key)
 
@@ -160,7 +161,7 @@ def filled_flow(dim: int, blocks: int, width: int, arrays: dict[str, np.ndarray]
     return filled(empty, own, "the kept proposal")
 
 
-@eqx.filter_jit
+@compiled
 def _pushed(target: Target, flow: CouplingFlow, z: Array) -> tuple[Array, Array, Array]:
     def one(z: Array) -> tuple[Array, Array, Array]:
         y, log_det = pushed(flow, z)
@@ -169,7 +170,7 @@ def _pushed(target: Target, flow: CouplingFlow, z: Array) -> tuple[Array, Array,
     return jax.vmap(one)(z)
 
 
-@eqx.filter_jit
+@lightly_compiled
 def _pulled(flow: CouplingFlow, y: Array) -> Array:
     return jax.vmap(flow.pull)(y)
 
@@ -274,13 +275,13 @@ def _nll(flow: CouplingFlow, parameters: Any, c: Array) -> Array:
     return jax.vmap(one)(c)
 
 
-@eqx.filter_jit
+@lightly_compiled
 def _score(flow: CouplingFlow, parameters: Any, c: Array, count: Array) -> Array:
     counted = jnp.arange(len(c)) < count
     return jnp.sum(jnp.where(counted, _nll(flow, parameters, c), 0.0)) / jnp.sum(counted)
 
 
-@eqx.filter_jit
+@lightly_compiled
 def _chunk(
     flow: CouplingFlow, state: Any, c: Array, count: Array, steps: Array, key: PRNGKeyArray
 ) -> Any:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from tiltflow.errors import InputError, check_seed
-from tiltflow.fitting.posterior.budget import Budget, Tell, to_terminal
+from tiltflow.errors import InputError
+from tiltflow.fitting.posterior.budget import Budget, Tell, silent, to_terminal
 from tiltflow.fitting.posterior.concluded import concluded
 from tiltflow.fitting.posterior.foreign import Foreign
 from tiltflow.fitting.posterior.given import Given
-from tiltflow.fitting.posterior.improvement import MOST_DRAWS, next_steps
+from tiltflow.fitting.posterior.improvement import next_steps
 from tiltflow.fitting.posterior.judgement import judge
 from tiltflow.fitting.posterior.keeping import Keeper
 from tiltflow.fitting.posterior.parameters import Parameters
@@ -22,7 +23,7 @@ from tiltflow.fitting.posterior.plan import FEWEST, SMALLEST, Asked, Sizes
 from tiltflow.fitting.posterior.probe import JAX, probed
 from tiltflow.fitting.posterior.result import Posterior
 from tiltflow.fitting.posterior.stages import LONG, done
-from tiltflow.fitting.posterior.starts import drawn
+from tiltflow.fitting.posterior.starts import checked, drawn
 from tiltflow.fitting.posterior.state import State
 from tiltflow.fitting.posterior.verdict import CONVERGED, LEAST_SIZE
 
@@ -43,7 +44,7 @@ def posterior(
     evaluations: int | None = None,
     out: str | Path | None = None,
     seed: int = 0,
-    tell: Tell = to_terminal,
+    tell: Tell | None = to_terminal,
 ) -> Posterior:
     """Draws of an unnormalised density of your own, its evidence, and a verdict on both.
 
@@ -75,7 +76,7 @@ def posterior(
             written after each stage and every ten seconds: calling again with the same arguments
             goes on from there, or, where limits or wishes have grown, from the end.
         seed: of all random numbers.
-        tell: called with a line of progress; by default it goes to a terminal.
+        tell: called with a line of progress; by default it goes to a terminal; None: nowhere.
 
     Returns:
         A `Posterior`: `print` it.
@@ -83,21 +84,13 @@ def posterior(
     Raises:
         InputError: a density, parameters or a start that cannot be used, and why.
     """
-    check_seed(seed)
+    asked = Asked.checked(log_z_within, draws, seed, ess, rhat)
     if isinstance(log_density, Given):
         parameters = log_density.parameters if parameters is None else parameters
         start = log_density.start if start is None else start
         data, gradient = log_density.data, log_density.gradient
         log_density = log_density.log_density
-    if not log_z_within > 0:
-        raise InputError(f"log_z_within is {log_z_within!r}; expected a positive number of nats")
-    if not (isinstance(draws, int | np.integer) and draws >= 100):
-        raise InputError(f"draws is {draws!r}; expected 100 or more")
-    if not (rhat > 1 and ess < MOST_DRAWS):
-        raise InputError(
-            f"ess is {ess!r} and rhat {rhat!r}; expected below {MOST_DRAWS:,} and above 1"
-        )
-    budget = Budget(seconds, evaluations, tell)
+    budget = Budget(seconds, evaluations, tell or silent)
     if evaluations is not None and evaluations < FEWEST:
         raise InputError(f"evaluations is {evaluations:.0f}; expected {FEWEST:,} or more, or None")
     known = Parameters.of(parameters, start)
@@ -111,13 +104,13 @@ def posterior(
             most = min(most, max(0.5 * seconds / foreign.seconds, SMALLEST))
             sizes = Sizes.fitting(known.size, most)
     rng = np.random.default_rng(seed)
-    free = None if start is None else known.free(drawn(start, known, rng), rng, "start")
-    asked = Asked(
-        float(log_z_within), int(draws), int(seed),
-        ess=max(float(ess), LEAST_SIZE), rhat=min(float(rhat), CONVERGED),
-    )  # fmt: skip
+    free = None
+    if start is not None:
+        free = checked(known.free(drawn(start, known, rng), rng, "start"), known)
     state = State(target, free, asked, budget, sizes)
-    with _told_in_a_line(foreign):
+    # Products on the host are small; a density that is not JAX may have larger ones of its own.
+    threads = threadpool_limits(1) if foreign is None else nullcontext()
+    with _told_in_a_line(foreign), threads:
         if out is None:
             return _carried_out(state, lambda state, urgent: None)
         with Keeper(Path(out)) as keeper:

@@ -22,7 +22,14 @@ from tiltflow.fitting.posterior.plan import Sizes
 from tiltflow.fitting.posterior.proposal import Proposal, fitted
 from tiltflow.fitting.posterior.state import State
 from tiltflow.fitting.posterior.target import values_at
-from tiltflow.fitting.posterior.tempering import Metric, beyond, first_rung, next_rung, resampled
+from tiltflow.fitting.posterior.tempering import (
+    RARER,
+    Metric,
+    beyond,
+    first_rung,
+    next_rung,
+    resampled,
+)
 from tiltflow.normalizer.pareto import pareto_k
 
 LEAST_BLOCKS = 3
@@ -31,6 +38,7 @@ FIT_ROWS, MOST_STEPS = 6_000, 3_000
 GOOD = 0.7  # effective share of the mixture alone, from which on no flow is needed
 RESERVE = {0: 0.6, 1: 0.4}  # shares of the budget that the first temperings leave
 AT_ONCE = 16_384  # exact draws
+CHEAP = 4e-6  # seconds of an evaluation, below which programs are compiled lightly
 
 
 def look(state: State) -> None:
@@ -47,10 +55,15 @@ def look(state: State) -> None:
         value = values_at(state.target, y)
         state.nan_of = probe.nan_where(state.target, y, np.isnan(value))
     if budget.seconds is not None:
-        fits = 0.5 * (budget.seconds - budget.elapsed) / probe.seconds_each(state.target, y)
+        each = probe.seconds_each(state.target, y)
+        fits = 0.5 * (budget.seconds - budget.elapsed) / each
+        if state.target.foreign is None and each > CHEAP:
+            state.target = state.target.compiled_well()
         most = math.inf if budget.evaluations is None else budget.evaluations
         if fits < most:
             state.sizes = Sizes.fitting(state.target.parameters.size, max(fits, 5_000.0))
+    elif budget.evaluations is None:
+        state.target = state.target.compiled_well()
     if state.free is None:
         state.target, state.bases = starts.from_descents(state.target, u, budget)
     else:
@@ -69,6 +82,7 @@ def temper(state: State, base: str, metric: Metric, times: int) -> None:
         name=name,
         metric=metric,
         particles=times * state.sizes.particles,
+        part=-(-state.sizes.particles // RARER),
         seed=state.asked.seed + 1_000_003 * number,
     )
     state.budget.spend(name, len(state.rung.value))
@@ -98,7 +112,7 @@ def rung(state: State, base: str) -> None:
             state.todo[:0] = [["go beyond", hot, now.step] for hot in (False, True)]
         return
     density = state.bases.narrow if base == "narrow" else state.bases.wide
-    state.rung, cost, words = next_rung(state.target, density, now)
+    state.rung, cost, words = next_rung(state.target, density, now, state.bases.components)
     budget.spend("beyond" if alone else now.population.name, cost, words)
     state.todo.insert(0, ["rung", base])
 

@@ -8,13 +8,14 @@ densities around these and the starts. Nothing that neither reaches can be found
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.budget import Budget
+from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.landscape import DIP, FINER, POINTS, saddles
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.tailed import Tailed
@@ -23,6 +24,7 @@ from tiltflow.learning.gaussian_mixture import best_mixture
 
 DESCENT_STEPS = 80
 DRAWN = 2_000  # from distributions
+FEWEST_DRAWS = 8  # to start from
 STRETCHED = 1.0, 2.0, 4.0  # of starts that ascents begin at, about their middle
 LIGHTEST, MOST_OPTIMA, AROUND_OPTIMA = 12.0, 12, 0.3  # nats; how many; their share of a base
 NEAREST = 8  # rows
@@ -47,11 +49,36 @@ class Bases(NamedTuple):
     wide: Tailed
     words: str
 
+    @property
+    def components(self) -> int:
+        """Of the one that has more: one program does for both."""
+        return max(4, *(len(base.means) for base in (self.narrow, self.wide)))
+
     def around(self, places: np.ndarray, spreads: np.ndarray) -> "Bases":
         """The same, and around optima."""
         narrow, wide = (with_optima(base, places, spreads) for base in (self.narrow, self.wide))
         words = f"{self.words}, and around {len(places)} optima that only ascents met"
         return Bases(narrow, wide, words)
+
+
+def checked(u: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Rows `[n, dim]` of free numbers that the user starts from.
+
+    Raises:
+        InputError: too few of them, or all alike in some parameter.
+    """
+    if len(u) < FEWEST_DRAWS:
+        raise InputError(
+            f"the start has {len(u)} draws; expected {FEWEST_DRAWS} or more, spread as widely as "
+            f"the density may be, or None"
+        )
+    for column, label in zip(u.T, parameters.labels, strict=True):
+        if np.all(column == column[0]):
+            raise InputError(
+                f"all {len(u)} draws of {label!r} in the start are the same; expected draws that "
+                f"are spread as widely as the density may be, or None"
+            )
+    return u
 
 
 def located(target: Target, u: np.ndarray) -> Target:
@@ -183,7 +210,7 @@ def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target
     return new, Bases(narrow, wide, f"around what {len(u)} descents from random starts reached")
 
 
-@eqx.filter_jit
+@compiled
 def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
     """Rows after steps of resilient propagation, which knows no scale (Riedmiller, Braun 1993)."""
     gradient = jax.vmap(jax.grad(target) if target.differentiable else _slope_of(target))

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from tiltflow.learning.gaussian_mixture import GaussianMixture
@@ -96,8 +95,8 @@ class Tailed(NamedTuple):
         found = np.empty((len(z), len(self.means)))
         each = zip(self.constants(), self.means, self.factors, self.freedoms, strict=True)
         for k, (constant, mean, factor, freedom) in enumerate(each):
-            away = solve_triangular(factor, (z - mean).T, lower=True)
-            square = np.sum(away**2, axis=0)
+            away = (z - mean) @ np.linalg.inv(factor).T
+            square = np.einsum("ni,ni->n", away, away)
             found[:, k] = constant - 0.5 * (freedom + self.dim) * np.log1p(square / freedom)
         return found
 
@@ -113,12 +112,11 @@ class Tailed(NamedTuple):
         noise *= np.sqrt(freedom / rng.chisquare(freedom))[:, None]
         return self.means[which] + np.einsum("nij,nj->ni", self.factors[which], noise)
 
-    def compiled(self) -> TailedDensity:
+    def compiled(self, least: int = 4) -> TailedDensity:
         """For programs; components are filled up to a power of two, so that few sizes compile."""
         number = len(self.means)
-        size = max(4, 1 << (number - 1).bit_length())
-        eye = np.eye(self.dim)
-        whiteners = np.stack([solve_triangular(factor, eye, lower=True) for factor in self.factors])
+        size = 1 << (max(number, least) - 1).bit_length()
+        whiteners = np.linalg.inv(self.factors)
         constants = np.append(self.constants(), np.full(size - number, -np.inf))
         rest = (
             np.concatenate([rows, np.repeat(rows[:1], size - number, axis=0)])

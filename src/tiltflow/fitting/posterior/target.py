@@ -14,6 +14,7 @@ float32.
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.foreign import Foreign
 from tiltflow.fitting.posterior.parameters import Parameters
 
@@ -40,6 +42,7 @@ class Target(eqx.Module):
         takes: how it takes its values (`Parameters.caller`).
         batched: whether it takes many examples at once, with a leading axis.
         precise: whether it is evaluated in float64.
+        light: whether its programs are compiled lightly (`compiled.py`).
     """
 
     function: Callable[..., Any]
@@ -52,6 +55,7 @@ class Target(eqx.Module):
     takes: str = eqx.field(static=True)
     batched: bool = eqx.field(static=True)
     precise: bool = eqx.field(static=True)
+    light: bool = eqx.field(static=True)
 
     @property
     def scope(self) -> AbstractContextManager[Any]:
@@ -115,9 +119,13 @@ class Target(eqx.Module):
         )
         target = Target(
             self.function, self.data, self.shift, self.scale, self.bend, self.reference,
-            self.parameters, self.takes, self.batched, True,
+            self.parameters, self.takes, self.batched, True, self.light,
         )  # fmt: skip
         return target.placed(shift, scale, float(reference)).bent(bend)
+
+    def compiled_well(self) -> "Target":
+        """The same, for programs that run for longer than they take to compile."""
+        return replace(self, light=False)
 
     def to_free(self, y: np.ndarray) -> np.ndarray:
         """Rows y to free numbers, float64."""
@@ -136,17 +144,17 @@ class Target(eqx.Module):
         return self.shift, self.scale, self.bend
 
 
-@eqx.filter_jit
+@compiled
 def _values(target: Target, y: Array) -> Array:
     return jax.vmap(target.wide)(y)
 
 
-@eqx.filter_jit
+@compiled
 def _gradients(target: Target, y: Array) -> tuple[Array, Array]:
     return jax.vmap(jax.value_and_grad(target.wide))(y)
 
 
-@eqx.filter_jit
+@compiled
 def _natural(target: Target, y: Array) -> tuple[dict[str, Array], Array]:
     return jax.vmap(target.values)(y)
 

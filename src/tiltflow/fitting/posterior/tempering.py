@@ -23,7 +23,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -32,6 +31,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 
 from tiltflow.fitting.posterior import free_moves
+from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.tailed import Tailed, TailedDensity
 from tiltflow.fitting.posterior.target import Target, values_at
 from tiltflow.mcmc import hmc
@@ -90,6 +90,7 @@ class Rung:
         seed: of it; what is random on a rung follows from the seed and the rung's number.
         value, start: log-densities of the target and of the base at the particles, `[particles]`.
         beta, step: how far it has come, and the step size there.
+        part: particles that are moved at a time, so that one program does for all numbers of them.
         goal: of beta.
         transitions: moves on a rung, and on the last one.
     """
@@ -99,6 +100,7 @@ class Rung:
     seed: int
     value: np.ndarray
     start: np.ndarray
+    part: int
     beta: float = 0.0
     step: float = 0.5
     goal: float = 1.0
@@ -135,6 +137,7 @@ def beyond(target: Target, population: Population, step: float, moves: int, *, h
         int(population.rungs),
         value,
         np.zeros(len(y)),
+        len(y),
         beta=1.0,
         step=step,
         goal=max(HOTTEST, 1.0 - change) if hot else 1.0 + change,
@@ -143,18 +146,30 @@ def beyond(target: Target, population: Population, step: float, moves: int, *, h
 
 
 def first_rung(
-    target: Target, base: Tailed, *, name: str, metric: Metric, particles: int, seed: int
+    target: Target,
+    base: Tailed,
+    *,
+    name: str,
+    metric: Metric,
+    particles: int,
+    part: int,
+    seed: int,
 ) -> Rung:
-    """Draws of `base`, so many; as many evaluations."""
+    """Draws of `base`, so many, to be moved `part` at a time; as many evaluations."""
     y = base.draws(np.random.default_rng((seed, 0)), particles).astype(np.float32)
     value = _finite(values_at(target, y))
     outside = float(np.mean(~np.isfinite(value)))
     population = Population(name, y, np.arange(particles), 0.0, 0.0, 0, outside, False)
-    return Rung(population, metric, seed, value, base.log_prob(y))
+    return Rung(population, metric, seed, value, base.log_prob(y), part)
 
 
-def next_rung(target: Target, base: Tailed, rung: Rung) -> tuple[Rung, int, str]:
-    """The particles a rung farther on; how many evaluations that took; and what to tell."""
+def next_rung(
+    target: Target, base: Tailed, rung: Rung, components: int = 4
+) -> tuple[Rung, int, str]:
+    """The particles a rung farther on; how many evaluations that took; and what to tell.
+
+    `components` are what programs make room for in `base`, at least.
+    """
     before, particles = rung.population, len(rung.value)
     number = before.rungs + 1
     rng, key = np.random.default_rng((rung.seed, number)), jr.fold_in(jr.key(rung.seed), number)
@@ -171,17 +186,15 @@ def next_rung(target: Target, base: Tailed, rung: Rung) -> tuple[Rung, int, str]
     transitions = rung.transitions[int(beta == rung.goal)]
     numbers = [beta, 0.0 if alone else 1.0 - beta, rung.step]
     if target.differentiable:
-        with target.scope:
-            moved = _moved(
-                target, base.compiled(), key, jnp.asarray(y), jnp.asarray(factor, jnp.float32),
-                jnp.asarray(numbers, jnp.float32), jnp.asarray(transitions, jnp.int32),
-            )  # fmt: skip
+        moved = _moved_in_parts(
+            target, base.compiled(components), key, y, factor, numbers, transitions, rung.part
+        )
     else:
         mixed = rung.metric == "dense"
         near = free_moves.around(y, factor, mixed=mixed, seed=rung.seed + number)
         with target.scope:
             *moved, share = free_moves.tempered(
-                target, base.compiled(), near.compiled(), key, jnp.asarray(y),
+                target, base.compiled(components), near.compiled(), key, jnp.asarray(y),
                 jnp.asarray(numbers[:2], jnp.float32), jnp.asarray(transitions, jnp.int32),
                 LEAPFROGS,
             )  # fmt: skip
@@ -250,7 +263,34 @@ def spread_factor(y: np.ndarray, metric: Metric) -> np.ndarray:
     return scale[:, None] * np.linalg.cholesky(correlation)
 
 
-@eqx.filter_jit
+def _moved_in_parts(
+    target: Target,
+    density: TailedDensity,
+    key: PRNGKeyArray,
+    y: np.ndarray,
+    factor: np.ndarray,
+    numbers: list[float],
+    transitions: int,
+    part: int,
+) -> list[np.ndarray]:
+    """`_moved`, so many rows at a time; the step is the geometric mean of those of all parts."""
+    filled = np.concatenate([y, np.repeat(y[-1:], -len(y) % part, axis=0)])
+    done = []
+    with target.scope:
+        for first in range(0, len(filled), part):
+            found = _moved(
+                target, density, jr.fold_in(key, first), jnp.asarray(filled[first : first + part]),
+                jnp.asarray(factor, jnp.float32), jnp.asarray(numbers, jnp.float32),
+                jnp.asarray(transitions, jnp.int32),
+            )  # fmt: skip
+            done.append([np.asarray(x) for x in found])
+    *rows, told = (list(each) for each in zip(*done, strict=True))
+    steps, accepted = np.transpose(told)
+    learned = np.array([np.exp(np.log(steps).mean()), accepted.mean()])
+    return [*(np.concatenate(parts)[: len(y)] for parts in rows), learned]
+
+
+@compiled
 def _moved(
     target: Target,
     base: TailedDensity,

@@ -160,6 +160,7 @@ def _checks(facts: Facts) -> list[Check]:
     # Particles of populations are far from equilibrium where tails are heavy: chains decide.
     growth = facts.growth if facts.rhat > MIXED or facts.pareto_k > HEAVIEST else 1.0
     wide = log_z.upper - log_z.lower
+    apart = "" if log_z.holds else f": {log_z.words.rstrip('.')}"
     rhat: Severity = "failed" if not facts.rhat <= APART else "caution"
     few: Severity = "failed" if not min(facts.ess_bulk, facts.ess_tail) >= 50 else "caution"
     return [
@@ -179,7 +180,7 @@ def _checks(facts: Facts) -> list[Check]:
         ),
         _check(
             "log Z contradicts itself", float(not log_z.holds), 0.0, "failed",
-            f"The two sides of log Z do not fit together: {log_z.words}",
+            f"The two sides of log Z do not fit together{apart}.",
             "Do not use log Z; give it more time.",
         ),
         _check(
@@ -269,7 +270,8 @@ def _checks(facts: Facts) -> list[Check]:
         ),
         _check(
             "unfinished", float(bool(facts.unfinished)), 0.0, "caution",
-            f"Left out for want of time or evaluations: {facts.unfinished}.", "Allow more.",
+            f"{facts.unfinished.capitalize() or 'Nothing'} was left out for want of time.",
+            "Allow more time or evaluations.",
         ),
     ]  # fmt: skip
 
