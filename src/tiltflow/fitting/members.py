@@ -14,13 +14,23 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import AutoregressiveFlow, Ensemble, MixtureDensity
+from tiltflow.backbones import AutoregressiveFlow, CelledFlow, Ensemble, MixtureDensity
+from tiltflow.backbones.cells import FoundCells
 from tiltflow.fitting.settings import Settings
 from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows
 from tiltflow.learning.early_stopping import CHUNK, Found
 from tiltflow.learning.fit_backbone import fit_density
-from tiltflow.learning.fit_members import begin_flow, evenly, fit_mixtures, together, weighed
+from tiltflow.learning.fit_members import (
+    begin_celled,
+    begin_flow,
+    cells_of_rows,
+    evenly,
+    fit_base,
+    fit_mixtures,
+    together,
+    weighed,
+)
 from tiltflow.learning.keeping import Keeper
 from tiltflow.model.specs import ModelSpec
 
@@ -70,12 +80,18 @@ class _Making(NamedTuple):
     val: Rows
     settings: Settings
     mixtures: Sequence[Future[MixtureDensity]]
+    in_cells: tuple[MixtureDensity, FoundCells] | None
     key: PRNGKeyArray
     listen: Listen
     keeper: Keeper
 
-    def begun(self, number: int) -> AutoregressiveFlow:
-        """A flow at its mixture; flows beyond them start at the same ones in another order."""
+    def begun(self, number: int) -> AutoregressiveFlow | CelledFlow:
+        """A flow at its mixture; flows beyond them start at the same ones in another order.
+
+        Where columns lie in cells, all start at the one of the other columns.
+        """
+        if self.in_cells is not None:
+            return begin_celled(*self.in_cells, self.settings.members, key=self._keys(number)[0])
         base = self.mixtures[number % len(self.mixtures)].result()
         return begin_flow(base, self.settings.members, key=self._keys(number)[0])
 
@@ -162,7 +178,10 @@ def with_members(
     listen("members", "started", mixtures=many.mixtures)
     to_come = fit_mixtures(train, val, many, key=mixtures_key)
     base = to_come[0].result()
-    making = _Making(stages, train, val, settings, to_come, key, listen, keeper)
+    in_cells = None
+    if many.flows and (cells := cells_of_rows(train)) is not None:
+        in_cells = fit_base(train, val, cells, key=jr.fold_in(mixtures_key, many.mixtures)), cells
+    making = _Making(stages, train, val, settings, to_come, in_cells, key, listen, keeper)
     plan = Plan(min(many.flows, len(to_come)), many.steps)
     is_open = many.budget >= SHORT and plan.flows > 0  # is the number of flows yet to be planned?
 
@@ -188,7 +207,8 @@ def with_members(
     spec = replace(
         spec,
         components=sum(len(mixture.means) for mixture in mixtures),
-        bases=(len(base.means),) * len(flows),
+        bases=(len((in_cells[0] if in_cells else base).means),) * len(flows),
+        cells=in_cells[1].shapes if in_cells else (),
         member_width=many.width,
         member_depth=many.depth,
         member_dropout=many.dropout,
