@@ -109,6 +109,7 @@ def ring(rows: int = ROWS, seed: int = 0) -> np.ndarray:
 
 def _meant(words: str) -> str:
     """The part that a refusal speaks of."""
+    words = words.replace("tiltflow", "")
     return next((part for part in ("tilt", "backbone") if part in words), "data")
 
 

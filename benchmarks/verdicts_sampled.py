@@ -12,7 +12,7 @@ from verdicts_broken import given, tilted_by
 from verdicts_fits import Case, Outcome, fitted
 
 from tiltflow.evaluation import chains
-from tiltflow.fitting import experiment
+from tiltflow.fitting import judging
 from tiltflow.mcmc.hamiltonian import HMC
 from tiltflow.mcmc.independence import Independence
 from tiltflow.mcmc.kernel import Info, Kernel
@@ -96,12 +96,12 @@ CHAINS = [
 
 def with_step(name: str, change: Callable[..., Any]) -> Outcome:
     """A fit in which what a step of the judgement returns is changed."""
-    before = getattr(experiment, name)
+    before = getattr(judging, name)
 
     def changed(*given: Any, **named: Any) -> Any:
         return change(before, *given, **named)
 
-    with mock.patch.object(experiment, name, changed):
+    with mock.patch.object(judging, name, changed):
         return fitted(**given())
 
 

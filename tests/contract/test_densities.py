@@ -13,12 +13,14 @@ import pytest
 
 from tiltflow.backbones import (
     AutoregressiveFlow,
+    CelledFlow,
     CouplingFlow,
     Ensemble,
     MixtureDensity,
     fit_units,
 )
 from tiltflow.backbones.autoregressive import _backward, _forward
+from tiltflow.backbones.cells import Cells
 
 DRAWS = 20_000
 CELLS = np.linspace(-9, 9, 241)
@@ -48,6 +50,22 @@ def autoregressive():
     return eqx.tree_at(lambda f: f.network, flow, shaken(flow.network, jr.key(1), by=0.15))
 
 
+NO_CELLS = Cells.between([])
+
+
+def of_cells(many=0, cells=Cells):
+    """The second coordinate lies in three cells, whose shares are masses if they are many."""
+    base = MixtureDensity(jnp.zeros(2), jnp.array([[-1.0], [2.0]]), jnp.array([[[0.3]], [[-0.2]]]))
+    made = cells.between([np.array([-1.1625, 0.1875, 1.0875, 2.1375])])
+    both = (made, NO_CELLS) if many else (NO_CELLS, made)
+    return CelledFlow(base, *both, jnp.array([0, 1]), width=16, key=jr.key(0))
+
+
+def celled(many=0, cells=Cells):
+    begun = of_cells(many, cells)
+    return eqx.tree_at(lambda f: f.network, begun, shaken(begun.network, jr.key(1), by=0.25))
+
+
 @eqx.filter_jit
 def log_probs(density, y):
     return jax.lax.map(density.log_prob, y, batch_size=4_096)
@@ -65,7 +83,7 @@ def check_integrates(density):
 def check_draws(density):
     """Shares of draws in the cells of a coarse grid, against the density's own."""
     y = np.asarray(eqx.filter_jit(lambda d, k: d.draws(k, DRAWS))(density, jr.key(2)))
-    edges = np.linspace(-9, 9, 16)
+    edges = np.linspace(-9, 9, 16) + (CELLS[1] - CELLS[0]) / 2  # between two points
     found = np.histogramdd(y, [edges, edges])[0].ravel() / DRAWS
     p = np.exp(np.asarray(log_probs(density, grid()), np.float64))
     points = np.asarray(grid())
@@ -74,7 +92,12 @@ def check_draws(density):
     assert np.max(np.abs(found - expected) / error) < 4.5
 
 
-DENSITIES = {"mixture": mixture, "autoregressive": autoregressive}
+DENSITIES = {
+    "mixture": mixture,
+    "autoregressive": autoregressive,
+    "few": celled,
+    "many": lambda: celled(1),
+}
 every_density = pytest.mark.parametrize("name", DENSITIES)
 
 
@@ -106,6 +129,45 @@ class EqualWeights(MixtureDensity):
     def draws(self, key, number):
         even = eqx.tree_at(lambda m: m.log_weights, self, jnp.zeros(len(self.means)))
         return MixtureDensity.draws(even, key, number)
+
+
+class SharesThatAreNone(Cells):
+    """The shares of a column's levels do not add up to 1."""
+
+    def log_prob(self, y, shift):
+        return Cells.log_prob(self, y, shift) + jax.nn.logsumexp(self.log_mass + shift, axis=1)
+
+    def log_prob_between(self, y, rising):
+        return Cells.log_prob_between(self, y, rising) + 0.1 * self.level(y)
+
+
+class CellsOfNormal(Cells):
+    """Draws are those of N(0, 1) without its upper half, whatever the shares."""
+
+    def within(self, key, level, place):
+        return -jnp.abs(jr.normal(key, level.shape))
+
+
+@pytest.mark.parametrize("many", [0, 1])
+def test_the_checks_have_power_on_cells(many):
+    for broken, check in ((SharesThatAreNone, check_integrates), (CellsOfNormal, check_draws)):
+        with pytest.raises(AssertionError):
+            check(celled(many, broken))
+
+
+@pytest.mark.parametrize("many", [0, 1])
+def test_within_a_cell_the_density_is_that_of_its_noise(many):
+    """That of N(0, 1), whatever the network; at its start everywhere."""
+    flow, begun = celled(many), of_cells(many)
+    y = jnp.stack([jnp.full(52, 0.7), jnp.linspace(0.19, 1.08, 52)], axis=1)
+    y = y.at[:2].set(jnp.array([[0.7, 0.18], [0.7, 0.19]]))
+    found = log_probs(flow, y) + 0.5 * y[:, 1] ** 2
+    assert float(jnp.ptp(found[1:])) < 1e-5
+    assert abs(float(found[1] - found[0])) > 0.02  # power: between two cells it jumps
+    at_first = (
+        jax.vmap(begun.base.log_prob)(y[:, :1]) - 0.5 * y[:, 1] ** 2 - 0.5 * np.log(2 * np.pi)
+    )
+    np.testing.assert_allclose(log_probs(begun, y), at_first, atol=1e-4)
 
 
 def test_the_checks_have_power():

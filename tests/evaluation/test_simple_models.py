@@ -6,6 +6,7 @@ from scipy import stats
 
 from tiltflow.evaluation.simple_models import ahead_of, block_of, not_behind, simple_models
 from tiltflow.learning import Rows
+from tiltflow.normalizer import Interval
 from tiltflow.normalizer.gain import CERTAIN
 
 
@@ -67,6 +68,22 @@ def test_the_part_that_costs_most_is_named(rows, simple):
         check = not_behind(behind_by(0.5), is_bound=False, alone=behind_by(of_backbone))
         assert not check.ok
         assert check.part == part
+
+
+def test_a_tilt_that_costs_for_certain_is_named_before_the_backbone_that_it_had_to_mend(
+    rows, simple
+):
+    """Of half a nat behind, one tenth and two are the tilt's: for certain, or by chance."""
+
+    def part(of_backbone, low, high):
+        alone = ahead_of(truth(rows) - of_backbone, CERTAIN, simple)
+        behind = ahead_of(truth(rows) - 0.5, CERTAIN, simple)
+        gained = Interval(of_backbone - 0.5, low, high, 0.05, 0.0, 0.05)
+        return not_behind(behind, is_bound=False, alone=alone, gained=gained).part
+
+    assert part(0.4, -0.15, -0.05) == "tilt"
+    assert part(0.4, -0.25, 0.05) == "backbone"
+    assert part(0.49, -0.04, -0.025) == "backbone"  # its cost is next to nothing
 
 
 def test_a_model_behind_one_gaussian_fails(rows, simple):

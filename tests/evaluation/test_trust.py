@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from tiltflow.backbones import CouplingFlow, fit_units
+from tiltflow.evaluation.far_coordinates import within_scale
 from tiltflow.evaluation.likelihood import score
-from tiltflow.evaluation.trust import trust
+from tiltflow.evaluation.trust import _carried, heaviest, trust
 from tiltflow.learning import Rows
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import MLPTilt, NetworkTilt
@@ -17,6 +18,7 @@ NAMES = {
     "digit": "nats that the last digit of a row moves",
     "copies": "held-out rows that are training rows, share",
     "dependent": "narrowest direction of the columns, of their deviations",
+    "scale": "largest row's share of a column's spread, in the backbone's units",
 }
 
 
@@ -50,6 +52,49 @@ def test_tails_that_leave_a_mean_without_variance():
     """Student's t with 2 degrees of freedom under a normal tail: -log p has no variance."""
     heavy = np.random.default_rng(2).standard_t(2, size=(4_000, 3)).astype(np.float32)
     assert NAMES["tail"] in doubted(heavy[:2_000], heavy[2_000:])
+
+
+def test_a_few_rows_that_move_the_mean_by_next_to_nothing_are_no_tail():
+    """Two of 200 rows just outside of what was seen, by 5 nats each; or by 100."""
+    nll = np.random.default_rng(0).uniform(0.0, 0.1, 200)
+    for out, ok in ((5.0, True), (100.0, False)):
+        nll[:2] = out
+        assert {check.ok for check in _carried(nll)} == {ok}
+
+
+def test_few_rows_say_little_of_a_tail():
+    """Of 60 rows with exponential scores the farthest has a third of the variance, by chance."""
+    assert heaviest(60) > 1.5
+    assert 0.7 < heaviest(2_000) < 0.8
+    rng = np.random.default_rng(0)
+    assert all(check.ok for _ in range(20) for check in _carried(rng.exponential(2.0, 60)))
+
+
+def in_scale(kind, x):
+    (check,) = within_scale(Rows(x, fit_units(kind, x, integers=False), False))
+    assert check.part == "data"
+    return check
+
+
+def test_a_column_without_a_scale_in_the_units_that_it_has():
+    """Cauchy's: standardised one row is most of it; behind power tails it is like any other."""
+    x = normal(0, 1_400)
+    assert in_scale("standardise", x).ok
+    x[:, 1] = np.random.default_rng(1).standard_cauchy(1_400)
+    assert in_scale("tails", x).ok
+    check = in_scale("standardise", x)
+    assert not check.ok
+    assert check.severity == "failed"
+    assert "in column 1" in check.means
+
+
+def test_one_far_row_is_named_with_its_value():
+    x = normal(0)
+    x[17, 2] = -60.0
+    check = in_scale("standardise", x)
+    assert not check.ok
+    assert check.severity == "caution"
+    assert "row 17 of those that are learned from (-60 in column 2)" in check.means
 
 
 def test_a_spread_as_narrow_as_the_spacing_of_numbers():

@@ -104,9 +104,33 @@ def test_a_model_on_them_is_saved_and_loaded(learned, tmp_path):
     x = clusters(50, 2)
     np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
     config = json.loads((tmp_path / "config.json").read_text())["model"]
-    for name, wrong in (("bases", "4"), ("bases", [0]), ("components", -1), ("base", 1)):
+    for name, wrong in (
+        ("bases", "4"),
+        ("bases", [0]),
+        ("components", -1),
+        ("base", 1),
+        ("cells", [1, 2]),
+        ("cells", [2, 8, 1, 8]),
+        ("cells", "none"),
+    ):
         with pytest.raises(InputError, match=name):
             spec_from({**config, name: wrong})
+
+
+def test_members_of_columns_in_cells_are_built_again_in_the_same_shapes():
+    spec = replace(
+        specify(fit_units("standardise", clusters(50, 0), integers=False)),
+        components=1,
+        bases=(1,),
+        cells=(0, 8, 1, 17),
+    )
+    spec.check()
+    again = spec_from(spec.to_dict())
+    assert again == spec
+    flow = again.members(key=jr.key(0))[1]
+    assert flow.few.ends.shape == (1, 17)
+    assert flow.many.ends.shape == (0, 8)
+    assert flow.base.means.shape == (1, 1)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from tiltflow.backbones.autoregressive import AutoregressiveFlow
 from tiltflow.backbones.base import Backbone, Flow
+from tiltflow.backbones.celled import CelledFlow
 from tiltflow.backbones.coupling import CouplingFlow
 from tiltflow.backbones.density import Density, MixtureDensity
 from tiltflow.backbones.ensemble import Ensemble
@@ -18,6 +19,7 @@ from tiltflow.backbones.units.fitting import fit_units
 __all__ = [
     "AutoregressiveFlow",
     "Backbone",
+    "CelledFlow",
     "CouplingFlow",
     "Density",
     "Ensemble",

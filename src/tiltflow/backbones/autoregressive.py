@@ -33,16 +33,28 @@ class MaskedNetwork(eqx.Module):
     Attributes:
         layers: the linear maps, before their masks.
         dropout: share of hidden units dropped where a training key is given.
+        inputs: numbers that each coordinate is told by.
+        outputs: parameters of each.
     """
 
     layers: tuple[eqx.nn.Linear, ...]
     dropout: float = eqx.field(static=True)
+    inputs: int = eqx.field(static=True)
+    outputs: int = eqx.field(static=True)
 
     def __init__(
-        self, dim: int, width: int, depth: int, dropout: float, *, key: PRNGKeyArray
+        self,
+        dim: int,
+        width: int,
+        depth: int,
+        dropout: float,
+        *,
+        inputs: int = 1,
+        outputs: int = OUTPUTS,
+        key: PRNGKeyArray,
     ) -> None:
         """`depth` hidden layers of `width` units; the outputs start at zero."""
-        sizes = [dim, *[width] * depth, dim * OUTPUTS]
+        sizes = [dim * inputs, *[width] * depth, dim * outputs]
         keys = jr.split(key, depth + 1)
         layers = [
             eqx.nn.Linear(inputs, outputs, key=k)
@@ -50,27 +62,30 @@ class MaskedNetwork(eqx.Module):
         ]
         last = jax.tree.map(jnp.zeros_like, layers[-1])
         self.layers, self.dropout = (*layers[:-1], last), dropout
+        self.inputs, self.outputs = inputs, outputs
 
     def __call__(
-        self, y: Float[Array, " dim"], key: PRNGKeyArray | None = None
+        self, y: Float[Array, " inputs"], key: PRNGKeyArray | None = None
     ) -> Float[Array, "dim outputs"]:
-        """The parameters of each coordinate."""
+        """The parameters of each coordinate, from all inputs, those of the first one first."""
         hidden, degrees = self._hidden(y, key)
-        last, dim = self.layers[-1], len(y)
-        mask = np.repeat(np.arange(dim)[:, None] > degrees[None, :], OUTPUTS, axis=0)
-        return ((last.weight * mask) @ hidden + _bias(last)).reshape(dim, OUTPUTS)
+        last, dim = self.layers[-1], len(y) // self.inputs
+        mask = np.repeat(np.arange(dim)[:, None] > degrees[None, :], self.outputs, axis=0)
+        return ((last.weight * mask) @ hidden + _bias(last)).reshape(dim, self.outputs)
 
-    def at(self, y: Float[Array, " dim"], place: Int[Array, ""]) -> Float[Array, " outputs"]:
+    def at(self, y: Float[Array, " inputs"], place: Int[Array, ""]) -> Float[Array, " outputs"]:
         """The parameters of one coordinate alone, at a fraction of the price of all."""
         hidden, degrees = self._hidden(y, None)
-        last, dim = self.layers[-1], len(y)
-        weight = last.weight.reshape(dim, OUTPUTS, -1)[place]
-        return (weight * (place > degrees)) @ hidden + _bias(last).reshape(dim, OUTPUTS)[place]
+        last, dim = self.layers[-1], len(y) // self.inputs
+        weight = last.weight.reshape(dim, self.outputs, -1)[place]
+        bias = _bias(last).reshape(dim, self.outputs)[place]
+        return (weight * (place > degrees)) @ hidden + bias
 
     def _hidden(self, y: Array, key: PRNGKeyArray | None) -> tuple[Array, np.ndarray]:
         """The last hidden layer, and up to which coordinate each of its units looks."""
-        dim = len(y)
-        hidden, degrees = INPUT_BOUND * jnp.tanh(y / INPUT_BOUND), np.arange(dim)
+        dim = len(y) // self.inputs
+        hidden = INPUT_BOUND * jnp.tanh(y / INPUT_BOUND)
+        degrees = np.repeat(np.arange(dim), self.inputs)
         for number, layer in enumerate(self.layers[:-1]):
             units = np.arange(layer.out_features) % max(1, dim - 1)
             mask = units[:, None] >= degrees[None, :]

@@ -12,14 +12,18 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.data.repeats import found_again
 from tiltflow.diagnostics.verdict import Check
+from tiltflow.evaluation.far_coordinates import within_scale
 from tiltflow.evaluation.likelihood import Scores
 from tiltflow.learning import Rows
 from tiltflow.model.tilted import TiltedModel
-from tiltflow.normalizer.pareto import pareto_k
+from tiltflow.normalizer.pareto import pareto_k, tail_of
 from tiltflow.parallel.devices import over_devices_once
 
 LARGEST_SHARE = 0.3  # of the variance of a mean, in one row of at least LEAST_ROWS
+TIMES = 2.0  # as much as the farthest of so many exponential values has
 HEAVY, NO_VARIANCE = 0.5, 0.7  # Pareto k-hat of -log p: from 1/2 on a variance is not finite
+BEYOND_DOUBT = 1.64  # standard errors of k-hat
+MATTERS = 0.05  # nats that the strangest row moves the mean by, at least
 LEAST_ROWS = 50
 COARSE, ROUGH = 0.05, 0.5  # nats that the last digit of a row may move its score by, on average
 COPIES, MOSTLY_COPIES = 0.05, 0.25  # share of held-out rows that are rows of the training set
@@ -35,6 +39,7 @@ def trust(
     return [
         *_copied(rows),
         *_dependent(rows["train"]),
+        *within_scale(rows["train"]),
         *_carried(nll),
         _resolved(model, rows["test"], key),
     ]
@@ -48,12 +53,14 @@ def _carried(nll: np.ndarray) -> list[Check]:
     largest = int(np.argmax(away))
     share = float(away[largest] / max(away.sum(), np.finfo(float).tiny))
     k = pareto_k(np.log(np.maximum(nll - np.median(nll), np.finfo(float).tiny)))
+    most = max(LARGEST_SHARE, TIMES * np.log(len(nll)) ** 2 / len(nll))
+    pull = float(np.abs(nll[largest] - nll.mean()) / len(nll))
     return [
         Check(
             name="largest row's share of the variance of the mean",
             value=share,
-            limit=LARGEST_SHARE,
-            ok=share <= LARGEST_SHARE,
+            limit=float(most),
+            ok=bool(share <= most or pull <= MATTERS),
             part="data",
             rests_on=("backbone", "tilt"),
             severity="caution",
@@ -64,8 +71,8 @@ def _carried(nll: np.ndarray) -> list[Check]:
         Check(
             name="Pareto k-hat of -log p over rows",
             value=k,
-            limit=HEAVY,
-            ok=k <= HEAVY,
+            limit=heaviest(len(nll)),
+            ok=bool(k <= heaviest(len(nll)) or pull <= MATTERS),
             part="data",
             rests_on=("backbone", "tilt"),
             severity="caution" if k <= NO_VARIANCE else "failed",
@@ -75,6 +82,15 @@ def _carried(nll: np.ndarray) -> list[Check]:
             "mistakes.",
         ),
     ]  # fmt: skip
+
+
+def heaviest(rows: int) -> float:
+    """The k-hat from which on so many rows, `LEAST_ROWS` or more, leave no doubt of the tail.
+
+    Its standard error from a tail of m rows is about (1 + k) / sqrt(m) (Zhang and Stephens 2009).
+    """
+    error = BEYOND_DOUBT / np.sqrt(tail_of(rows))
+    return float((HEAVY + error) / (1 - error))
 
 
 def _resolved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Check:

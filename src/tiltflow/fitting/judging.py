@@ -266,7 +266,7 @@ def _beside_simple_models(
     log_q, log_p = judged.scores.of_rows()
     ahead, alone = ahead_of(log_p, judged.log_z, simple), ahead_of(log_q, CERTAIN, simple)
     is_bound = not isinstance(judged.model.backbone, Flow)
-    check = not_behind(ahead, is_bound=is_bound, alone=alone)
+    check = not_behind(ahead, is_bound=is_bound, alone=alone, gained=judged.found.gain)
     return {"simple_models": block_of(simple, ahead)}, check
 
 

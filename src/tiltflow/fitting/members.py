@@ -16,7 +16,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import AutoregressiveFlow, Ensemble, MixtureDensity
+from tiltflow.backbones import AutoregressiveFlow, CelledFlow, Ensemble, MixtureDensity
+from tiltflow.backbones.cells import FoundCells
 from tiltflow.fitting.settings import FEW_ROWS, Settings
 from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows
@@ -24,8 +25,11 @@ from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.fit_backbone import fit_density
 from tiltflow.learning.fit_members import (
     MemberSettings,
+    begin_celled,
     begin_flow,
+    cells_of_rows,
     evenly,
+    fit_base,
     fit_mixtures,
     together,
     weighed,
@@ -104,12 +108,18 @@ class _Making(NamedTuple):
     settings: Settings
     mixtures: Sequence[Future[MixtureDensity]]
     flows: int
+    in_cells: tuple[MixtureDensity, FoundCells] | None
     key: PRNGKeyArray
     listen: Listen
     keeper: Keeper
 
-    def begun(self, number: int) -> AutoregressiveFlow:
-        """A flow at its mixture; flows beyond them start at the same ones in another order."""
+    def begun(self, number: int) -> AutoregressiveFlow | CelledFlow:
+        """A flow at its mixture; flows beyond them start at the same ones in another order.
+
+        Where columns lie in cells, all start at the one of the other columns.
+        """
+        if self.in_cells is not None:
+            return begin_celled(*self.in_cells, self.settings.members, key=self._keys(number)[0])
         base = self.mixtures[number % len(self.mixtures)].result()
         return begin_flow(base, self.settings.members, key=self._keys(number)[0])
 
@@ -190,8 +200,13 @@ def with_members(
     listen("members", "started", mixtures=many.mixtures)
     to_come = fit_mixtures(train, val, many, key=mixtures_key)
     base = to_come[0].result()
-    number = number_of_flows(many, len(train)) if len(to_come) > 1 else min(many.flows, 1)
-    making = _Making(stages, train, val, settings, to_come, number, key, listen, keeper)
+    in_cells = None
+    if many.flows and (cells := cells_of_rows(train)) is not None:
+        in_cells = fit_base(train, val, cells, key=jr.fold_in(mixtures_key, many.mixtures)), cells
+    number = number_of_flows(many, len(train))
+    if len(to_come) == 1 and in_cells is None:
+        number = min(number, 1)
+    making = _Making(stages, train, val, settings, to_come, number, in_cells, key, listen, keeper)
     like = [making.begun(0)] * number if number else []
     foresee(evenly(transport, (together([base] * len(to_come)), *like)))
     flows: list[Any] = []
@@ -207,7 +222,8 @@ def with_members(
     spec = replace(
         spec,
         components=sum(len(mixture.means) for mixture in mixtures),
-        bases=(len(base.means),) * len(flows),
+        bases=(len((in_cells[0] if in_cells else base).means),) * len(flows),
+        cells=in_cells[1].shapes if in_cells else (),
         member_width=many.width,
         member_depth=many.depth,
         member_dropout=many.dropout,

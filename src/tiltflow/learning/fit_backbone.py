@@ -11,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from tiltflow.backbones import Density, Flow
+from tiltflow.backbones.cells import Cells
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.early_stopping import (
@@ -150,11 +151,11 @@ def _fitted(
 
 
 def _learned(flow: Any) -> Any:
-    """Which leaves are learned: all numbers but those of units, at either end."""
+    """Which leaves are learned: all numbers but those of units, at either end, and of cells."""
     return jax.tree.map(
-        lambda node: eqx.is_inexact_array(node) and not isinstance(node, Units),
+        lambda node: eqx.is_inexact_array(node) and not isinstance(node, Units | Cells),
         flow,
-        is_leaf=lambda node: isinstance(node, Units),
+        is_leaf=lambda node: isinstance(node, Units | Cells),
     )
 
 

@@ -1,13 +1,16 @@
 """Members of an ensemble: Gaussian mixtures, and autoregressive flows that start at them.
 
 Mixtures are fitted from several starts, in seconds, and averaged: the cheapest nats there are.
-Each flow has one of them as its base and learns it further. Weights are by expectation
+Each flow has one of them as its base and learns it further; where columns lie in cells, as of
+labels, flows tell the shares of these after the other columns, whose mixture they start at
+(`backbones/celled.py`). Weights are by expectation
 maximisation on validation rows, so that the whole cannot end far behind any of its members.
 """
 
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,7 +20,15 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from scipy.special import logsumexp
 
-from tiltflow.backbones import AutoregressiveFlow, Density, Ensemble, Flow, MixtureDensity
+from tiltflow.backbones import (
+    AutoregressiveFlow,
+    CelledFlow,
+    Density,
+    Ensemble,
+    Flow,
+    MixtureDensity,
+)
+from tiltflow.backbones.cells import Cells, FoundCells, cells_of
 from tiltflow.errors import InputError, at_least_one
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.fit_backbone import BackboneSettings
@@ -122,14 +133,93 @@ def begin_flow(
     base: MixtureDensity, settings: MemberSettings, *, key: PRNGKeyArray
 ) -> AutoregressiveFlow:
     """The flow before it is learned."""
-    return AutoregressiveFlow(
-        base,
-        base.means.shape[1],
-        width=settings.width,
-        depth=settings.depth,
-        dropout=settings.dropout,
+    return AutoregressiveFlow(base, base.means.shape[1], **_sizes(settings), key=key)
+
+
+def begin_celled(
+    base: MixtureDensity, cells: FoundCells, settings: MemberSettings, *, key: PRNGKeyArray
+) -> CelledFlow:
+    """The flow of columns in cells and others, before it is learned.
+
+    Args:
+        base: of the other columns, in their order in the table (`fit_base`).
+        cells: of the columns in cells.
+        settings: the sizes of the network.
+        key: of the orders and of the network.
+    """
+    free_key, many_key, few_key, key = jr.split(key, 4)
+    in_cells = np.concatenate([cells.of_many, cells.of_few])
+    dim = len(in_cells) + base.means.shape[1]
+    others = np.setdiff1d(np.arange(dim), in_cells)
+    free, many, few = (
+        jr.permutation(key, len(some))
+        for key, some in ((free_key, others), (many_key, cells.of_many), (few_key, cells.of_few))
+    )
+    order = jnp.concatenate(
+        [jnp.asarray(some)[places] for some, places in (
+            (others, free), (cells.of_many, many), (cells.of_few, few)
+        )]
+    )  # fmt: skip
+    return _begin_celled(
+        _of_columns(base, np.asarray(free)),
+        cells.many.of(many),
+        cells.few.of(few),
+        order.astype(int),
+        settings,
         key=key,
     )
+
+
+@over_devices_once
+def _begin_celled(
+    base: MixtureDensity,
+    many: Cells,
+    few: Cells,
+    order: Array,
+    settings: MemberSettings,
+    *,
+    key: PRNGKeyArray,
+) -> CelledFlow:
+    return CelledFlow(base, many, few, order, **_sizes(settings), key=key)
+
+
+def cells_of_rows(train: Rows) -> FoundCells | None:
+    """The cells of a table's columns, as `cells_of`; None where none has some, or noise is added.
+
+    Of tables of nothing but integers None, too.
+    """
+    if train.steps is None or train.noise is not None or train.values.ndim != 2:
+        return None
+    return cells_of(train.units, train.array(), np.asarray(train.steps))
+
+
+def fit_base(train: Rows, val: Rows, cells: FoundCells, *, key: PRNGKeyArray) -> MixtureDensity:
+    """The best mixture of the columns that lie in no cells; of a table without any, of nothing."""
+    keys = jr.split(key)
+    in_cells = np.concatenate([cells.of_many, cells.of_few])
+    c, held_out = (
+        np.delete(coordinates_of(rows, key, most=ROWS, draws=COPIES), in_cells, axis=1)
+        for rows, key in zip((train, val), keys, strict=True)
+    )
+    if not c.shape[1]:
+        return MixtureDensity.standard(1, 0)
+    return as_density(best_mixture(c, held_out).mixture)
+
+
+def _sizes(settings: MemberSettings) -> dict[str, Any]:
+    return {"width": settings.width, "depth": settings.depth, "dropout": settings.dropout}
+
+
+def _of_columns(mixture: MixtureDensity, places: np.ndarray) -> MixtureDensity:
+    """The density of these columns of a mixture's draws, in this order."""
+    raw = np.asarray(mixture.whiteners, np.float64)
+    diagonal = np.exp(np.diagonal(raw, axis1=1, axis2=2))
+    whiteners = np.tril(raw, -1) + diagonal[:, :, None] * np.eye(raw.shape[-1])
+    factors = np.linalg.inv(whiteners)
+    covariances = factors @ np.swapaxes(factors, 1, 2)
+    some = np.linalg.cholesky(covariances[:, places][:, :, places])
+    means = np.asarray(mixture.means, np.float64)[:, places]
+    return as_density(GaussianMixture(np.asarray(mixture.log_weights), means, some))
 
 
 def weighed(

@@ -18,8 +18,7 @@ def pareto_k(log_weights: Values) -> float:
     0 where the tail has no spread (equal weights), inf where it cannot be fitted: fewer than
     25 draws, or weights so far apart that the smaller ones vanish.
     """
-    n = len(log_weights)
-    tail = min(n // 5, int(np.ceil(3.0 * np.sqrt(n))))
+    tail = tail_of(len(log_weights))
     if tail < 5:
         return float("inf")
     ordered = np.sort(log_weights)
@@ -31,6 +30,11 @@ def pareto_k(log_weights: Values) -> float:
     if len(excess) < 5:
         return float("inf")
     return _shape(excess)
+
+
+def tail_of(n: int) -> int:
+    """How many of n draws are the tail that k-hat is fitted to."""
+    return min(n // 5, int(np.ceil(3.0 * np.sqrt(n))))
 
 
 def highest_trusted_k(n: int) -> float:

@@ -8,8 +8,16 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from tiltflow.backbones import AutoregressiveFlow, CouplingFlow, Density, Ensemble, MixtureDensity
+from tiltflow.backbones import (
+    AutoregressiveFlow,
+    CelledFlow,
+    CouplingFlow,
+    Density,
+    Ensemble,
+    MixtureDensity,
+)
 from tiltflow.backbones.autoregressive import OUTPUTS
+from tiltflow.backbones.cells import MOST, Cells
 from tiltflow.backbones.coupling import check_splits, splits_of
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.fitting import KINDS
@@ -41,6 +49,8 @@ class ModelSpec(PlainSpec):
         base: whether the flow starts from a normal density with a full covariance.
         components: of the Gaussian mixture beside the flow; 0: the flow is alone.
         bases: components of the mixture that each autoregressive flow starts at, in turn.
+        cells: of those flows, where columns lie in cells: how many columns are of many cells, and
+            how many ends of them there is room for; and the same of few. Empty: none does.
         member_width, member_depth, member_dropout: of their networks.
         linear: whether the tilt is one of the members' log-densities; else it is a network.
         tilt_width, tilt_depth, tilt_dropout: of that network.
@@ -53,6 +63,7 @@ class ModelSpec(PlainSpec):
     base: bool = False
     components: int = 0
     bases: tuple[int, ...] = ()
+    cells: tuple[int, ...] = ()
     member_width: int = 64
     member_depth: int = 2
     member_dropout: float = 0.0
@@ -79,17 +90,20 @@ class ModelSpec(PlainSpec):
         if not self.components:
             return ()
         flows = [
-            AutoregressiveFlow(
-                MixtureDensity.standard(components, self.dim),
-                self.dim,
-                width=self.member_width,
-                depth=self.member_depth,
-                dropout=self.member_dropout,
-                key=jr.fold_in(key, number),
-            )
+            self._flow_member(components, jr.fold_in(key, number))
             for number, components in enumerate(self.bases)
         ]
         return (MixtureDensity.standard(self.components, self.dim), *flows)
+
+    def _flow_member(self, components: int, key: PRNGKeyArray) -> Density:
+        width, depth, dropout = self.member_width, self.member_depth, self.member_dropout
+        sizes: dict[str, Any] = {"width": width, "depth": depth, "dropout": dropout, "key": key}
+        if not self.cells:
+            base = MixtureDensity.standard(components, self.dim)
+            return AutoregressiveFlow(base, self.dim, **sizes)
+        many, few = Cells.nothing(*self.cells[:2]), Cells.nothing(*self.cells[2:])
+        base = MixtureDensity.standard(components, self.dim - len(many.ends) - len(few.ends))
+        return CelledFlow(base, many, few, jnp.arange(self.dim), **sizes)
 
     def tilt(self, *, key: PRNGKeyArray) -> MLPTilt:
         """The tilt before it is learned: f = 0."""
@@ -112,11 +126,12 @@ class ModelSpec(PlainSpec):
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelSpec":
-        """As `PlainSpec.from_dict`; InputError too for bases that are no list."""
-        if isinstance(values, dict) and "bases" in values:
-            if not isinstance(values["bases"], list | tuple):
-                raise InputError(f"bases is {values['bases']!r:.100}; expected a list of sizes")
-            values = {**values, "bases": tuple(values["bases"])}
+        """As `PlainSpec.from_dict`; InputError too for bases or cells that are no list."""
+        for name in ("bases", "cells"):
+            if isinstance(values, dict) and name in values:
+                if not isinstance(values[name], list | tuple):
+                    raise InputError(f"{name} is {values[name]!r:.100}; expected a list of sizes")
+                values = {**values, name: tuple(values[name])}
         return super().from_dict(values)
 
     def check(self) -> None:
@@ -137,6 +152,7 @@ class ModelSpec(PlainSpec):
                 f"bases is {self.bases!r:.100}; expected at most {MOST_LAYERS} numbers of "
                 f"components, of at least 1"
             )
+        self._check_cells()
         check_flags(self, "base", "linear")
         if self.linear and not self.components:
             raise InputError("linear is True without members; expected an ensemble of them")
@@ -145,17 +161,37 @@ class ModelSpec(PlainSpec):
         if self.units in ("gaussianise", "histogram", "tails") and not self.levels:
             raise InputError(f"levels is 0; expected at least 1 for units {self.units!r}")
         wide = max(self.tilt_width, self.dim)
+        levels = 1 + self.cells[3] if self.cells else 0
         size = (
             self.parameters_of_units
             + (2 * self.dim**2 if self.base else 0)
             + (self.components + sum(self.bases)) * self.dim * (self.dim + 1)
             + len(self.bases)
             * self.member_width
-            * (self.dim * (1 + OUTPUTS) + self.member_depth * self.member_width)
+            * (
+                self.dim * (2 + levels + max(OUTPUTS, levels))
+                + self.member_depth * self.member_width
+            )
             + 3 * self.blocks * self.dim * self.flow_width
             + self.tilt_depth * self.tilt_width * wide
         )
         check_size(size)
+
+    def _check_cells(self) -> None:
+        """Raises InputError for cells that no flow can have."""
+        if not self.cells:
+            return
+        are_counts = all(type(n) is int and n >= 0 for n in self.cells)
+        if (
+            len(self.cells) != 4
+            or not are_counts
+            or self.cells[0] + self.cells[2] > self.dim
+            or max(self.cells[1], self.cells[3]) > MOST + 1
+        ):
+            raise InputError(
+                f"cells is {self.cells!r:.100}; expected two numbers of columns, of {self.dim} in "
+                f"all, each followed by that of the ends of their cells, at most {MOST + 1}"
+            )
 
 
 def specify(units: Units, **sizes: Any) -> ModelSpec:
