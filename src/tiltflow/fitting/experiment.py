@@ -157,6 +157,7 @@ def fit(
             listen=listen,
             keeper=keeper,
             own=own,
+            has_labels=data.grid is not None and bool(data.grid.levels),
             ahead=ahead,
             later=lambda model: foresee(model, asked),
         )

@@ -173,6 +173,7 @@ def with_members(
     val: Rows,
     settings: Settings,
     *,
+    has_labels: bool,
     key: PRNGKeyArray,
     foresee: Callable[[Ensemble], None],
     listen: Listen,
@@ -186,6 +187,8 @@ def with_members(
         spec: of that and its tilt.
         train, val: rows.
         settings: of the whole fit.
+        has_labels: whether some columns are labels, which have no order. Flows then tell the shares
+            of cells; of numbers on a grid alone, mixtures of all columns are the better start.
         key: random key.
         foresee: told of an ensemble of the same shapes as soon as they are known.
         listen: called as (phase, event, **fields) while it goes on.
@@ -201,7 +204,7 @@ def with_members(
     to_come = fit_mixtures(train, val, many, key=mixtures_key)
     base = to_come[0].result()
     in_cells = None
-    if many.flows and (cells := cells_of_rows(train)) is not None:
+    if has_labels and many.flows and (cells := cells_of_rows(train)) is not None:
         in_cells = fit_base(train, val, cells, key=jr.fold_in(mixtures_key, many.mixtures)), cells
     number = number_of_flows(many, len(train))
     if len(to_come) == 1 and in_cells is None:

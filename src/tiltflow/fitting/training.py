@@ -70,6 +70,7 @@ def train(
     listen: Listen,
     keeper: Keeper,
     own: OwnParts,
+    has_labels: bool,
     ahead: Ahead,
     later: Callable[[TiltedModel], Any],
 ) -> Learned:
@@ -83,6 +84,7 @@ def train(
         listen: called as (phase, event, **fields) while it goes on.
         keeper: of states and results.
         own: parts that are not as the settings say.
+        has_labels: whether some columns of a table are labels, without an order.
         ahead: compiles what the tilt of an ensemble will need while its members are learned.
         later: what is done with such a model after learning, of which the same holds.
 
@@ -122,6 +124,7 @@ def train(
             train,
             val,
             settings,
+            has_labels=has_labels,
             key=jr.fold_in(keys["backbone"], 1),
             foresee=lambda alike: ahead.call(lambda: foreseen(alike)),
             **how,

@@ -16,7 +16,8 @@ import equinox as eqx
 from tiltflow.parallel.devices import QUICKLY
 
 LIGHTLY = {"xla_backend_optimization_level": 1}
-Given, Made = ParamSpec("Given"), TypeVar("Made")
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 
 class HasLight(Protocol):
