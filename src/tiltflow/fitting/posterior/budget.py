@@ -56,7 +56,7 @@ class Budget:
         """Raises InputError for a limit that is no positive number."""
         for name in ("seconds", "evaluations"):
             limit = getattr(self, name)
-            if limit is not None and not (isinstance(limit, Real) and limit > 0):
+            if limit is not None and not (isinstance(limit, Real) and float(limit) > 0):
                 raise InputError(f"{name} is {limit!r:.60}; expected a positive number, or None")
         self._mark, self._counted = time.monotonic(), 0
 

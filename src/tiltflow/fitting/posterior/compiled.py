@@ -47,11 +47,14 @@ def compiled(
 
 def lightly_compiled(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """The same for a function that runs for a short time whatever the density is."""
-    jitted: Any = eqx.filter_jit(function, compiler_options=LIGHTLY)
-    return jitted
+    return _compiled_by(LIGHTLY, function)
 
 
 def once_compiled(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """The same for a function that runs once or twice: not optimised at all."""
-    jitted: Any = eqx.filter_jit(function, compiler_options=QUICKLY)
-    return jitted
+    return _compiled_by(QUICKLY, function)
+
+
+def _compiled_by(options: dict[str, Any], function: Callable[Given, Made]) -> Callable[Given, Made]:
+    jit: Any = eqx.filter_jit
+    return jit(function, compiler_options=options)

@@ -46,15 +46,15 @@ class Asked:
             InputError: what is no number, or out of range.
         """
         check_seed(seed)
-        if not (isinstance(log_z_within, Real) and log_z_within > 0):
+        if not (isinstance(log_z_within, Real) and float(log_z_within) > 0):
             raise InputError(
                 f"log_z_within is {log_z_within!r:.60}; expected a positive number of nats"
             )
-        if not (isinstance(draws, Integral) and draws >= 100):
+        if not (isinstance(draws, Integral) and int(draws) >= 100):
             raise InputError(f"draws is {draws!r:.60}; expected an integer, 100 or more")
-        if not (isinstance(ess, Real) and ess < MOST_DRAWS):
+        if not (isinstance(ess, Real) and float(ess) < MOST_DRAWS):
             raise InputError(f"ess is {ess!r:.60}; expected a number below {MOST_DRAWS:,}")
-        if not (isinstance(rhat, Real) and rhat > 1):
+        if not (isinstance(rhat, Real) and float(rhat) > 1):
             raise InputError(f"rhat is {rhat!r:.60}; expected a number above 1, such as 1.01")
         return cls(
             float(log_z_within), int(draws), int(seed),
