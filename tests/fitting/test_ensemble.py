@@ -12,6 +12,7 @@ import pytest
 
 import tiltflow
 from tiltflow.backbones import Ensemble, fit_units
+from tiltflow.backbones.cells import Cells
 from tiltflow.errors import InputError
 from tiltflow.fitting.settings import ModelSettings, SamplingSettings, Settings
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings
@@ -128,6 +129,9 @@ def test_members_of_columns_in_cells_are_built_again_in_the_same_shapes():
     again = spec_from(spec.to_dict())
     assert again == spec
     flow = again.members(key=jr.key(0))[1]
+    told = Cells.between([np.array([-1.0, 0.0, 1.0])])
+    assert told.ends.shape == (1, 8)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(told))  # else no run can be loaded
     assert flow.few.ends.shape == (1, 17)
     assert flow.many.ends.shape == (0, 8)
     assert flow.base.means.shape == (1, 1)

@@ -24,6 +24,7 @@ from tiltflow.backbones.units.heavy import HeavyTailed
 FEW, MOST = 16, 512  # cells of a column, whose shares are numbers of their own, or masses
 SIZES = (8, 17, 33, 65, 129, 257, MOST + 1)  # ends that there is room for: few programs
 FAR, NARROW = 40.0, 0.05  # of N(0, 1): where no mass is left; where a density has no slope
+NONE = 1e6  # stands for infinity in tables, which are saved, and have to be finite
 
 
 class Cells(eqx.Module):
@@ -32,8 +33,8 @@ class Cells(eqx.Module):
     Below the first end and above the last lie two levels more, where nothing was seen.
 
     Attributes:
-        ends: `[columns, ends]`, coordinates, increasing; inf behind the last of a column.
-        log_mass: `[columns, ends + 1]`, of N(0, 1) at each level; -inf where there is none.
+        ends: `[columns, ends]`, coordinates, increasing; `NONE` behind the last of a column.
+        log_mass: `[columns, ends + 1]`, of N(0, 1) at each level; -`NONE` where there is none.
         middle: the same shape, a coordinate within each level; 0 where there is none.
     """
 
@@ -63,9 +64,9 @@ class Cells(eqx.Module):
         mass = np.where(there, exact_norm.cdf(b) - exact_norm.cdf(a), 0.0)
         half = exact_norm.ppf(np.clip(exact_norm.cdf(a) + mass / 2, 1e-300, 1.0))
         middle = np.where(there, np.where(low + high > 0, -half, half), 0.0)
-        with np.errstate(divide="ignore"):
-            log_mass = np.log(mass)
-        return cls(*(jnp.asarray(x, jnp.float32) for x in (table[:, 1:-1], log_mass, middle)))
+        log_mass = np.where(there, np.log(np.maximum(mass, 1e-300)), -NONE)
+        ends_of = np.minimum(table[:, 1:-1], NONE)
+        return cls(*(jnp.asarray(x, jnp.float32) for x in (ends_of, log_mass, middle)))
 
     def of(self, places: Int[Array, " some"]) -> "Cells":
         """Of these columns, in this order."""
@@ -106,7 +107,7 @@ class Cells(eqx.Module):
             rising: a map of coordinates, one a column, of R onto R.
         """
         level, columns = self.level(y), jnp.arange(len(y))
-        lowest, highest = level == 0, ~jnp.isfinite(self._end(level))
+        lowest, highest = level == 0, self._end(level) >= NONE
         low = rising(jnp.where(lowest, 0.0, self.ends[columns, jnp.maximum(level - 1, 0)]))
         high = rising(jnp.where(highest, 0.0, self._end(level)))
         low, high = jnp.where(lowest, -FAR, low), jnp.where(highest, FAR, high)
@@ -114,8 +115,8 @@ class Cells(eqx.Module):
         return log_share - 0.5 * y**2 - 0.5 * LOG_2PI
 
     def _end(self, level: Int[Array, " columns"]) -> Float[Array, " columns"]:
-        """The upper end of a level; inf of the highest."""
-        ends = jnp.pad(self.ends, ((0, 0), (0, 1)), constant_values=jnp.inf)
+        """The upper end of a level; `NONE` of the highest."""
+        ends = jnp.pad(self.ends, ((0, 0), (0, 1)), constant_values=NONE)
         return ends[jnp.arange(len(level)), level]
 
     def draw(
