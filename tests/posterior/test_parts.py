@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -294,14 +295,15 @@ def test_chains_that_disagree_have_not_converged(change, converged):
 
 def mended(change):
     """What is done about a verdict where another fit has gained nothing."""
-    chains = SimpleNamespace(kept=[None] * 3, block=32, z=np.zeros((64, 2)), cost=100)
-    state = SimpleNamespace(
+    chains: Any = SimpleNamespace(kept=[None] * 3, block=32, z=np.zeros((64, 2)), cost=100)
+    state: Any = SimpleNamespace(
         chains=chains, budget=Budget(), drawn=6_144, matched=12_288, rounds=0, refits=2, effort=1,
         overlaps=[0.9, 0.9, 0.9], populations=[], helped=[],
         sizes=SimpleNamespace(exact=8_192, survey=100, warming=2),
     )  # fmt: skip
     facts = replace(GOOD, **change)
-    return next_steps(state, SimpleNamespace(verdict=judged(facts, ""), facts=facts))
+    found: Any = SimpleNamespace(verdict=judged(facts, ""), facts=facts)
+    return next_steps(state, found)
 
 
 def test_heavy_tails_are_drawn_from_again():

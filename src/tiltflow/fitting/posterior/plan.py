@@ -104,7 +104,8 @@ class Sizes:
         small, middle, large = UNITS
         if evaluations > large:
             return cls(1_000, 1_024, 100, 64, 32, 2, 8, 8, 8_192, 48, 1_000, 4, width)
-        particles = int(np.clip(evaluations / 1_200, 32, 1_000))
+        each = 2_400 if evaluations > small else 1_200  # both temperings have to arrive
+        particles = int(np.clip(evaluations / each, 32, 1_000))
         if evaluations > middle:
             return cls(particles, 64, 30, 64, 32, 2, 6, 6, 4_096, 48, 600, 4, width)
         if evaluations > small:
