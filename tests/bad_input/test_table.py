@@ -193,7 +193,7 @@ FLAGS = {
     "learner": ("fit good.npy --learner magic", "learner"),
     "units": ("fit good.npy --units magic", "units"),
     "units for integers": ("fit good.npy --units logit", "units 'logit' are for integers"),
-    "seed": ("fit good.npy --seed -1", "the seed is -1; expected 0 to 2^63 - 1"),
+    "seed": ("fit good.npy --seed -1", "the seed is -1; expected an integer, 0 to 2^63 - 1"),
     "seed of text": ("fit good.npy --seed x", "seed"),
     "steps": ("fit good.npy --tilt-steps 0", "steps is 0; expected at least 1"),
     "particles": ("fit good.npy --particles 7", "7 particles"),
