@@ -10,7 +10,7 @@ from scipy.stats import norm
 from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
 from tiltflow.backbones.units.normal import standard
 from tiltflow.learning import Rows, TiltSettings
-from tiltflow.learning.fit_linear import best_weights, cross_fitted, fit_linear
+from tiltflow.learning.fit_linear import CrossFitted, best_weights, cross_fitted, fit_linear
 from tiltflow.learning.start import is_zero
 from tiltflow.tilts import LinearTilt
 
@@ -93,3 +93,16 @@ def test_its_gradient_reaches_coordinates_and_not_the_ensemble():
     assert float(slope[0]) == pytest.approx(float(expected), rel=1e-2)
     means = jax.grad(lambda t: t(c))(tilt).ensemble.members[0].means
     assert not np.any(np.asarray(means))
+
+
+def test_a_tilt_on_whose_draws_chains_stand_still_is_refused_whatever_it_gains():
+    told = CrossFitted(gain=0.4, error=0.02, share=0.4, k=0.3, largest=5.0, ridge=2e-3)
+    assert told.is_taken
+    for heavy in ({"share": 0.05}, {"k": 0.6}, {"largest": 47.0}, {"gain": 0.01}):
+        assert not told._replace(**heavy).is_taken
+    spiked = np.zeros((4_000, 1))
+    spiked[1] = 9.0  # a draw of the half that the weights are not fitted to
+    rows = np.random.default_rng(0).normal(0.9, 1.0, (200, 1))
+    plain = np.random.default_rng(1).normal(size=(4_000, 1))
+    assert cross_fitted(rows, plain, 2e-3).largest < 30
+    assert cross_fitted(rows, plain + spiked, 2e-3).largest > 30

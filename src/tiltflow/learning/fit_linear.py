@@ -3,8 +3,8 @@
 Its log-likelihood, mean f of held-out rows - log E_q exp f, is concave in the weights; E_q is over
 exact draws. What is told is cross-fitted: weights from one half of the validation rows and of the
 draws, the gain on the other halves, and the other way round. A tilt whose gain is not above its
-own standard error, or that leaves few effective draws, is refused: then f = 0, and the model is its
-backbone.
+own standard error, or that leaves few effective draws or a heavy tail of exp f, is refused: then
+f = 0, and the model is its backbone.
 """
 
 from typing import NamedTuple
@@ -23,11 +23,14 @@ from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.exact import exact
+from tiltflow.normalizer.pareto import pareto_k
 from tiltflow.parallel.devices import over_devices_once
 from tiltflow.tilts.linear import LinearTilt, features
 
 RIDGES = (2e-3, 2e-2, 0.2)  # nats, of the squared weights
 LEAST_SHARE = 0.1  # of the draws that are effective
+HEAVIEST = 0.4  # Pareto k-hat of exp f
+LARGEST = 30.0  # times the mean, of exp f at a draw: chains of exact draws stand still there
 FEWEST_ROWS = 20  # held-out rows, in two halves
 
 
@@ -37,18 +40,22 @@ class CrossFitted(NamedTuple):
     Attributes:
         gain, error: mean and standard error, nats a row.
         share: of the draws that are effective, in the worse half.
+        k, largest: Pareto k-hat of exp f, and its largest value over its mean, in the worse half.
         ridge: that it was found with.
     """
 
     gain: float
     error: float
     share: float
+    k: float
+    largest: float
     ridge: float
 
     @property
     def is_taken(self) -> bool:
         """Whether it is worth having."""
-        return self.gain > self.error and self.share > LEAST_SHARE
+        moves = self.share > LEAST_SHARE and self.k <= HEAVIEST and self.largest <= LARGEST
+        return self.gain > self.error and moves
 
 
 def fit_linear(
@@ -76,10 +83,10 @@ def fit_linear(
     rows = rows.reshape(len(val), -1, rows.shape[-1]).mean(axis=1)  # f is linear in them
     c = exact(ensemble, draws_key, settings.bank).c
     draws = _features(ensemble, Filled(jnp.asarray(with_room(c)), jnp.asarray(len(c))))
-    told, weights = CrossFitted(0.0, 0.0, 1.0, RIDGES[0]), np.zeros(rows.shape[1])
+    told, weights = CrossFitted(0.0, 0.0, 1.0, 0.0, 1.0, RIDGES[0]), np.zeros(rows.shape[1])
     if len(rows) >= FEWEST_ROWS:
         each = [cross_fitted(rows, draws, ridge) for ridge in RIDGES]
-        told = max(each, key=lambda one: one.gain - one.error)
+        told = max(each, key=lambda one: (one.is_taken, one.gain - one.error))
     if told.is_taken:
         weights = best_weights(rows, draws[::2], told.ridge)
     judgement = _judged(weights, rows, draws[1::2], told.gain if told.is_taken else 0.0)
@@ -93,6 +100,8 @@ def fit_linear(
         crossfitted=told.gain,
         error=told.error,
         share=told.share,
+        k=told.k,
+        largest=told.largest,
         weights=[round(float(w), 4) for w in weights],
     )
     return LinearTilt(ensemble, jnp.asarray(weights), judgement.level), judgement, told
@@ -104,16 +113,19 @@ def cross_fitted(
     ridge: float,
 ) -> CrossFitted:
     """The gain of weights on the halves that they were not fitted to."""
-    gains, variance, shares = [], 0.0, []
+    gains, variance, shares, tails, peaks = [], 0.0, [], [], []
     for own, other in ((0, 1), (1, 0)):
         weights = best_weights(rows[own::2], draws[own::2], ridge)
         f = draws[other::2] @ weights
         gains.append(rows[other::2] @ weights - _log_mean_exp(f))
         shares.append(_share(f))
+        tails.append(pareto_k(f))
+        peaks.append(float(np.exp(f.max() - _log_mean_exp(f))))
         variance += (1 / shares[-1] - 1) / len(f) / 4  # of log Z, by the delta method
     both = np.concatenate(gains)
     error = float(np.sqrt(np.var(both) / len(both) + variance))
-    return CrossFitted(float(np.mean(both)), error, min(shares), ridge)
+    told = (min(shares), max(tails), max(peaks))
+    return CrossFitted(float(np.mean(both)), error, *told, ridge)
 
 
 def best_weights(
