@@ -1,8 +1,8 @@
 """From a data set to a trusted model: backbone, tilt, chains, log Z, verdict.
 
 `fit` is what `tiltflow fit` runs. Everything random comes from its one seed, and nothing
-depends on the clock, so that the same seed gives the same numbers on the same machine, however
-often the fit was interrupted and gone on with.
+depends on the clock but a budget, so that the same seed gives the same numbers on the same machine,
+however often the fit was interrupted and gone on with.
 """
 
 from collections.abc import Callable, Mapping
