@@ -28,6 +28,7 @@ from tiltflow.model.fitted import FittedModel
 from tiltflow.model.specs import spec_from, specify
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
+from tiltflow.tilts import LinearTilt
 
 SETTINGS = Settings(
     model=ModelSettings(
@@ -103,6 +104,13 @@ def test_a_model_on_them_is_saved_and_loaded(learned, tmp_path):
     model.save(tmp_path)
     again = tiltflow.load_model(tmp_path)
     x = clusters(50, 2)
+    np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
+    network = spec.tilt(key=jr.key(6))
+    linear = LinearTilt(backbone, jnp.linspace(-0.2, 0.2, 5), 0.1, ceiling=2.0, network=network)
+    of_both = replace(spec, linear=True, contrast=True)
+    model = replace(model, model=TiltedModel(backbone, linear), spec=of_both)
+    model.save(tmp_path / "linear")
+    again = tiltflow.load_model(tmp_path / "linear")
     np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
     config = json.loads((tmp_path / "config.json").read_text())["model"]
     for name, wrong in (

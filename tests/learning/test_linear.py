@@ -1,5 +1,6 @@
 """The linear tilt of an ensemble: closed forms, what is refused, and what cross-fitting is for."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -10,9 +11,18 @@ from scipy.stats import norm
 from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
 from tiltflow.backbones.units.normal import standard
 from tiltflow.learning import Rows, TiltSettings
-from tiltflow.learning.fit_linear import CrossFitted, best_weights, cross_fitted, fit_linear
+from tiltflow.learning import fit_linear as module
+from tiltflow.learning.fit_linear import (
+    CEILING,
+    Weighed,
+    best_weights,
+    cross_fitted,
+    fit_linear,
+    weigh,
+)
 from tiltflow.learning.start import is_zero
-from tiltflow.tilts import LinearTilt
+from tiltflow.tilts import LinearTilt, MLPTilt, Tilt
+from tiltflow.tilts.linear import features
 
 SETTINGS = TiltSettings(learner="linear", bank=8_000)
 APART = 1.5  # of the two members' means from 0
@@ -77,7 +87,7 @@ def test_cross_fitting_sees_weights_that_are_learned_by_heart():
     rows, draws = chance.normal(size=(40, 6)), chance.normal(size=(4_000, 6))
     weights = best_weights(rows, draws, 2e-3)
     own = np.mean(rows @ weights) - np.log(np.mean(np.exp(draws @ weights)))
-    told = cross_fitted(rows, draws, 2e-3)
+    told = cross_fitted(rows[:, None], draws, 2e-3)
     assert own > 0.05
     assert told.gain < 0
     assert not told.is_taken
@@ -95,14 +105,73 @@ def test_its_gradient_reaches_coordinates_and_not_the_ensemble():
     assert not np.any(np.asarray(means))
 
 
-def test_a_tilt_on_whose_draws_chains_stand_still_is_refused_whatever_it_gains():
-    told = CrossFitted(gain=0.4, error=0.02, share=0.4, k=0.3, largest=5.0, ridge=2e-3)
-    assert told.is_taken
-    for heavy in ({"share": 0.05}, {"k": 0.6}, {"largest": 47.0}, {"gain": 0.01}):
-        assert not told._replace(**heavy).is_taken
-    spiked = np.zeros((4_000, 1))
-    spiked[1] = 9.0  # a draw of the half that the weights are not fitted to
-    rows = np.random.default_rng(0).normal(0.9, 1.0, (200, 1))
-    plain = np.random.default_rng(1).normal(size=(4_000, 1))
-    assert cross_fitted(rows, plain, 2e-3).largest < 30
-    assert cross_fitted(rows, plain + spiked, 2e-3).largest > 30
+def test_no_draw_weighs_more_than_its_ceiling_lets_it_whatever_its_features(monkeypatch):
+    """A few draws that those which weights were fitted to do not tell of would carry the mean."""
+    chance = np.random.default_rng(0)
+    rows = chance.normal(1.0, 1.0, (200, 1, 1))
+    known, others = chance.normal(size=(2, 4_000, 1))
+    others[::500] = 12.0
+
+    def largest():
+        f = weigh(rows, known, 2e-3).f(others)
+        return np.exp(f.max()) / np.mean(np.exp(f))
+
+    assert largest() < 2 * np.exp(CEILING)
+    monkeypatch.setattr(module, "CEILING", np.inf)  # power
+    assert largest() > 4 * np.exp(CEILING)
+
+
+def test_f_is_as_it_was_weighed_and_never_above_its_ceiling():
+    q = ensemble()
+    network = MLPTilt(1, width=4, depth=1, key=jr.key(0))
+    network = eqx.tree_at(lambda t: t.layers[-1].weight, network, jnp.ones((1, 4)))
+    weights = jnp.array([0.3, 1.0, -2.0, 3.0])
+    tilt = LinearTilt(q, weights, 0.1, ceiling=0.5, network=network)
+    c = jnp.linspace(-8, 8, 101)[:, None]
+    said = jax.vmap(lambda c: features(q, c, network))(c)
+    f = np.asarray(jax.vmap(tilt)(c))
+    weighed = Weighed(np.asarray(weights, float), 0.5).f(np.asarray(said, float)) - 0.1
+    np.testing.assert_allclose(f, weighed, rtol=1e-4, atol=1e-4)
+    assert f.max() < 0.5 - 0.1 + 1e-6
+    assert np.max(np.asarray(said @ weights)) > 1
+    plain = LinearTilt(q, weights, 0.1, network=network)
+    np.testing.assert_allclose(jax.vmap(plain)(c), said @ weights - 0.1, rtol=1e-5, atol=1e-4)
+
+
+class Half(Tilt):
+    """-y^2 / 2 over N(0, 1) is what the rows have and no member says."""
+
+    level: jax.Array
+
+    def __call__(self, c, key=None):
+        return -0.5 * c[0] ** 2
+
+
+def test_what_a_network_has_found_is_one_more_feature_where_it_is_worth_having():
+    def narrow(rng, rows):
+        return rng.normal(size=rows) / np.sqrt(2)
+
+    def weighed(network):
+        x = narrow(np.random.default_rng(0), 2_000).astype(np.float32)[:, None]
+        q = ensemble()
+        rows = Rows(x, q.units, integers=False)
+        return fit_linear(q, rows, SETTINGS, key=jr.key(0), network=network)
+
+    tilt, judgement, told = weighed(Half(jnp.zeros(())))
+    _, _, without = weighed(None)
+    assert told.features == 4
+    assert told.gain > without.gain - told.error
+    log_p = np.asarray(jax.vmap(tilt)(X[:, None].astype(np.float32)), float) + log_q(X)
+    truth = norm.logpdf(X, scale=np.sqrt(0.5))
+    log_p -= float(judgement.log_z)
+    assert np.trapezoid(np.exp(truth) * (truth - log_p), X) < 0.02
+    useless, _, told = weighed(Useless(jnp.zeros(())))
+    assert told.features == 3
+    assert float(useless.weights[3]) == 0
+
+
+class Useless(Half):
+    """Nothing that rows and draws differ in."""
+
+    def __call__(self, c, key=None):
+        return jnp.sin(1e4 * c[0])

@@ -11,8 +11,9 @@ from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
 from tiltflow.evaluation.chains import SamplingSettings, moved_by
 from tiltflow.learning.bank import Bank
 from tiltflow.mcmc.draws import joined
-from tiltflow.model import exact as module
-from tiltflow.model.exact import exact, f_of, independent_chains
+from tiltflow.model import independent as module
+from tiltflow.model.exact import exact, f_of
+from tiltflow.model.independent import MOST_TRIES, independent_chains, tries_of
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
@@ -85,12 +86,52 @@ def test_chains_of_exact_draws_have_the_models_mean(ensemble, monkeypatch):
     assert abs(f.mean() - truth) < 4 * np.hypot(error, error_of(f))
     c = np.asarray(jax.vmap(ensemble.coordinates)(jnp.asarray(draws.positions[:, 7])))
     assert np.allclose(SLOPE * c[:, 0], f[:, 7], atol=1e-3)
-    assert 0.3 < draws.acceptance < 0.95
+    assert 0.3 < draws.acceptance < 0.99
 
-    accepted = module._accepted  # power: chains that accept all they are told
-    monkeypatch.setattr(module, "_accepted", lambda f, uniform: accepted(np.zeros_like(f), uniform))
+    def all_alike(f_now, f, uniform):  # power: chains that accept all they are told
+        return accepted(np.zeros_like(f_now), np.zeros_like(f), uniform)
+
+    accepted = module._accepted
+    monkeypatch.setattr(module, "_accepted", all_alike)
     wrong = independent_chains(model, jr.key(3), chains=64, draws=300, warmup=50).summaries["f"]
     assert abs(wrong.mean() - truth) > 8 * np.hypot(error, error_of(wrong))
+
+
+@pytest.mark.parametrize("tries", [1, 3, 16])
+def test_however_many_tries_chains_have_the_weights_of_their_draws(tries, monkeypatch):
+    """Draws are five values, all as likely: what chains are at is so by exp f."""
+    f = np.array([0.0, -1.0, 2.0, 1.0, -np.inf])
+    rng = np.random.default_rng(0)
+    which = rng.integers(len(f), size=(400, 300, tries))
+    uniform = rng.random((400, 300, 2))
+
+    def error_of_shares() -> float:
+        at, _ = module._accepted(np.zeros(400), f[which], uniform)
+        values = np.concatenate([np.zeros((400, 1), int), which.reshape(400, -1)], axis=1)
+        seen = values[np.arange(400)[:, None], at[:, 100:]]
+        each = (seen[..., None] == np.arange(len(f))).mean(axis=1)
+        errors = each.std(axis=0, ddof=1) / np.sqrt(len(each))
+        truth = np.exp(f) / np.exp(f).sum()
+        return np.max(np.abs(each.mean(axis=0) - truth)[:4] / errors[:4])
+
+    assert error_of_shares() < 4
+    monkeypatch.setattr(module, "_probability", lambda whole, picked, own: np.ones_like(whole))
+    assert error_of_shares() > 8  # power: what is picked is always accepted
+
+
+def test_a_proposal_that_is_no_number_is_never_accepted():
+    uniform = np.full((1, 2, 2), 0.5)
+    broken = np.array([[[np.nan, np.inf], [np.nan, 0.3]]])
+    at, probability = module._accepted(np.zeros(1), broken, uniform)
+    assert at.tolist() == [[0, 4]]
+    assert probability[0, 0] == 0
+
+
+def test_tries_are_as_many_as_there_are_draws_to_an_effective_one():
+    assert tries_of(np.zeros((8, 100))) == 1
+    assert tries_of(np.array([0.0, *[-800.0] * 7, 0.0])) == 4  # of 4.5
+    assert tries_of(np.array([50.0, *[0.0] * 999])) == MOST_TRIES
+    assert tries_of(np.full(10, np.nan)) == 1
 
 
 def test_what_moves_chains_is_said(ensemble):

@@ -16,7 +16,8 @@ from tiltflow.mcmc.draws import Draws, joined
 from tiltflow.mcmc.kernel import Kernel
 from tiltflow.mcmc.progress import Progress
 from tiltflow.mcmc.run import sample
-from tiltflow.model.exact import exact_points, independent_chains
+from tiltflow.model.exact import exact_points
+from tiltflow.model.independent import independent_chains
 from tiltflow.model.kernels import MOST_LEAPFROGS, kernel_of, suited_kernel
 from tiltflow.model.latent_chains import summary_of
 from tiltflow.model.tilted import TiltedModel

@@ -98,7 +98,7 @@ def _specification(model: ModelSettings, units: Units) -> WholeSpec:
             f"be told: use another backbone"
         )
     # Of a few images a full covariance learns by heart what the couplings would leave.
-    base = len(units.data_shape) == 1 and units.data_shape[0] <= LARGEST
+    base = dim <= LARGEST and (len(units.data_shape) == 1 or not model.blocks)
     return specify(units, base=base, **{name: getattr(model, name) for name in _OF_FLOWS})
 
 

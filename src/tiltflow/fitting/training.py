@@ -16,6 +16,7 @@ from tiltflow.backbones import Ensemble, Prior
 from tiltflow.backbones.own import as_backbone
 from tiltflow.evaluation.generated import classes_of
 from tiltflow.evaluation.quality.features import Features
+from tiltflow.fitting.linear import foresee_linear, learn_linear, linear_model
 from tiltflow.fitting.members import with_members
 from tiltflow.fitting.own_parts import OwnParts
 from tiltflow.fitting.recipes import (
@@ -26,17 +27,17 @@ from tiltflow.fitting.recipes import (
 )
 from tiltflow.fitting.settings import Settings
 from tiltflow.fitting.stages import Listen, Stages
-from tiltflow.learning import Rows, TiltSettings, fit_tilt
-from tiltflow.learning.fit_linear import fit_linear
+from tiltflow.learning import Rows, fit_tilt
 from tiltflow.learning.fit_members import weighed
 from tiltflow.learning.fit_mixture import fit_mixture
 from tiltflow.learning.keeping import Keeper
 from tiltflow.learning.second_tilt import second_start
+from tiltflow.learning.state import LINEAR
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.specs import GaussianSpec, ModelSpec, Spec, VAESpec
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.ahead import Ahead
-from tiltflow.tilts import LinearTilt, MixtureTilt, Tilt
+from tiltflow.tilts import MixtureTilt
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,15 +108,18 @@ def train(
         ),
     )
     of_tilt = settings.tilt
-    if of_tilt.learner == "linear" and (own.makes_tilt or own.stage is not None):
+    if of_tilt.learner in LINEAR and (own.makes_tilt or own.stage is not None):
         of_tilt = replace(of_tilt, learner="population")  # what is the user's own has no members
+    contrasted = None  # the network of a contrast beside a linear tilt, before it is learned
+    if isinstance(spec, ModelSpec) and of_tilt.learner == "nce+linear":
+        contrasted, _ = begin_tilt(spec, None, of_tilt.particles, key=keys["tilt"])
     if isinstance(spec, ModelSpec) and settings.model.backbone == "ensemble":
 
         def foreseen(alike: Ensemble) -> None:
             weighed(alike.transport, alike.members, val.through(alike), key=keys["learn"])
-            if of_tilt.learner == "linear":
-                fit_linear(alike, val, of_tilt, key=keys["learn"])
-                later(TiltedModel(alike, LinearTilt.zero(alike)))
+            if of_tilt.learner in LINEAR:
+                foresee_linear(alike, contrasted, train, val, of_tilt, key=keys["learn"])
+                later(linear_model(alike, contrasted))
 
         backbone, spec, nll_val = with_members(
             stages,
@@ -146,12 +150,13 @@ def train(
     else:
         zero, start = begin_tilt(spec, mixture, settings.tilt.particles, key=keys["tilt"])
     classes = classes_of(backbone, features)
-    if of_tilt.learner == "linear":
+    if of_tilt.learner in LINEAR:
         assert isinstance(backbone, Ensemble)
         assert isinstance(spec, ModelSpec)
-        tilt, judgement, spec = _linear(
-            stages, backbone, zero, spec, val, of_tilt, key=keys["learn"], listen=listen
-        )
+        tilt, judgement, spec = learn_linear(
+            stages, backbone, contrasted, zero, spec, train, val, of_tilt,
+            key=keys["learn"], listen=listen,
+        )  # fmt: skip
     else:
         (tilt, judgement), _ = stages.run(
             "tilt",
@@ -187,25 +192,3 @@ def train(
     if spec is None or own.makes_tilt:
         spec = own.specification(model, spec, network)
     return Learned(spec, model, first, nll_val, judgement, stages.ended)
-
-
-def _linear(
-    stages: Stages,
-    backbone: Ensemble,
-    zero: Tilt,
-    spec: ModelSpec,
-    val: Rows,
-    settings: TiltSettings,
-    *,
-    key: PRNGKeyArray,
-    listen: Listen,
-) -> tuple[Any, Judgement, ModelSpec]:
-    """The linear tilt, or `zero` where it is not worth having; and what the model is made of."""
-
-    def learn() -> tuple[Any, float]:
-        tilt, judgement, told = fit_linear(backbone, val, settings, key=key, listen=listen)
-        return (tilt, judgement), float(told.is_taken)
-
-    like = (LinearTilt.zero(backbone), Judgement.nothing())
-    (tilt, judgement), is_taken = stages.run("tilt", like, learn)
-    return (tilt, judgement, replace(spec, linear=True)) if is_taken else (zero, judgement, spec)

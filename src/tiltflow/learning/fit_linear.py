@@ -1,14 +1,18 @@
 """A linear tilt of an ensemble, by maximum likelihood: convex, and without a chain.
 
 Its log-likelihood, mean f of held-out rows - log E_q exp f, is concave in the weights; E_q is over
-exact draws. What is told is cross-fitted: weights from one half of the validation rows and of the
-draws, the gain on the other halves, and the other way round. A tilt whose gain is not above its
-own standard error, or that leaves few effective draws or a heavy tail of exp f, is refused: then
-f = 0, and the model is its backbone.
+exact draws. Then f gets a ceiling, `CEILING` nats above log E_q exp f: a product of powers may
+have a tail that is heavier than q's, where a few draws would carry log Z and chains of exact draws
+stand still. The ceiling costs held-out rows next to nothing.
+
+What is told is cross-fitted: weights from one half of the validation rows and of the draws, the
+gain on the other halves, and the other way round. A tilt whose gain is not above its own standard
+error is refused: then f = 0, and the model is its backbone.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -18,19 +22,16 @@ from scipy.special import logsumexp, softmax
 
 from tiltflow.backbones import Ensemble
 from tiltflow.learning.early_stopping import Listener, silent
-from tiltflow.learning.filled import Filled, with_room
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.model.exact import exact
-from tiltflow.normalizer.pareto import pareto_k
-from tiltflow.parallel.devices import over_devices_once
+from tiltflow.model.exact import exact, in_parts
+from tiltflow.parallel.devices import over_devices
+from tiltflow.tilts import Tilt
 from tiltflow.tilts.linear import LinearTilt, features
 
 RIDGES = (2e-3, 2e-2, 0.2)  # nats, of the squared weights
-LEAST_SHARE = 0.1  # of the draws that are effective
-HEAVIEST = 0.4  # Pareto k-hat of exp f
-LARGEST = 30.0  # times the mean, of exp f at a draw: chains of exact draws stand still there
+CEILING = 3.0  # nats of f above log E_q exp f: no draw weighs much more than 20 others
 FEWEST_ROWS = 20  # held-out rows, in two halves
 
 
@@ -40,22 +41,32 @@ class CrossFitted(NamedTuple):
     Attributes:
         gain, error: mean and standard error, nats a row.
         share: of the draws that are effective, in the worse half.
-        k, largest: Pareto k-hat of exp f, and its largest value over its mean, in the worse half.
         ridge: that it was found with.
+        features: that it is linear in: all, or all but the network.
     """
 
     gain: float
     error: float
     share: float
-    k: float
-    largest: float
     ridge: float
+    features: int
 
     @property
     def is_taken(self) -> bool:
         """Whether it is worth having."""
-        moves = self.share > LEAST_SHARE and self.k <= HEAVIEST and self.largest <= LARGEST
-        return self.gain > self.error and moves
+        return self.gain > self.error
+
+
+class Weighed(NamedTuple):
+    """Weights of features, and the ceiling of what they make."""
+
+    weights: Float[np.ndarray, " features"]
+    ceiling: float
+
+    def f(self, rows: Float[np.ndarray, "*rows features"]) -> Float[np.ndarray, "*rows"]:
+        """Below its ceiling."""
+        g = rows @ self.weights
+        return g - np.logaddexp(0.0, g - self.ceiling)
 
 
 def fit_linear(
@@ -64,6 +75,7 @@ def fit_linear(
     settings: TiltSettings,
     *,
     key: PRNGKeyArray,
+    network: Tilt | None = None,
     listen: Listener = silent,
 ) -> tuple[LinearTilt, Judgement, CrossFitted]:
     """The linear tilt that suits the validation rows, what is said of it, and its worth.
@@ -74,58 +86,78 @@ def fit_linear(
         settings: its `bank` is the number of exact draws, its `judge_rows` that of rows, at most,
             and its `judge_draws` that of dequantisations of each.
         key: random key.
+        network: one more feature, learned before; its weight is 0 where it is not worth having.
         listen: is told the gain.
     """
     draws_key, val_key = jr.split(key)
     val = val.through(ensemble).first(settings.judge_rows)
     held_out = val.embedded(val_key, settings.judge_draws)
-    rows = _features(ensemble, Filled(held_out.rows[0], held_out.count))
-    rows = rows.reshape(len(val), -1, rows.shape[-1]).mean(axis=1)  # f is linear in them
-    c = exact(ensemble, draws_key, settings.bank).c
-    draws = _features(ensemble, Filled(jnp.asarray(with_room(c)), jnp.asarray(len(c))))
-    told, weights = CrossFitted(0.0, 0.0, 1.0, 0.0, 1.0, RIDGES[0]), np.zeros(rows.shape[1])
+    of_rows = np.asarray(held_out.rows[0])[: int(held_out.count)]
+    rows = _features(ensemble, network, of_rows)
+    rows = rows.reshape(len(val), -1, rows.shape[-1])
+    draws = _features(ensemble, network, exact(ensemble, draws_key, settings.bank).c)
+    number = rows.shape[-1]
+    told = CrossFitted(0.0, 0.0, 1.0, RIDGES[0], number)
+    found = Weighed(np.zeros(number), np.inf)
     if len(rows) >= FEWEST_ROWS:
-        each = [cross_fitted(rows, draws, ridge) for ridge in RIDGES]
+        numbers = (number,) if network is None else (number - 1, number)
+        each = [
+            cross_fitted(rows[..., :n], draws[:, :n], ridge) for n in numbers for ridge in RIDGES
+        ]
         told = max(each, key=lambda one: (one.is_taken, one.gain - one.error))
     if told.is_taken:
-        weights = best_weights(rows, draws[::2], told.ridge)
-    judgement = _judged(weights, rows, draws[1::2], told.gain if told.is_taken else 0.0)
+        some = told.features
+        found = weigh(rows[..., :some], draws[::2, :some], told.ridge)
+        found = found._replace(weights=np.pad(found.weights, (0, number - some)))
+    judgement = _judged(found, rows, draws[1::2], told.gain if told.is_taken else 0.0)
     listen(
         "tilt",
         "kept",
-        learner="linear",
+        learner=settings.learner,
         stage=0,
         step=0,
         gain_val=float(judgement.gain_val),
         crossfitted=told.gain,
         error=told.error,
         share=told.share,
-        k=told.k,
-        largest=told.largest,
-        weights=[round(float(w), 4) for w in weights],
+        weights=[round(float(w), 4) for w in found.weights],
     )
-    return LinearTilt(ensemble, jnp.asarray(weights), judgement.level), judgement, told
+    tilt = LinearTilt(
+        ensemble,
+        jnp.asarray(found.weights),
+        judgement.level,
+        ceiling=found.ceiling,
+        network=network,
+    )
+    return tilt, judgement, told
 
 
 def cross_fitted(
-    rows: Float[np.ndarray, "rows features"],
-    draws: Float[np.ndarray, "draws features"],
+    rows: Float[np.ndarray, "rows draws features"],
+    draws: Float[np.ndarray, "bank features"],
     ridge: float,
 ) -> CrossFitted:
     """The gain of weights on the halves that they were not fitted to."""
-    gains, variance, shares, tails, peaks = [], 0.0, [], [], []
+    gains, variance, shares = [], 0.0, []
     for own, other in ((0, 1), (1, 0)):
-        weights = best_weights(rows[own::2], draws[own::2], ridge)
-        f = draws[other::2] @ weights
-        gains.append(rows[other::2] @ weights - _log_mean_exp(f))
+        found = weigh(rows[own::2], draws[own::2], ridge)
+        f = found.f(draws[other::2])
+        gains.append(found.f(rows[other::2]).mean(axis=1) - _log_mean_exp(f))
         shares.append(_share(f))
-        tails.append(pareto_k(f))
-        peaks.append(float(np.exp(f.max() - _log_mean_exp(f))))
         variance += (1 / shares[-1] - 1) / len(f) / 4  # of log Z, by the delta method
     both = np.concatenate(gains)
     error = float(np.sqrt(np.var(both) / len(both) + variance))
-    told = (min(shares), max(tails), max(peaks))
-    return CrossFitted(float(np.mean(both)), error, *told, ridge)
+    return CrossFitted(float(np.mean(both)), error, min(shares), ridge, rows.shape[-1])
+
+
+def weigh(
+    rows: Float[np.ndarray, "rows draws features"],
+    draws: Float[np.ndarray, "bank features"],
+    ridge: float,
+) -> Weighed:
+    """The best weights, and a ceiling above their mean weight."""
+    weights = best_weights(rows.mean(axis=1), draws, ridge)
+    return Weighed(weights, CEILING + _log_mean_exp(draws @ weights))
 
 
 def best_weights(
@@ -144,11 +176,11 @@ def best_weights(
     return minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B").x
 
 
-def _judged(weights: np.ndarray, rows: np.ndarray, draws: np.ndarray, gain: float) -> Judgement:
+def _judged(found: Weighed, rows: np.ndarray, draws: np.ndarray, gain: float) -> Judgement:
     """What draws that no weight was fitted to say of f, at the level where E_p f = 0."""
-    f = draws @ weights
+    f = found.f(draws)
     level, log_z, share = softmax(f) @ f, _log_mean_exp(f), _share(f)
-    of_rows = np.mean(rows @ weights)
+    of_rows = np.mean(found.f(rows))
     numbers = {
         "gain_train": of_rows - log_z,  # of the rows that the weights were fitted to
         "gain_val": gain,
@@ -174,10 +206,13 @@ def _share(f: np.ndarray) -> float:
     return float(1 / np.sum(weights**2) / len(f))
 
 
-def _features(ensemble: Ensemble, c: Filled) -> Float[np.ndarray, "rows features"]:
-    return np.asarray(_features_of(ensemble, c), np.float64)[: int(c.count)]
+def _features(
+    ensemble: Ensemble, network: Tilt | None, c: Float[np.ndarray, "rows dim"]
+) -> Float[np.ndarray, "rows features"]:
+    parts = [_features_of_part(ensemble, network, part) for part in in_parts(c)]
+    return np.concatenate([np.asarray(part, np.float64) for part in parts])[: len(c)]
 
 
-@over_devices_once
-def _features_of(ensemble: Ensemble, c: Filled) -> Array:
-    return c.map(lambda c: features(ensemble, c))
+@over_devices
+def _features_of_part(ensemble: Ensemble, network: Tilt | None, c: Array) -> Array:
+    return jax.vmap(lambda c: features(ensemble, c, network))(c)

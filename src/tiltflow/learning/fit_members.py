@@ -35,7 +35,7 @@ from tiltflow.learning.fit_backbone import BackboneSettings
 from tiltflow.learning.gaussian_mixture import GaussianMixture, another, best_mixture
 from tiltflow.learning.gaussian_start import coordinates_of
 from tiltflow.learning.rows import Rows
-from tiltflow.parallel.devices import over_devices_once
+from tiltflow.parallel.devices import over_devices, over_devices_once
 
 ROWS, COPIES = 8_000, 4  # that mixtures are fitted to, and draws of the noise of each, at most
 EM_ROUNDS = 200
@@ -270,6 +270,6 @@ def together(mixtures: list[MixtureDensity]) -> MixtureDensity:
     )
 
 
-@over_devices_once
+@over_devices
 def _each(ensemble: Ensemble, held_out: Filled) -> tuple[Array, Array]:
     return held_out.map(lambda y, log_det: (ensemble.each(y), log_det))

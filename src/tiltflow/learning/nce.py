@@ -16,9 +16,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from tiltflow.backbones import Backbone
+from tiltflow.backbones import Backbone, Ensemble
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
 from tiltflow.learning.early_stopping import Listener, silent
@@ -28,7 +28,7 @@ from tiltflow.learning.objective import cross_entropy
 from tiltflow.learning.particles import exact_draws
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
-from tiltflow.model.exact import push_in_parts
+from tiltflow.model.exact import exact, push_in_parts
 from tiltflow.model.tilted import ExactDraws, TiltedModel
 from tiltflow.parallel.devices import over_devices, spread
 from tiltflow.tilts import MixtureTilt, Tilt, WithNoise
@@ -37,6 +37,7 @@ from tiltflow.tilts.base import freeze
 STAGE = "nce"
 CHUNK = 250  # compiled steps between two looks at the validation data
 HELD_OUT = 4_000  # rows, and draws, that a look is at
+BANK = 40_000  # draws of an ensemble
 PATIENCE = 4  # looks without a better one
 DEGENERATE = 0.999  # accuracy from which the classes count as separable
 
@@ -90,15 +91,12 @@ def fit_nce(
     row_key, draw_key, key = jr.split(key, 3)
     held_out = val.first(HELD_OUT).embedded(row_key, 1)
     y_val = held_out.rows[0]
-    noise = _Noise.of(backbone, tilt)
-    if noise.mixture is None:
-        drawn = exact_draws(backbone, draw_key, len(y_val))
-    else:
-        drawn = noise.mixture.draw(draw_key, len(y_val))
-    looked_at = [Filled(y, held_out.count) for y in (y_val, push_in_parts(backbone, drawn))]
+    noise = _Noise.of(backbone, tilt, key=jr.fold_in(draw_key, 1))
+    y_drawn = noise.apart(draw_key, len(y_val))
+    looked_at = [Filled(y, held_out.count) for y in (y_val, y_drawn)]
     trained, frozen = freeze(tilt)
     parameters = (trained, jnp.zeros(()))
-    state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
+    state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.zeros((), int))
     steps = settings.nce_steps
     traced = {
         name: jnp.asarray(getattr(settings, name))
@@ -137,27 +135,47 @@ def fit_nce(
 
 
 class _Noise(eqx.Module):
-    """What data are told apart from: exact draws of the backbone, or of a mixture over it."""
+    """What data are told apart from: exact draws of the backbone, or of a mixture over it.
+
+    Attributes:
+        backbone: of which, or over which.
+        mixture: None: of the backbone.
+        bank: `[BANK, dim]`, coordinates of draws; None: they are made when they are needed.
+    """
 
     backbone: Backbone
     mixture: MixtureTilt | WithNoise | None
+    bank: Float[Array, "bank dim"] | None
 
     @classmethod
-    def of(cls, backbone: Backbone, tilt: Tilt) -> "_Noise":
+    def of(cls, backbone: Backbone, tilt: Tilt, *, key: PRNGKeyArray) -> "_Noise":
         """The nearest density to the model that is known exactly."""
         known = TiltedModel(backbone, tilt).mixture
-        return cls(backbone, None if isinstance(known, ExactDraws) else known)
+        if not isinstance(known, ExactDraws):
+            return cls(backbone, known, None)
+        is_dear = isinstance(backbone, Ensemble)
+        return cls(backbone, None, jnp.asarray(exact(backbone, key, BANK).c) if is_dear else None)
 
     @property
     def level(self) -> Array:
         """That of the mixture."""
         return jnp.zeros(()) if self.mixture is None else self.mixture.level
 
-    def draws(self, key: PRNGKeyArray, number: int) -> Array:
-        """So many of them, as latent points."""
+    def apart(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
+        """Coordinates of so many draws that are in no step."""
+        if self.bank is not None:
+            return jnp.asarray(exact(self.backbone, key, number).c)
         if self.mixture is not None:
-            return self.mixture.draw(key, number)
-        return self.backbone.draws(key, number)
+            return push_in_parts(self.backbone, self.mixture.draw(key, number))
+        return push_in_parts(self.backbone, exact_draws(self.backbone, key, number))
+
+    def some(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
+        """Coordinates of so many draws, inside of a program."""
+        if self.bank is not None:
+            return spread(self.bank[jr.randint(key, (number,), 0, len(self.bank))])
+        draw = self.backbone.draws if self.mixture is None else self.mixture.draw
+        u = draw(key, number)
+        return jax.vmap(self.backbone.coordinates)(spread(u))
 
     def logit(self, tilt: Tilt, y: Array, key: PRNGKeyArray | None = None) -> Array:
         """What f says at coordinates y beyond the density of the draws."""
@@ -199,7 +217,7 @@ def _chunk(
     def step(state: _State, key: PRNGKeyArray) -> tuple[_State, None]:
         data_key, draw_key, dropout_key = jr.split(key, 3)
         y_data, _, labels = train.labelled_batch(data_key, size)
-        y_drawn = jax.vmap(noise.backbone.coordinates)(spread(noise.draws(draw_key, size)))
+        y_drawn = noise.some(draw_key, size)
         gradient = jax.grad(_loss)(
             state.parameters, frozen, noise, (y_data, labels), y_drawn, dropout_key,
             settings["class_weight"],

@@ -102,7 +102,8 @@ _OF_THE_HOST = (
 )
 
 
-LEARNERS = ("linear", "nce", "nce+mle", "persistent", "population")
+LEARNERS = ("linear", "nce", "nce+linear", "nce+mle", "persistent", "population")
+LINEAR = ("linear", "nce+linear")  # in what the members of an ensemble say
 _PERSISTENT = {"steps": 2_000, "particles": 512, "rate": 5e-4, "leapfrogs": 5, "judge_every": 5}
 
 
@@ -116,7 +117,8 @@ class TiltSettings:
     Attributes:
         learner: `"population"`, `"persistent"` (the paper's), `"nce"` (by contrast with the
             backbone, see `nce.py`), `"nce+mle"` (population, from where contrast has led), or
-            `"linear"` in what the members of an ensemble say (`fit_linear.py`).
+            `"linear"` in what the members of an ensemble say (`fit_linear.py`), or
+            `"nce+linear"` in that and what contrast has found.
         nce_steps: optimiser steps of the contrast.
         steps: optimiser steps.
         particles: learners and witnesses together.

@@ -1,7 +1,7 @@
 """Exact draws of a backbone on the host, part by part: one program, whatever their number.
 
 Draws of an ensemble are dear to compile, more than to make. So programs that need some are handed
-them, and chains whose proposals they are move on the host: a transition compares two numbers.
+them, and chains whose proposals they are move on the host (`independent.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,6 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone, Density, Ensemble, Flow
-from tiltflow.mcmc.draws import Draws
-from tiltflow.mcmc.kernel import Tuning
-from tiltflow.mcmc.point import Point
-from tiltflow.model.tilted import TiltedModel
 from tiltflow.parallel.devices import map_in_parts, over_devices, over_devices_once
 from tiltflow.tilts import ReadsCoordinates
 
@@ -70,86 +66,7 @@ def f_of(
     tilt: ReadsCoordinates, c: Float[np.ndarray, "number dim"]
 ) -> Float[np.ndarray, " number"]:
     """f at many coordinates."""
-    return _together([_f_of_part(tilt, part) for part in _parts(c)], len(c))
-
-
-def independent_chains(
-    model: TiltedModel,
-    key: PRNGKeyArray,
-    *,
-    chains: int,
-    draws: int,
-    warmup: int = 0,
-    former: Draws | None = None,
-) -> Draws:
-    """Chains whose every proposal is an exact draw of the backbone, accepted on what f adds.
-
-    `mcmc.independence` on the host; there is nothing to adapt, and no gradient. Log-densities, and
-    energies, are over those of the backbone.
-
-    Args:
-        model: to sample; its log-density over that of exact draws is f.
-        key: random key.
-        chains, draws, warmup: transitions of warm-up are left out.
-        former: draws of the same chains, which go on; they have no warm-up.
-    """
-    steps = warmup + draws
-    draw_key, accept_key = jr.split(key)
-    made = exact(model.backbone, draw_key, chains * steps)
-    shape = (chains, steps)
-    f = f_of(model.tilt, made.c).astype(np.float64).reshape(shape)
-    u = made.u.reshape(*shape, *made.u.shape[1:])
-    if former is not None:
-        assert former.positions is not None
-        u = np.concatenate([former.positions[:, -1:], u], axis=1)
-        f = np.concatenate([former.summaries["f"][:, -1:], f], axis=1)
-    uniform = np.random.default_rng(np.asarray(jr.bits(accept_key, (4,)))).random(f.shape)
-    at, probability = _accepted(f, uniform)
-    first, row = warmup if former is None else 1, np.arange(chains)[:, None]
-    at, probability = at[:, first:], probability[:, first:]
-    positions, f = u[row, at], f[row, at]
-    norm = _squares(positions.reshape(-1, *u.shape[2:])).reshape(f.shape)
-    one = jnp.ones(())
-    return Draws(
-        positions=positions,
-        summaries={"f": f.astype(np.float32), "norm": norm.astype(np.float32)},
-        energies=-f,
-        divergent=np.zeros(f.shape, bool),
-        replicas=None,
-        moments=None,
-        acceptance=float(probability.mean()),
-        divergences=0,
-        transitions=draws,
-        gradients=0,
-        tuning=Tuning(one, one),
-        final=Point(jnp.asarray(positions[:, -1]), jnp.asarray(f[:, -1])),
-        seconds=0.0,
-        stopped="draws",
-        target=None,
-        is_biased=False,
-    )
-
-
-def _accepted(
-    f: Float[np.ndarray, "chains steps"], uniform: Float[np.ndarray, "chains steps"]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which proposal each chain is at after each step, and the probability of each acceptance.
-
-    A proposal whose f is not finite is never accepted; the first is where a chain starts.
-    """
-    chains, steps = f.shape
-    at, probability = np.zeros(f.shape, int), np.ones(f.shape)
-    row, now = np.arange(chains), np.zeros(chains, int)
-    for step in range(1, steps):
-        rise = f[:, step] - f[row, now]
-        probability[:, step] = np.where(np.isfinite(rise), np.exp(np.minimum(rise, 0.0)), 0.0)
-        now = np.where(uniform[:, step] < probability[:, step], step, now)
-        at[:, step] = now
-    return at, probability
-
-
-def _squares(u: np.ndarray) -> np.ndarray:
-    return np.sum(u.reshape(len(u), -1).astype(np.float64) ** 2, axis=1)
+    return _together([_f_of_part(tilt, part) for part in in_parts(c)], len(c))
 
 
 @over_devices
@@ -164,11 +81,11 @@ def _together(parts: Sequence[Array], number: int) -> np.ndarray:
 
 def _pulled(flow: Flow, c: np.ndarray) -> np.ndarray:
     """The latent points of many coordinates."""
-    parts = [_inverse(flow, part) for part in _parts(c)]
+    parts = [_inverse(flow, part) for part in in_parts(c)]
     return _together(parts, len(c))
 
 
-def _parts(rows: np.ndarray) -> Iterator[Array]:
+def in_parts(rows: np.ndarray) -> Iterator[Array]:
     """Rows, so many at a time; the last are filled up."""
     for first in range(0, len(rows), PART):
         part = rows[first : first + PART]

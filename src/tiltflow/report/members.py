@@ -54,7 +54,7 @@ def _curve(run: Run, phase: str) -> np.ndarray:
 def _of_tilt(run: Run) -> str:
     """What the linear tilt of the members was worth, in a sentence; nothing of other tilts."""
     kept: list[Mapping[str, Any]] = run.happened("tilt", "kept")
-    if not kept or kept[-1].get("learner") != "linear":
+    if not kept or kept[-1].get("learner") not in ("linear", "nce+linear"):
         return ""
     gain, error = (finite(kept[-1].get(name)) for name in ("crossfitted", "error"))
     if gain is None or error is None:

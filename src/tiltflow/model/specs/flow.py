@@ -53,6 +53,7 @@ class ModelSpec(PlainSpec):
             how many ends of them there is room for; and the same of few. Empty: none does.
         member_width, member_depth, member_dropout: of their networks.
         linear: whether the tilt is one of the members' log-densities; else it is a network.
+        contrast: whether such a tilt has a network as one more feature.
         tilt_width, tilt_depth, tilt_dropout: of that network.
     """
 
@@ -68,6 +69,7 @@ class ModelSpec(PlainSpec):
     member_depth: int = 2
     member_dropout: float = 0.0
     linear: bool = False
+    contrast: bool = False
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
@@ -121,8 +123,10 @@ class ModelSpec(PlainSpec):
         if not members:
             return TiltedModel(flow, self.tilt(key=key))
         ensemble = Ensemble(flow, members, jnp.zeros(1 + len(members)))
-        tilt = LinearTilt.zero(ensemble) if self.linear else self.tilt(key=key)
-        return TiltedModel(ensemble, tilt)
+        if not self.linear:
+            return TiltedModel(ensemble, self.tilt(key=key))
+        network = self.tilt(key=key) if self.contrast else None
+        return TiltedModel(ensemble, LinearTilt.zero(ensemble, network))
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelSpec":
@@ -153,7 +157,7 @@ class ModelSpec(PlainSpec):
                 f"components, of at least 1"
             )
         self._check_cells()
-        check_flags(self, "base", "linear")
+        check_flags(self, "base", "linear", "contrast")
         if self.linear and not self.components:
             raise InputError("linear is True without members; expected an ensemble of them")
         check_layers(self, "blocks", "tilt_depth", "member_depth")

@@ -1,0 +1,89 @@
+"""The tilt of an ensemble that needs no chain: its members weighed anew, and a contrast beside."""
+
+from dataclasses import replace
+from typing import Any
+
+from jaxtyping import PRNGKeyArray
+
+from tiltflow.backbones import Ensemble
+from tiltflow.fitting.stages import Listen, Stages
+from tiltflow.learning import Rows, TiltSettings
+from tiltflow.learning.fit_linear import fit_linear
+from tiltflow.learning.nce import fit_nce
+from tiltflow.learning.witnesses import Judgement
+from tiltflow.model.specs import ModelSpec
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.tilts import LinearTilt, Tilt
+
+
+def linear_model(ensemble: Ensemble, network: Tilt | None) -> TiltedModel:
+    """The model before its weights are known."""
+    return TiltedModel(ensemble, LinearTilt.zero(ensemble, network))
+
+
+def foresee_linear(
+    ensemble: Ensemble,
+    network: Tilt | None,
+    train: Rows,
+    val: Rows,
+    settings: TiltSettings,
+    *,
+    key: PRNGKeyArray,
+) -> None:
+    """Everything that `learn_linear` calls, with an ensemble of the same shapes."""
+    if network is not None:
+        fit_nce(ensemble, network, train, val, settings, key=key)
+    fit_linear(ensemble, val, settings, key=key, network=network)
+
+
+def learn_linear(
+    stages: Stages,
+    ensemble: Ensemble,
+    network: Tilt | None,
+    zero: Tilt,
+    spec: ModelSpec,
+    train: Rows,
+    val: Rows,
+    settings: TiltSettings,
+    *,
+    key: PRNGKeyArray,
+    listen: Listen,
+) -> tuple[Any, Judgement, ModelSpec]:
+    """The linear tilt, or `zero` where it is not worth having; and what the model is made of.
+
+    Args:
+        stages: the contrast is one, and the tilt.
+        ensemble: that is tilted.
+        network: that contrast learns, before it learned anything; None: there is none.
+        zero: a tilt that is 0.
+        spec: of the ensemble and of `zero`.
+        train, val: rows.
+        settings: of both.
+        key: random key.
+        listen: is told of both.
+
+    Raises:
+        Interrupted: the keeper was asked to stop.
+    """
+    if network is not None:
+
+        def contrast(begun: Tilt = network) -> tuple[Tilt, float]:
+            keeper = stages.keeper
+            found, told = fit_nce(
+                ensemble, begun, train, val, settings, key=key, listen=listen, keeper=keeper
+            )
+            return found, told.loss
+
+        network, _ = stages.run("contrast", network, contrast)
+
+    def weigh() -> tuple[Any, float]:
+        tilt, judgement, told = fit_linear(
+            ensemble, val, settings, key=key, network=network, listen=listen
+        )
+        return (tilt, judgement), float(told.is_taken)
+
+    like = (LinearTilt.zero(ensemble, network), Judgement.nothing())
+    (tilt, judgement), is_taken = stages.run("tilt", like, weigh)
+    if not is_taken:
+        return zero, judgement, spec
+    return tilt, judgement, replace(spec, linear=True, contrast=network is not None)
