@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
+from tiltflow.errors import InputError
 from tiltflow.evaluation.chains import SamplingSettings, moved_by
 from tiltflow.learning.bank import Bank
 from tiltflow.mcmc.draws import joined
 from tiltflow.model import independent as module
+from tiltflow.model import latent_chains
 from tiltflow.model.exact import exact, f_of
 from tiltflow.model.independent import MOST_TRIES, independent_chains, tries_of
+from tiltflow.model.kernels import kernel_of
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import Tilt
 
@@ -139,6 +142,31 @@ def test_what_moves_chains_is_said(ensemble):
     assert moved_by(model, SamplingSettings()) == "independence"
     assert moved_by(model, SamplingSettings(kernel="hmc")) == "hmc"
     assert moved_by(TiltedModel(ensemble.transport, Line()), SamplingSettings()) == "hmc"
+
+
+def test_the_kernel_on_the_host_streams_thins_and_goes_on_where_it_was(ensemble, tmp_path):
+    model = TiltedModel(ensemble, Line())
+    truth, error = mean_f_of(model)
+    kernel = kernel_of(model, None, 8)
+    how = {"kernel": kernel, "step_size": 0.1, "seed": 3, "chunk": 20, "thin": 2}
+    x, whole = latent_chains.run(model, lambda u: u, 64, 60, **how)
+    f = np.asarray(whole.summaries["f"], np.float64)
+    assert whole.positions.shape == (64, 60, 2)
+    assert whole.transitions == 120
+    assert abs(f.mean() - truth) < 4 * np.hypot(error, error_of(f))
+    c = np.asarray(jax.vmap(ensemble.coordinates)(jnp.asarray(x[:, 31])))
+    assert np.allclose(SLOPE * c[:, 0], f[:, 31], atol=1e-3)
+    stay = np.all(whole.positions[:, 1:] == whole.positions[:, :-1], axis=2)
+    assert 0 < stay.mean() < 0.5
+
+    part, _ = latent_chains.run(model, lambda u: u, 64, 20, folder=tmp_path / "d", **how)
+    both, _ = latent_chains.run(
+        model, lambda u: u, 64, 60, folder=tmp_path / "d", resume=True, **how
+    )
+    np.testing.assert_array_equal(part, x[:, :20])
+    np.testing.assert_array_equal(both, x)
+    with pytest.raises(InputError, match="keep is False with a kernel on the host"):
+        latent_chains.run(model, lambda u: u, 4, 4, keep=False, **how)
 
 
 def test_chains_that_go_on_begin_where_they_ended(ensemble):

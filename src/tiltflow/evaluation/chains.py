@@ -24,6 +24,8 @@ from tiltflow.model.tilted import TiltedModel
 
 LEAST = 4  # chains, and draws of each
 JUDGED = 1_500  # draws of each chain of a judgement
+OF_DRAWS: dict[str, Any] = {"chains": 16, "draws": 600, "warmup": 100, "exact_draws": 20_000}
+"""Chains of exact draws: few and long, as R-hat has to compare them."""
 DEAR: dict[str, Any] = {"chains": 16, "draws": 400, "warmup": 100, "exact_draws": 10_000}
 """Of a model whose evaluation is dear."""
 CHUNK, DEAR_CHUNK = 100, 25  # transitions between two moments at which chains may stop
@@ -79,10 +81,13 @@ class SamplingSettings:
 def suited_sampling(model: TiltedModel) -> SamplingSettings:
     """As many chains, and as long ones, as suit a judgement of this model.
 
-    A pass through a Glow is dear: as few as a fit itself makes.
+    A pass through a Glow is dear, and through all members of an ensemble: as few as a fit itself
+    makes.
     """
     if isinstance(model.backbone, Glow):
         return SamplingSettings(**DEAR)
+    if not model.backbone.is_normal:
+        return SamplingSettings(**OF_DRAWS)
     return SamplingSettings(draws=JUDGED)
 
 

@@ -216,7 +216,13 @@ def _coverage(
     exact_draws = settings.exact_draws or min(EXACT_DRAWS, sampling.exact_draws)
     found = {"backbone": reach(fitted.model, exact_draws, exact_key)}
     notes = []
-    if settings.reference_draws and with_reference:
+    if not fitted.model.backbone.is_normal:
+        if settings.reference_draws:
+            notes.append(
+                "No data-space reference was made: each proposal is an exact draw of the backbone, "
+                "wherever its chain is, and a gradient of all members is dear."
+            )
+    elif settings.reference_draws and with_reference:
         found["data_space"] = against_data_space(
             fitted.model,
             positions,

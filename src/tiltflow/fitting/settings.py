@@ -7,7 +7,7 @@ from tiltflow.backbones.glow import GlowSizes
 from tiltflow.backbones.units.fitting import KINDS
 from tiltflow.backbones.vae import VAESizes
 from tiltflow.errors import InputError, at_least_one, check_seed
-from tiltflow.evaluation.chains import DEAR, SamplingSettings
+from tiltflow.evaluation.chains import DEAR, OF_DRAWS, SamplingSettings
 from tiltflow.learning import BackboneSettings, TiltSettings
 from tiltflow.learning.fit_members import MemberSettings
 from tiltflow.learning.fit_vae import VAESettings
@@ -231,13 +231,7 @@ def suited_ensemble(rows: int, shape: tuple[int, ...]) -> Settings:
             rate=2e-3 if rows < FEW_ROWS else 3e-3,
         ),
         tilt=tilt,
-        sampling=replace(
-            settings.sampling,
-            chains=16 if is_small else settings.sampling.chains,
-            draws=600 if is_small else 2_000,
-            warmup=100,
-            exact_draws=20_000,
-        ),
+        sampling=replace(settings.sampling, **OF_DRAWS),
     )
 
 

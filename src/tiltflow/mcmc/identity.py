@@ -13,13 +13,14 @@ import numpy as np
 
 from tiltflow.errors import InputError
 from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.on_host import HostKernel
 
 GENERATOR = 2
 """Another number where a version draws other random numbers from the same key."""
 
 
 def identity(
-    *, key: Any, kernel: Kernel, log_density: Any, position: Any, **settings: Any
+    *, key: Any, kernel: Kernel | HostKernel, log_density: Any, position: Any, **settings: Any
 ) -> dict[str, Any]:
     """The run's inputs by name: plain values, and digests of arrays."""
     return {

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.errors import InputError
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel, LogDensity
+from tiltflow.mcmc.on_host import HostKernel
 from tiltflow.mcmc.program import Summary
 from tiltflow.mcmc.run import sample
 from tiltflow.mcmc.stopping import Diagnose
@@ -40,7 +41,7 @@ class Choice:
     """
 
     name: str
-    kernel: Kernel
+    kernel: Kernel | HostKernel
     step_size: float
     length: float
     evidence: list[dict[str, Any]]
@@ -50,7 +51,7 @@ def choose(
     key: PRNGKeyArray,
     log_density: LogDensity,
     position: Float[Array, "chains *event"],
-    candidates: Mapping[str, Kernel],
+    candidates: Mapping[str, Kernel | HostKernel],
     *,
     diagnose: Diagnose,
     num_draws: int = 150,

@@ -22,6 +22,7 @@ from tiltflow.mcmc.identity import identity
 from tiltflow.mcmc.interrupts import Interrupts
 from tiltflow.mcmc.kernel import Kernel, LogDensity
 from tiltflow.mcmc.length import LengthRule
+from tiltflow.mcmc.on_host import HostKernel
 from tiltflow.mcmc.program import DIVERGENT, ENERGIES, POSITIONS, Carry, Plan, Summary, Tally
 from tiltflow.mcmc.progress import Clock, OnChunk, Progress, left
 from tiltflow.mcmc.schedule import Schedule
@@ -42,7 +43,7 @@ def sample(
     *,
     num_draws: int,
     num_warmup: int,
-    kernel: Kernel | None = None,
+    kernel: Kernel | HostKernel | None = None,
     num_leapfrogs: int | None = None,
     target: float | None = None,
     jitter: float | None = None,
@@ -72,7 +73,8 @@ def sample(
         position: where the chains start.
         num_draws: draws of each chain, at most.
         num_warmup: transitions that adapt the tuning; not kept. 0: it stays as it is.
-        kernel: how chains move; HMC by default.
+        kernel: how chains move; HMC by default. One that moves them on the host makes draws that
+            depend on `chunk`, too, records what it likes, and starts chains by itself.
         num_leapfrogs, target, jitter: of HMC, in place of a kernel; 8 leapfrogs by default.
         step_size, length: the first ones (`kernel.Tuning`).
         length_rule: how warm-up adapts the length; by default the kernel's own.
@@ -110,7 +112,12 @@ def sample(
     schedule = Schedule(num_warmup, num_draws, thin, chunk)
     monitor = _monitor(until, diagnose, len(position), watched=keep or summary is not None)
     tuning = jnp.asarray(step_size, float), jnp.asarray(length, float)
-    carry = program.start(kernel, log_density, position, *tuning, rule, not keep)
+    if isinstance(kernel, HostKernel):
+        if not keep:
+            raise InputError("keep is False with a kernel on the host; expected True")
+        carry = kernel.start(key, position)
+    else:
+        carry = program.start(kernel, log_density, position, *tuning, rule, not keep)
     checked_start(carry.state)
 
     sink = Memory(num_draws) if sink is None else sink
@@ -130,10 +137,13 @@ def sample(
                 plan = schedule.next(counts.transitions)
                 if not plan.adapting:
                     clock.mark_sampling()
-                carry, record, tally = program.advance(
-                    kernel, log_density, summary, rule, key, carry, jax.tree.map(jnp.asarray, plan),
-                    size=chunk, keep=keep,
-                )  # fmt: skip
+                if isinstance(kernel, HostKernel):
+                    carry, record, tally = kernel.advance(key, carry, plan)
+                else:
+                    carry, record, tally = program.advance(
+                        kernel, log_density, summary, rule, key, carry,
+                        jax.tree.map(jnp.asarray, plan), size=chunk, keep=keep,
+                    )  # fmt: skip
                 former, counts = counts, _counted(counts, schedule, plan, tally)
                 new = counts.draws - former.draws
                 rows = {name: np.asarray(values)[:new] for name, values in record.items()}
@@ -145,7 +155,7 @@ def sample(
         return _draws(kernel, sink, carry, counts, schedule, rule, stopped, clock)
 
 
-def _kernel(kernel: Kernel | None, **settings: Any) -> Kernel:
+def _kernel(kernel: Kernel | HostKernel | None, **settings: Any) -> Kernel | HostKernel:
     """The kernel, its numbers as arrays: they are traced, so others do not compile anew."""
     given = {name: value for name, value in settings.items() if value is not None}
     if kernel is None:
@@ -155,6 +165,8 @@ def _kernel(kernel: Kernel | None, **settings: Any) -> Kernel:
         raise InputError(
             f"{min(given)} is given beside a kernel; expected one of them: set it in the kernel"
         )
+    if isinstance(kernel, HostKernel):
+        return kernel
     return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, float) else x, kernel)
 
 
@@ -235,7 +247,7 @@ def _news(
 
 
 def _draws(
-    kernel: Kernel,
+    kernel: Kernel | HostKernel,
     sink: Sink,
     carry: Carry,
     counts: Counts,

@@ -33,6 +33,7 @@ from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.on_host import HostKernel
 from tiltflow.mcmc.pilot import Choice
 from tiltflow.model import latent_chains
 from tiltflow.model.classes import of_class
@@ -135,7 +136,7 @@ class FittedModel:
         *,
         warmup: int = 200,
         seed: int = 0,
-        kernel: Kernel | str | None = None,
+        kernel: Kernel | HostKernel | str | None = None,
         step_size: float | None = None,
         label: int | None = None,
         folder: str | Path | None = None,

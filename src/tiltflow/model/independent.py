@@ -12,15 +12,65 @@ tries, and no gradient.
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from tiltflow.mcmc import adaptation
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Tuning
+from tiltflow.mcmc.on_host import HostKernel
 from tiltflow.mcmc.point import Point
+from tiltflow.mcmc.program import DIVERGENT, ENERGIES, POSITIONS, Carry, Plan, Tally
 from tiltflow.model.exact import exact, f_of
 from tiltflow.model.tilted import TiltedModel
 
 MOST_TRIES = 16
+PILOT = 32  # exact draws that a chain starts among
+ENOUGH = 20  # transitions of warm-up: it starts near where it is to be
+
+
+class IndependentDraws(HostKernel):
+    """Chains of fresh draws, as a kernel.
+
+    What is recorded of a point are f and |u|^2. The log-density of its states, and minus its
+    energies, are f: the log-density over that of exact draws.
+
+    Attributes:
+        model: to sample.
+    """
+
+    model: TiltedModel
+
+    def start(self, key: PRNGKeyArray, position: Float[Array, "chains *event"]) -> Carry:
+        """Each chain among `PILOT` exact draws; the length of a transition is its tries."""
+        chains = len(position)
+        first, f, tries = _first(self.model, jr.fold_in(key, 0), chains, PILOT)
+        state = Point(jnp.asarray(first), jnp.asarray(f, jnp.float32))
+        memory = adaptation.init(jnp.ones(()), jnp.asarray(tries, float), self.length_rule)
+        return Carry(state, memory, None)
+
+    def advance(
+        self, key: PRNGKeyArray, carry: Carry, plan: Plan
+    ) -> tuple[Carry, dict[str, np.ndarray], Tally]:
+        """As `HostKernel` has it."""
+        tuning = adaptation.tuning(carry.adaptation, False, self.length_rule)
+        tries, count = int(tuning.length), plan.count
+        now = (np.asarray(carry.state.position), np.asarray(carry.state.log_density, np.float64))
+        key = jr.fold_in(key, 1 + plan.first)
+        u, f, probability = _moved(self.model, key, *now, count, tries)
+        carry = carry._replace(
+            state=Point(jnp.asarray(u[:, -1]), jnp.asarray(f[:, -1], jnp.float32))
+        )
+        kept = np.flatnonzero((plan.sampled + np.arange(1, count + 1)) % plan.thin == 0)
+        u, f = np.swapaxes(u[:, kept], 0, 1), f[:, kept].T.astype(np.float32)
+        record = {
+            POSITIONS: u,
+            ENERGIES: -f,
+            DIVERGENT: np.zeros(f.shape, bool),
+            "f": f,
+            "norm": _squares(u).astype(np.float32),
+        }
+        none = jnp.zeros((), int)
+        return carry, record, Tally(probability.mean(axis=0).sum(), none, none, *tuning)
 
 
 def independent_chains(
@@ -44,27 +94,17 @@ def independent_chains(
             transition needs: as many as there are draws to one that is effective.
         former: draws of the same chains, which go on; they have no warm-up.
     """
-    pilot_key, draw_key, pick_key = jr.split(key, 3)
-    rng = np.random.default_rng(np.asarray(jr.bits(pick_key, (4,))))
+    start_key, key = jr.split(key)
     if former is None:
-        u, f = _proposals(model, pilot_key, (chains, max(warmup, 1)))
-        first = _picked(_weights(f, _top(f)), rng.random(chains))
-        row = np.arange(chains)
-        u, f, tries = u[row, first], f[row, first], tries_of(f)
+        u, f, tries = _first(model, start_key, chains, max(warmup, 1))
     else:
         assert former.positions is not None
         u, f = former.positions[:, -1], former.summaries["f"][:, -1].astype(np.float64)
         tries = int(former.tuning.length)
-    u_new, f_new = _proposals(model, draw_key, (chains, draws, tries))
-    at, probability = _accepted(f, f_new, rng.random((chains, draws, 2)))
-    row = np.arange(chains)[:, None]
-    u = np.concatenate([u[:, None], u_new.reshape(chains, draws * tries, *u.shape[1:])], axis=1)
-    f = np.concatenate([f[:, None], f_new.reshape(chains, -1)], axis=1)
-    positions, f = u[row, at], f[row, at]
-    norm = np.sum(positions.reshape(*f.shape, -1).astype(np.float64) ** 2, axis=2)
+    positions, f, probability = _moved(model, key, u, f, draws, tries)
     return Draws(
         positions=positions,
-        summaries={"f": f.astype(np.float32), "norm": norm.astype(np.float32)},
+        summaries={"f": f.astype(np.float32), "norm": _squares(positions).astype(np.float32)},
         energies=-f,
         divergent=np.zeros(f.shape, bool),
         replicas=None,
@@ -87,6 +127,42 @@ def tries_of(f: Float[np.ndarray, "..."]) -> int:
     weights = _weights(f.ravel(), _top(f.ravel()))
     squares = weights.size * np.sum(weights**2)
     return int(np.clip(squares / max(weights.sum() ** 2, 1e-300), 1, MOST_TRIES))
+
+
+def _first(
+    model: TiltedModel, key: PRNGKeyArray, chains: int, among: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Where each chain begins, picked `among` so many exact draws; f there, and how many tries."""
+    draw_key, pick_key = jr.split(key)
+    u, f = _proposals(model, draw_key, (chains, among))
+    picked = _picked(_weights(f, _top(f)), _generator(pick_key).random(chains))
+    row = np.arange(chains)
+    return u[row, picked], f[row, picked], tries_of(f)
+
+
+def _moved(
+    model: TiltedModel, key: PRNGKeyArray, u: np.ndarray, f: np.ndarray, draws: int, tries: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """So many transitions of chains at u: where they went, f there, and the odds that they moved.
+
+    All `[chains, draws, ...]`.
+    """
+    draw_key, pick_key = jr.split(key)
+    chains = len(u)
+    u_new, f_new = _proposals(model, draw_key, (chains, draws, tries))
+    at, probability = _accepted(f, f_new, _generator(pick_key).random((chains, draws, 2)))
+    row = np.arange(chains)[:, None]
+    u = np.concatenate([u[:, None], u_new.reshape(chains, draws * tries, *u.shape[1:])], axis=1)
+    f = np.concatenate([f[:, None], f_new.reshape(chains, -1)], axis=1)
+    return u[row, at], f[row, at], probability
+
+
+def _generator(key: PRNGKeyArray) -> np.random.Generator:
+    return np.random.default_rng(np.asarray(jr.bits(key, (4,))))
+
+
+def _squares(u: Float[np.ndarray, "a b *event"]) -> Float[np.ndarray, "a b"]:
+    return np.sum(u.reshape(*u.shape[:2], -1).astype(np.float64) ** 2, axis=2)
 
 
 def _proposals(

@@ -17,10 +17,12 @@ from tiltflow.errors import InputError
 from tiltflow.mcmc import catalogue
 from tiltflow.mcmc.draws import Draws
 from tiltflow.mcmc.kernel import Kernel
+from tiltflow.mcmc.on_host import HostKernel
 from tiltflow.mcmc.pilot import Choice, choose
 from tiltflow.mcmc.program import Summary
 from tiltflow.mcmc.run import sample
 from tiltflow.model.exact import exact_points
+from tiltflow.model.independent import ENOUGH
 from tiltflow.model.kernels import kernel_of, suited_kernel
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.runs.draws import DrawsFolder, load_draws
@@ -36,7 +38,7 @@ def run(
     chains: int,
     draws: int,
     *,
-    kernel: Kernel,
+    kernel: Kernel | HostKernel,
     step_size: float,
     warmup: int = 200,
     seed: int = 0,
@@ -66,6 +68,8 @@ def run(
     """
     if resume and folder is None:
         raise InputError("resume is set without a folder; expected the folder to resume")
+    if isinstance(kernel, HostKernel):
+        warmup = min(warmup, ENOUGH)
     key, start = _start(model, chains, seed)
     sink = None
     if folder is not None:
@@ -108,7 +112,7 @@ def pilot(
     """Which kernel of the catalogue suits this model, from as many chains as are to be run."""
     _, start = _start(model, chains, seed)
     suited = suited_kernel(model)
-    candidates = catalogue.candidates(leapfrogs)
+    candidates: dict[str, Kernel | HostKernel] = {**catalogue.candidates(leapfrogs)}
     if suited not in (*candidates, "hmc"):
         candidates[suited] = kernel_of(model, suited, leapfrogs)
     return choose(
