@@ -7,8 +7,8 @@ import pytest
 
 from tiltflow.errors import InputError
 from tiltflow.fitting.members import (
-    FEWEST,
     LONGER,
+    LONGEST,
     MOST,
     Went,
     evaluations,
@@ -45,6 +45,7 @@ def test_a_budget_is_used_where_more_steps_pay_and_never_exceeded():
     assert steps_of([FIRST, LONG_IS_WORSE], 1_000, 20_000) == 1_000
     assert steps_of([FIRST], 1_000, 20_000) == LONGER * 1_000
     assert steps_of([FIRST], 1_000, 20_000, is_last=True) == 20_000
+    assert steps_of([], 1_000, is_last=True, in_budget=True) == LONGEST * 1_000
     for affordable in (100.0, 777.0, 1_300.0, 2_990.0):
         steps = steps_of([FIRST], 1_000, affordable)
         assert steps % CHUNK == 0
@@ -54,7 +55,8 @@ def test_a_budget_is_used_where_more_steps_pay_and_never_exceeded():
 def test_flows_are_as_many_as_the_settings_or_the_budget_say():
     assert number_of_flows(MemberSettings(flows=3), 1_000) == 3
     few, many = (number_of_flows(MemberSettings(budget=60.0), rows) for rows in (1_000, 30_000))
-    assert FEWEST <= many < few <= MOST
+    assert 1 == many < few <= MOST
+    assert number_of_flows(MemberSettings(budget=30.0), 10_000) == 2
     assert number_of_flows(MemberSettings(budget=36_000.0), 1_000) == MOST
 
 

@@ -18,7 +18,7 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import AutoregressiveFlow, CelledFlow, Ensemble, MixtureDensity
 from tiltflow.backbones.cells import FoundCells
-from tiltflow.fitting.settings import FEW_ROWS, Settings
+from tiltflow.fitting.settings import FEW_ROWS, VERY_MANY_ROWS, Settings
 from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows
 from tiltflow.learning.early_stopping import CHUNK
@@ -39,12 +39,13 @@ from tiltflow.model.specs import ModelSpec
 
 AFTER = 11.0  # seconds that a judgement, a report and the process itself take, at least
 LONGER = 3  # times as many steps, of the second flow
+LONGEST = 10  # times as many, of the only one in a budget
 PAYS = 0.02  # nats that more steps have to bring
 FIRST_SHARE = 0.5  # of the time left, for each of the first two flows, and where more steps pay
 SCORED = 20  # draws of a held-out row that a judgement scores
 PASSES = 3  # through a network, in a step of learning
-SECONDS_A_FLOW = {True: 25.0, False: 8.0}  # of a budget, by whether rows are not few
-FEWEST, MOST = 2, 8  # flows in a budget
+SECONDS_A_FLOW = {VERY_MANY_ROWS: 60.0, FEW_ROWS: 25.0, 0: 8.0}  # of a budget, from so many rows on
+MOST = 8  # flows in a budget
 
 
 class Went(NamedTuple):
@@ -62,22 +63,31 @@ class Went(NamedTuple):
 
 
 def steps_of(
-    went: Sequence[Went], steps: int, affordable: float = math.inf, *, is_last: bool = False
+    went: Sequence[Went],
+    steps: int,
+    affordable: float = math.inf,
+    *,
+    is_last: bool = False,
+    in_budget: bool = False,
 ) -> int:
     """How long the next flow is learned.
 
     The second is a trial of more steps. What it shows, held-out rows say: how much structure there
     is, the number of rows does not. A first flow that has not moved from where it began is left at
-    that. Where more steps pay, all that can be afforded are taken.
+    that. Where more steps pay, all that can be afforded are taken. The only flow in a budget is
+    planned for more than that, and ends when its time is over.
 
     Args:
         went: the flows before it.
         steps: of the first.
         affordable: steps that there is time for; infinite: no budget.
         is_last: no other will show whether more steps pay, so that all are taken.
+        in_budget: its time is limited, and what a step takes may not be known yet.
     """
     wanted: float = steps
-    if went and went[0].step > 0:
+    if not went and is_last and in_budget:
+        wanted = LONGEST * steps
+    elif went and went[0].step > 0:
         longer = LONGER * steps
         if (is_last and len(went) == 1) or pays(went):
             wanted = affordable if math.isfinite(affordable) else longer
@@ -95,8 +105,9 @@ def number_of_flows(settings: MemberSettings, rows: int) -> int:
     """As the settings have it, or as many as suit the budget."""
     if not settings.budget:
         return settings.flows
-    each = SECONDS_A_FLOW[rows >= FEW_ROWS]
-    return min(max(round(settings.budget / each), FEWEST), MOST)
+    least, each = next((least, x) for least, x in SECONDS_A_FLOW.items() if rows >= least)
+    fewest = 1 if least == VERY_MANY_ROWS else 2
+    return min(max(round(settings.budget / each), fewest), MOST)
 
 
 class _Making(NamedTuple):
@@ -135,7 +146,9 @@ class _Making(NamedTuple):
             known = [one.seconds for one in went if one.seconds > 0]
             step = min(known) if known else 0.0
             affordable = (until - keeper.clock()) / step if many.budget and step else math.inf
-            steps = steps_of(went, many.steps, affordable, is_last=left == 1)
+            steps = steps_of(
+                went, many.steps, affordable, is_last=left == 1, in_budget=bool(many.budget)
+            )
             found = fit_density(
                 begun,
                 self.train,

@@ -59,7 +59,7 @@ class Descent(eqx.Module):
 
 def begin(parameters: Any) -> Descent:
     """Before the first step."""
-    return Descent(parameters, parameters, optimiser.ADAM.init(parameters), jnp.asarray(0))
+    return Descent(parameters, parameters, optimiser.ADAM.init(parameters), jnp.zeros((), int))
 
 
 def stepped(state: Descent, gradient: Any, settings: Mapping[str, Array]) -> Descent:
