@@ -2,7 +2,7 @@
 
     python benchmarks/mixing.py [--json FILE] [--run RUN] [--parts ...] [--dims ...] [--quick]
 
-RUN is a folder made by `tiltflow fit digits`.
+RUN is a folder made by `tiltflow fit digits --backbone coupling`.
 
 spaces: HMC with 5, 10, 20 and 40 leapfrogs in the latent space, on the same density of the data
 (`data_space`), and on that of the backbone's coordinates (`coordinates`: for the digits the data

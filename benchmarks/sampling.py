@@ -2,7 +2,7 @@
 
     python benchmarks/sampling.py [--json FILE] [--run RUN] [--leapfrogs 5] [--quick]
 
-RUN is a folder made by `tiltflow fit digits`. All programs are compiled, are given the same
+RUN is a folder made by `tiltflow fit digits --backbone coupling`. All programs are compiled, are given the same
 latent density (its weights as arguments), the same starts and the same number of chains, and are
 timed in turn in one process (`timing.py`).
 

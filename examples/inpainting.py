@@ -1,6 +1,6 @@
 """Hide the lower half of some digits and let the chains of a learned model paint it: a minute.
 
-tiltflow fit digits --out runs/digits
+tiltflow fit digits --backbone coupling --out runs/coupling
 python examples/inpainting.py [RUN] [--quick]
 
 Printed is how far the hidden pixels are from the truth, root mean square of grey levels 0 to 16:
@@ -23,7 +23,7 @@ HIDDEN = 3  # the grey of what is not seen
 
 quick = "--quick" in sys.argv
 paths = [argument for argument in sys.argv[1:] if argument != "--quick"]
-model = tiltflow.load_model(f"{paths[0] if paths else 'runs/digits'}/model")
+model = tiltflow.load_model(f"{paths[0] if paths else 'runs/coupling'}/model")
 data = tiltflow.load_data("digits")
 parts = tiltflow.data.split(data)
 
