@@ -36,9 +36,9 @@ class Middle(eqx.Module):
     whiteners: Float[Array, "K dim dim"]
 
     @classmethod
-    def of(cls, base: Tailed, factor: np.ndarray) -> Middle:
-        """Of all components of `base` but the last, for rows over `factor`."""
-        near = Tailed(*(part[:-1] for part in base)).compiled()
+    def of(cls, base: Tailed, factor: np.ndarray, least: int = 4) -> Middle:
+        """Of all components of `base` but the last, for rows over `factor`; room for `least`."""
+        near = Tailed(*(part[:-1] for part in base)).compiled(least)
         means = np.linalg.solve(factor, np.asarray(near.means, np.float64).T).T
         whiteners = np.asarray(near.whiteners, np.float64) @ factor
         arrays = (jnp.asarray(x, jnp.float32) for x in (means, whiteners))
