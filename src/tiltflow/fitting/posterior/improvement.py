@@ -83,6 +83,7 @@ def _blocks_wanted(state: State, facts: Facts) -> int:
     lack = max(
         (half / facts.within) ** 2,
         (bound / max(5 * facts.within, LEAST_FLUX)) ** 2,
+        (facts.shares / facts.shared) ** 2,
         1.2 * LEAST_SIZE / max(facts.log_z.ess_p, 1.0),
         1.2 * facts.least / max(min(facts.ess_bulk, facts.ess_tail), 1.0),
         2.0 if doubted or facts.pareto_k > HEAVIEST else 0.0,
