@@ -289,6 +289,23 @@ def test_draws_that_are_cut_off_have_a_flux():
     assert cut.errors > 4
 
 
+def test_a_flux_that_is_not_known_is_no_pass():
+    """One draw without a finite gradient made all means NaN, and the check was passed."""
+    means = normal_flux(np.random.default_rng(0).standard_normal(64_000))
+    assert judged(replace(GOOD, flux=flux_of(means)), "").status == "ok"
+    means[3, 4] = math.nan
+    assert judged(replace(GOOD, flux=flux_of(means)), "").status == "caution"
+    assert math.isnan(flux_of(np.zeros((64, 20, 1))).bound)
+
+
+def test_a_narrow_component_far_off_leaves_the_field_finite():
+    base = mixture_of_three()
+    narrow = base._replace(factors=np.concatenate([1e-38 * np.eye(2)[None], base.factors[1:]]))
+    at = jnp.asarray([7.0, -3.0])
+    away, turning = Middle.of(narrow, np.eye(2)).outward(at)
+    assert np.isfinite([away, turning]).all()
+
+
 def two_sides(rng, lost):
     """Exact draws of a wide normal density, weighted, and chains of N(0, I) that lost a tail."""
     q = 1.5 * rng.standard_normal((20_000, 2))

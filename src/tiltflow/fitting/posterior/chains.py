@@ -243,7 +243,8 @@ def _advanced(
 
         w, slope = state.position, state.gradient
         away, turning = jax.vmap(middle.outward)(w)
-        flux = flux + turning + away * slope
+        term = turning + away * slope
+        flux = flux + jnp.where(jnp.isfinite(term), term, 0.0)  # of all draws: not known
         z = w @ within.T
         f = state.log_density - jax.vmap(base)(z)
         log_weights = jnp.concatenate([f[:, None], fresh_f], axis=1)

@@ -79,7 +79,7 @@ def _blocks_wanted(state: State, facts: Facts) -> int:
     assert chains is not None
     half = (facts.log_z.high - facts.log_z.low) / 2
     doubted = facts.rhat > facts.agreed or _disagree(facts)
-    bound = 0.0 if facts.flux is None else facts.flux.bound
+    bound = 0.0 if facts.flux is None or math.isnan(facts.flux.bound) else facts.flux.bound
     lack = max(
         (half / facts.within) ** 2,
         (bound / max(5 * facts.within, LEAST_FLUX)) ** 2,
