@@ -118,7 +118,7 @@ def eggbox() -> Case:
     return Case(
         log_density, side, box_start(2, 0, 10 * math.pi), truth, shares=shares,
         part=nearest(means), most=(0.02, 15), most_tv=0.02, frugal=(50_000, 0.05),
-        draws=10_000,
+        draws=20_000,
     )  # fmt: skip
 
 

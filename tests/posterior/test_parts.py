@@ -15,17 +15,20 @@ from scipy import stats
 from tiltflow import Positive, Real
 from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.fitting.posterior.evidence import bridged, effective_share, halves_apart
+from tiltflow.fitting.posterior.far_out import farthest_high
 from tiltflow.fitting.posterior.flux import Flux, Middle, flux_of
 from tiltflow.fitting.posterior.improvement import next_steps
 from tiltflow.fitting.posterior.modes import Regions
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.probe import probed
-from tiltflow.fitting.posterior.proposal import parted
+from tiltflow.fitting.posterior.proposal import _learnable, _mixture_of, parted
 from tiltflow.fitting.posterior.sides import farthest, tail_acceptance
 from tiltflow.fitting.posterior.tailed import NORMAL, Tailed
 from tiltflow.fitting.posterior.tempering import SHARE, Population, next_rise, resampled
-from tiltflow.fitting.posterior.verdict import Facts, judged
+from tiltflow.fitting.posterior.verdict import FARTHEST_OUT, Facts, judged
+from tiltflow.learning.gaussian_mixture import GaussianMixture
 from tiltflow.normalizer import LogZ
+from tiltflow.normalizer.mean_error import of_chains
 
 
 def common_rows(held, rest):
@@ -114,6 +117,56 @@ def test_a_mode_that_one_population_lacks():
     assert list(both._replace(particles=np.array([[700, 300], [1_000, 0]])).found_by) == [2, 1]
 
 
+def regions_of_labels(labels):
+    inside = [(labels == k).astype(float) for k in range(12)]
+    shares = np.array([np.mean(one) for one in inside])
+    errors = np.array([of_chains(one).variance ** 0.5 for one in inside])
+    return Regions(labels, shares, errors, np.zeros((2, 12), int), np.array([1_000, 1_000]))
+
+
+def test_the_error_of_shares_is_the_total_variation_there_is():
+    rng, off, told = np.random.default_rng(0), [], []
+    for _ in range(30):
+        found = regions_of_labels(rng.integers(0, 12, (64, 50)))
+        off.append(0.5 * np.sum(np.abs(found.shares - 1 / 12)))
+        told.append(found.expected_error)
+    assert np.mean(told) == pytest.approx(np.mean(off), abs=4 * np.std(off) / 30**0.5)
+    assert found.error_of(3_200) == pytest.approx(np.mean(told), rel=0.1)
+    # Power: chains that stay at each draw for four transitions know less than so many draws.
+    slow = regions_of_labels(np.repeat(rng.integers(0, 12, (64, 50)), 4, axis=1))
+    assert slow.expected_error > 1.6 * slow.error_of(64 * 200)
+
+
+def test_a_density_that_is_as_high_far_out_is_seen():
+    """Ascents on a ridge; its twin is as far out and not as high."""
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((4_000, 3))
+    value, far = -0.5 * np.sum(y**2, axis=1), np.array([[0.0, 0.0, 200.0], [0.0, 0.1, 0.0]])
+    assert farthest_high(y, value, far, np.array([-2.0, 0.0])) > FARTHEST_OUT
+    assert farthest_high(y, value, far, np.array([-30.0, 0.0])) < 1.0
+    assert farthest_high(y, value, far[:1], np.array([-30.0])) == 0.0
+    # A draw that has been there as well makes it none of those places.
+    there = np.append(y, [[0.0, 0.0, 150.0]], axis=0)
+    assert farthest_high(there, np.append(value, -2.0), far, np.array([-2.0, 0.0])) < 2.0
+
+
+def test_mixtures_of_all_sizes_are_one_program_and_come_back_as_they_were():
+    rng = np.random.default_rng(0)
+    shapes = set()
+    for number in (1, 4):
+        factors = np.tril(rng.uniform(0.5, 1.5, (number, 2, 2)))
+        weights = np.log(np.full(number, 1 / number))
+        given = GaussianMixture(weights, rng.standard_normal((number, 2)), factors)
+        learned = _learnable(given)
+        shapes.add(learned.means.shape)
+        z = rng.standard_normal((5, 2))
+        found = [float(learned.log_prob(jnp.asarray(row, jnp.float32))) for row in z]
+        np.testing.assert_allclose(found, given.log_prob(z), rtol=1e-4)
+        for one, other in zip(_mixture_of(learned, number), given, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert len(shapes) == 1
+
+
 GOOD = Facts(
     rhat=1.003, rhat_of="x", ess_bulk=2_000.0, ess_tail=2_000.0,
     log_z=LogZ(
@@ -122,7 +175,8 @@ GOOD = Facts(
     least=400.0,
     agreed=1.01,
     within=0.02, halves=1.0, sides=1.5, flux=Flux(0.5, 0.03), moving=0.9,
-    pareto_k=0.3, effective=0.8, apart=0.1, lacking=0, outward=1.02, growth=1.0,
+    pareto_k=0.3, effective=0.8, apart=0.1, far_out=1.1, shares=0.005, shared=0.015,
+    lacking=0, outward=1.02, growth=1.0,
     edge=0.0, edge_of="", nan=0.0, nan_of="", divergent=0.0, rounding=1e-6, gradient=0.0,
     unfinished="",
 )  # fmt: skip
@@ -141,6 +195,8 @@ BROKEN = {
     "flux, not known": ({"flux": Flux(0.5, 0.3)}, "draw more"),
     "stuck in a tail": ({"moving": 0.1}, "caution"),
     "tempering": ({"apart": 1.5}, "caution"),
+    "as high far out": ({"far_out": 40.0}, "caution"),
+    "shares": ({"shares": 0.02}, "draw more"),
     "modes": ({"lacking": 1}, "caution"),
     "tails": ({"pareto_k": 0.8}, "caution"),
     "tails, far": ({"pareto_k": 1.3}, "failed"),
@@ -233,6 +289,23 @@ def test_draws_that_are_cut_off_have_a_flux():
     assert cut.errors > 4
 
 
+def test_a_flux_that_is_not_known_is_no_pass():
+    """One draw without a finite gradient made all means NaN, and the check was passed."""
+    means = normal_flux(np.random.default_rng(0).standard_normal(64_000))
+    assert judged(replace(GOOD, flux=flux_of(means)), "").status == "ok"
+    means[3, 4] = math.nan
+    assert judged(replace(GOOD, flux=flux_of(means)), "").status == "caution"
+    assert math.isnan(flux_of(np.zeros((64, 20, 1))).bound)
+
+
+def test_a_narrow_component_far_off_leaves_the_field_finite():
+    base = mixture_of_three()
+    narrow = base._replace(factors=np.concatenate([1e-38 * np.eye(2)[None], base.factors[1:]]))
+    at = jnp.asarray([7.0, -3.0])
+    away, turning = Middle.of(narrow, np.eye(2)).outward(at)
+    assert np.isfinite([away, turning]).all()
+
+
 def two_sides(rng, lost):
     """Exact draws of a wide normal density, weighted, and chains of N(0, I) that lost a tail."""
     q = 1.5 * rng.standard_normal((20_000, 2))
@@ -313,6 +386,12 @@ def test_heavy_tails_are_drawn_from_again():
     assert sample[2] == 7
     assert rest == [["match"], ["judge"]]
     assert mended({}) == []
+
+
+def test_shares_of_many_modes_are_drawn_for_and_a_ridge_is_not():
+    sample, *_ = mended({"shares": 0.03})
+    assert sample[2] == 12  # four times as many at most
+    assert mended({"far_out": 40.0}) == []
 
 
 def test_the_seconds_of_a_run_end_with_it():

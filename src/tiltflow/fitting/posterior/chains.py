@@ -27,7 +27,7 @@ from tiltflow.backbones import CouplingFlow
 from tiltflow.fitting.posterior import free_moves
 from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.flux import Middle
-from tiltflow.fitting.posterior.proposal import Proposal, pushed
+from tiltflow.fitting.posterior.proposal import SIZES, Proposal, pushed
 from tiltflow.fitting.posterior.tailed import TailedDensity
 from tiltflow.fitting.posterior.target import Target
 from tiltflow.fitting.posterior.tempering import scattered
@@ -83,7 +83,9 @@ class Chains:
     def _programs(self) -> tuple[TailedDensity, Middle, Array]:
         """What programs get of the proposal beside its flow: the mixture, its middle, `within`."""
         base, within = self.proposal.base, self.proposal.within
-        return base.compiled(), Middle.of(base, within), jnp.asarray(within, jnp.float32)
+        room = max(SIZES)
+        middle = Middle.of(base, within, room)
+        return base.compiled(room + 1), middle, jnp.asarray(within, jnp.float32)
 
     @property
     def cost(self) -> int:
@@ -241,7 +243,8 @@ def _advanced(
 
         w, slope = state.position, state.gradient
         away, turning = jax.vmap(middle.outward)(w)
-        flux = flux + turning + away * slope
+        term = turning + away * slope
+        flux = flux + jnp.where(jnp.isfinite(term), term, 0.0)  # of all draws: not known
         z = w @ within.T
         f = state.log_density - jax.vmap(base)(z)
         log_weights = jnp.concatenate([f[:, None], fresh_f], axis=1)

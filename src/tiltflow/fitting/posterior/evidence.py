@@ -31,6 +31,11 @@ def bridged(f_q: np.ndarray, f_p: np.ndarray, reference: float) -> LogZ:
         name: reference + found.mean + STATED * (getattr(found, name) - found.mean)
         for name in ("low", "high")
     }
+    # Bounds hold with 97.5% each: none is narrower than the interval.
+    moved["lower"], moved["upper"] = (
+        min(moved["lower"], moved["low"]),
+        max(moved["upper"], moved["high"]),
+    )
     return replace(found, **moved, standard_error=STATED * found.standard_error)
 
 

@@ -8,6 +8,7 @@ points outwards in every mode and in every tail.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -36,9 +37,9 @@ class Middle(eqx.Module):
     whiteners: Float[Array, "K dim dim"]
 
     @classmethod
-    def of(cls, base: Tailed, factor: np.ndarray) -> Middle:
-        """Of all components of `base` but the last, for rows over `factor`."""
-        near = Tailed(*(part[:-1] for part in base)).compiled()
+    def of(cls, base: Tailed, factor: np.ndarray, least: int = 4) -> Middle:
+        """Of all components of `base` but the last, for rows over `factor`; room for `least`."""
+        near = Tailed(*(part[:-1] for part in base)).compiled(least)
         means = np.linalg.solve(factor, np.asarray(near.means, np.float64).T).T
         whiteners = np.asarray(near.whiteners, np.float64) @ factor
         arrays = (jnp.asarray(x, jnp.float32) for x in (means, whiteners))
@@ -49,6 +50,7 @@ class Middle(eqx.Module):
         away = jnp.einsum("kij,kj->ki", self.whiteners, w - self.means)
         share = jax.nn.softmax(self.constants - 0.5 * jnp.sum(away**2, axis=1))
         slope = -jnp.einsum("kij,ki->kj", self.whiteners, away)
+        slope = jnp.where(share[:, None] > 0, slope, 0.0)  # not 0 times infinity
         turning = slope - share @ slope
         return w - share @ self.means, 1.0 - share @ (self.means * turning)
 
@@ -59,6 +61,8 @@ class Flux(NamedTuple):
     Attributes:
         errors: the farthest mean from 0, in standard errors; 0 if it is below `LEAST`.
         bound: the largest that a mean may be: its size and two standard errors.
+
+    Both are NaN, which is no pass, where a mean is not known.
     """
 
     errors: float
@@ -66,7 +70,10 @@ class Flux(NamedTuple):
 
 
 def flux_of(means: np.ndarray) -> Flux:
-    """From means by block, `[chains, blocks, fields]`."""
+    """From means by block, `[chains, blocks, fields]`; of draws without a value each is 0."""
+    known = np.isfinite(means).all(axis=(0, 1)) & np.any(means, axis=(0, 1))
+    if not known.all():
+        return Flux(math.nan, math.nan)
     errors, bound = 0.0, 0.0
     for place in range(means.shape[2]):
         column = means[..., place]

@@ -79,10 +79,11 @@ def _blocks_wanted(state: State, facts: Facts) -> int:
     assert chains is not None
     half = (facts.log_z.high - facts.log_z.low) / 2
     doubted = facts.rhat > facts.agreed or _disagree(facts)
-    bound = 0.0 if facts.flux is None else facts.flux.bound
+    bound = 0.0 if facts.flux is None or math.isnan(facts.flux.bound) else facts.flux.bound
     lack = max(
         (half / facts.within) ** 2,
         (bound / max(5 * facts.within, LEAST_FLUX)) ** 2,
+        (facts.shares / facts.shared) ** 2,
         1.2 * LEAST_SIZE / max(facts.log_z.ess_p, 1.0),
         1.2 * facts.least / max(min(facts.ess_bulk, facts.ess_tail), 1.0),
         2.0 if doubted or facts.pareto_k > HEAVIEST else 0.0,

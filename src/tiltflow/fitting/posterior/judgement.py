@@ -11,6 +11,7 @@ from tiltflow.diagnostics.convergence import convergence
 from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.fitting.posterior.chains import Chains
 from tiltflow.fitting.posterior.evidence import bridged, effective_share, halves_apart
+from tiltflow.fitting.posterior.far_out import farthest_high
 from tiltflow.fitting.posterior.flux import flux_of
 from tiltflow.fitting.posterior.modes import Regions, regions_of, surveyed_by
 from tiltflow.fitting.posterior.sides import farthest, tail_acceptance
@@ -21,6 +22,7 @@ from tiltflow.fitting.posterior.verdict import Facts, Verdict, judged
 from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.pareto import pareto_k
 
+FINE_SHARES = 0.015  # total variation of the shares of modes that is always good enough
 SIDES_ROWS = 65_536  # exact draws whose shares are looked at
 
 
@@ -99,6 +101,9 @@ def judge(state: State) -> Judgement:
         pareto_k=heavy,
         effective=effective_share(f_q),
         apart=_apart(state.populations, log_z.mean - state.reference),
+        far_out=0.0 if state.ends is None else farthest_high(flat_y, value.ravel(), *state.ends),
+        shares=regions.expected_error,
+        shared=max(FINE_SHARES, regions.error_of(state.asked.draws)),
         lacking=regions.lacking,
         outward=_outward(y),
         growth=_growth(state.populations),

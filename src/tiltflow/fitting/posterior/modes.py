@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from tiltflow.fitting.posterior.tempering import Population
 from tiltflow.normalizer.mean_error import of_chains
 
 SMALLEST = 0.002  # share of the mass, below which a part is not told apart
+ABSOLUTE = math.sqrt(2 / math.pi)  # the mean of |x|, x standard normal
 EXPECTED = 10.0  # particles that should be in a mode, before their absence counts
 OF_EACH = 256  # particles of a population that are looked at
 
@@ -45,6 +47,16 @@ class Regions(NamedTuple):
         expected = self.shares[None] * self.sizes[:, None]
         missed = (self.particles < 0.05 * expected) & (expected > EXPECTED)
         return int(np.sum(len(self.sizes) - missed.sum(axis=0) < 2))
+
+    @property
+    def expected_error(self) -> float:
+        """The total variation by which shares are expected to be wrong, by their errors."""
+        return 0.5 * ABSOLUTE * float(np.sum(self.errors))
+
+    def error_of(self, draws: int) -> float:
+        """The same, if so many independent draws had told them."""
+        spread = np.sqrt(self.shares * (1 - self.shares) / draws)
+        return 0.5 * ABSOLUTE * float(np.sum(spread))
 
     def indicators(self) -> np.ndarray:
         """Whether each draw is in each part that is not tiny, `[chains, draws, parts]`."""

@@ -49,6 +49,8 @@ def changing(state: State) -> tuple[dict[str, Any], Arrays]:
         }
     if state.populations:
         arrays["witness"] = values_at(target, state.populations[0].y[:8])
+    if state.ends is not None:
+        arrays |= {"ends.y": state.ends[0], "ends.value": state.ends[1]}
     if state.rung is not None:
         rung = state.rung
         plain["rung"] = {
@@ -122,6 +124,8 @@ def fill(state: State, plain: dict[str, Any], arrays: Arrays, parts: dict[str, A
     for name in ("cold", "hot"):
         kept = [parts[of]["y"] for of in sorted(parts) if of.startswith(f"{name}-")]
         setattr(state, name, kept)
+    if "ends.y" in arrays:
+        state.ends = arrays["ends.y"], arrays["ends.value"]
     if "rung" in plain:
         words = plain["rung"]
         particles = {name: arrays[f"rung.{name}"] for name in ("y", "ancestors")}

@@ -32,9 +32,11 @@ from tiltflow.learning.gaussian_mixture import GaussianMixture, best_mixture
 from tiltflow.runs.checkpoint import arrays_of, filled
 
 PRIORS, SIZES = ((0.1, 0.1), (0.3, 0.3)), (4, 16)
+ROOM = 16_384  # rows of a fit, for which programs make room: fewer need no program of their own
 BATCH, CHUNK, RATE = 256, 100, 1e-2
 MEMORY = 0.99  # of the moving average of weights
 PATIENCE = 3  # chunks without a better score
+NO_WEIGHT = -1e4  # its logarithm
 BOUNDS = (4.0, 3.0)  # of what the flow's networks read, and of its log-scales
 
 
@@ -208,8 +210,8 @@ def _descended(
     """Flow and mixture after steps of maximum likelihood together, as `held` likes them best."""
     # To learn, rows are whitened beforehand: units are not learned.
     c, c_held = (_encoded(flow, x) for x in (rows, held))
-    room = 1 << (len(c) - 1).bit_length()
-    c, c_held = _roomy(c, room), _roomy(c_held, max(PART // 8, room // 8))
+    room = max(ROOM, 1 << (len(c) - 1).bit_length())
+    c, c_held = _roomy(c, room), _roomy(c_held, room // 8)
     counts = jnp.asarray([len(rows), len(held)])
     parameters: Any = (eqx.filter(flow.blocks, eqx.is_inexact_array), _learnable(mixture))
     state = (parameters, parameters, optimiser.ADAM.init(parameters), jnp.zeros((), jnp.int32))
@@ -225,7 +227,7 @@ def _descended(
         chunk_key = jr.fold_in(key, chunk)
         state = _chunk(flow, state, c, counts[0], jnp.asarray(float(steps)), chunk_key)
     blocks, density = best
-    return _with_blocks(flow, blocks), _mixture_of(density)
+    return _with_blocks(flow, blocks), _mixture_of(density, len(mixture.means))
 
 
 def _roomy(rows: Array, room: int) -> Array:
@@ -238,13 +240,21 @@ def _learnable(mixture: GaussianMixture) -> MixtureDensity:
     whiteners = np.stack([solve_triangular(factor, eye, lower=True) for factor in mixture.factors])
     diagonal = np.log(np.diagonal(whiteners, axis1=1, axis2=2))
     whiteners = np.tril(whiteners, -1) + diagonal[:, :, None] * eye
-    arrays = mixture.log_weights, mixture.means, whiteners
+    # Others that have no weight, and so no gradient: one program does for all numbers.
+    more = max(0, max(SIZES) - len(mixture.means))
+    arrays = (
+        np.append(mixture.log_weights, np.full(more, NO_WEIGHT)),
+        np.concatenate([mixture.means, np.zeros((more, dim))]),
+        np.concatenate([whiteners, np.zeros((more, dim, dim))]),
+    )
     return MixtureDensity(*(jnp.asarray(x, jnp.float32) for x in arrays))
 
 
-def _mixture_of(density: MixtureDensity) -> GaussianMixture:
+def _mixture_of(density: MixtureDensity, number: int) -> GaussianMixture:
+    """The first `number` components; what was there to make room is left out."""
     log_weights, means, whiteners = (
-        np.asarray(x, np.float64) for x in (density.log_weights, density.means, density.whiteners)
+        np.asarray(x, np.float64)[:number]
+        for x in (density.log_weights, density.means, density.whiteners)
     )
     eye = np.eye(means.shape[1])
     diagonal = np.exp(np.diagonal(whiteners, axis1=1, axis2=2))

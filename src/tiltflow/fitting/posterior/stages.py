@@ -169,7 +169,8 @@ def search(state: State) -> None:
     assert state.bases is not None
     y = starts.scattered_starts(state.bases, number, state.asked.seed)
     most = max((p.log_z for p in state.populations if p.finished), default=-math.inf)
-    places, spreads = starts.optima(state.target, y, most)
+    state.ends = starts.ascents(state.target, y)
+    places, spreads = starts.optima(state.target, *state.ends, most)
     new = np.zeros(0, bool)
     if len(places):
         new = starts.unmet(state.target, wide, places, spreads)

@@ -52,7 +52,8 @@ class Bases(NamedTuple):
     @property
     def components(self) -> int:
         """Of the one that has more: one program does for both."""
-        return max(4, *(len(base.means) for base in (self.narrow, self.wide)))
+        most = max(4, *(len(base.means) for base in (self.narrow, self.wide)))
+        return 1 << (most - 1).bit_length()
 
     def around(self, places: np.ndarray, spreads: np.ndarray) -> "Bases":
         """The same, and around optima."""
@@ -122,22 +123,30 @@ def scattered_starts(bases: Bases, number: int, seed: int) -> np.ndarray:
     return np.concatenate([near, far])
 
 
-def optima(target: Target, y: np.ndarray, most: float = -np.inf) -> tuple[np.ndarray, np.ndarray]:
-    """Different points at which ascents from rows `[n, dim]` end, and the spreads there.
+def ascents(target: Target, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where ascents from rows `[n, dim]` end, and the log-density there, both finite.
 
-    Those that have little mass are left out, by the curvature along the coordinates, beside the
-    others and beside `most`, the log of a mass; and those where the density still rises. As many
-    evaluations as rows times `DESCENT_STEPS`, and some.
+    As many evaluations as rows times `DESCENT_STEPS`, and some.
     """
     ends = in_parts(lambda rows: _ascended(target, rows), y.astype(np.float32), target)
     value = values_at(target, ends)
     fine = np.isfinite(value) & np.isfinite(ends).all(axis=1)
-    ends, value = ends[fine], value[fine]
+    return ends[fine], value[fine]
+
+
+def optima(
+    target: Target, ends: np.ndarray, value: np.ndarray, most: float = -np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """Different points among the ends of ascents, and the spreads there.
+
+    Those that have little mass are left out, by the curvature along the coordinates, beside the
+    others and beside `most`, the log of a mass; and those where the density still rises.
+    """
     if not len(ends):
         return ends, ends
     slope, spread = _spreads(target, ends)
     settled = np.max(np.abs(slope) * spread, axis=1) < LEVEL
-    mass = value + np.sum(np.log(spread), axis=1) + 0.5 * y.shape[1] * np.log(2 * np.pi)
+    mass = value + np.sum(np.log(spread), axis=1) + 0.5 * ends.shape[1] * np.log(2 * np.pi)
     mass = np.where(settled, mass, -np.inf)
     kept: list[int] = []
     for row in np.argsort(-mass):

@@ -37,6 +37,7 @@ class State:
         rung: of the tempering that goes on.
         populations: that have arrived.
         cold, hot: particles beyond the target: where the density is higher, or lower, than typical.
+        ends: of the ascents of the search, `[n, dim]`, and log-densities there; None: no search.
         chains: under the newest proposal.
         exact: draws of that proposal.
         rough: how rough the density is.
@@ -61,6 +62,7 @@ class State:
     populations: list[Population] = field(default_factory=list)
     cold: list[np.ndarray] = field(default_factory=list)
     hot: list[np.ndarray] = field(default_factory=list)
+    ends: tuple[np.ndarray, np.ndarray] | None = None
     chains: Chains | None = None
     exact: list[Scored] = field(default_factory=list)
     rough: Roughness | None = None

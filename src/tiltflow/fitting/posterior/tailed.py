@@ -113,9 +113,9 @@ class Tailed(NamedTuple):
         return self.means[which] + np.einsum("nij,nj->ni", self.factors[which], noise)
 
     def compiled(self, least: int = 4) -> TailedDensity:
-        """For programs; components are filled up to a power of two, so that few sizes compile."""
+        """For programs; filled up to `least` components or a power of two, so that few compile."""
         number = len(self.means)
-        size = 1 << (max(number, least) - 1).bit_length()
+        size = least if number <= least else 1 << (number - 1).bit_length()
         whiteners = np.linalg.inv(self.factors)
         constants = np.append(self.constants(), np.full(size - number, -np.inf))
         rest = (

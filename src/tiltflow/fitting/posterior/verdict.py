@@ -19,13 +19,14 @@ CONVERGED, MIXED, APART = 1.01, 1.02, 1.05  # R-hat: enough, draw more, caution;
 LEAST_SIZE = 400.0  # effective draws
 WIDEST = 0.2  # nats between the bounds of log Z
 FARTHEST = 1.0  # nats between a tempering and the bridge
-FARTHEST_HALVES, FARTHEST_SIDES, FARTHEST_FLUX = 4.0, 5.0, 4.0  # standard errors
+FARTHEST_HALVES, FARTHEST_SIDES, FARTHEST_FLUX = 4.0, 4.0, 4.0  # standard errors
 LEAST_FLUX = 0.08
 SLOWEST = 0.3  # of the usual acceptance
 WIDENED = 1.7  # the spread of one population over that of the other
+FARTHEST_OUT = 5.0  # times as far as the farthest draw
 HEAVIEST, TOO_HEAVY = 0.7, 1.0  # Pareto k-hat of p over q
 MORE = {"R-hat", "bulk ESS", "tail ESS", "interval of log Z", "effective draws of log Z", "bounds"}
-MORE |= {"flux, at most"}
+MORE |= {"flux, at most", "error of shares"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Facts:
         pareto_k: of the weights of p over the proposal.
         effective: the share of the proposal's draws that is effective, in [0, 1].
         apart: nats between the estimate and the nearer tempering, beyond 4 of its errors.
+        far_out: how many times farther out than all draws the density is as high as there.
+        shares, shared: the total variation by which shares of modes are expected to be wrong, and
+            by which they may be.
         lacking: modes that fewer than two populations have found.
         outward: how much farther out the second half of the draws is than the first, as a ratio.
         growth: of the spread from the narrow population to the wide one, the largest ratio.
@@ -73,6 +77,9 @@ class Facts:
     pareto_k: float
     effective: float
     apart: float
+    far_out: float
+    shares: float
+    shared: float
     lacking: int
     outward: float
     growth: float
@@ -200,6 +207,17 @@ def _checks(facts: Facts) -> list[Check]:
             "Give it more time; reparameterise what narrows or has heavy tails.",
         ),
         *_of_flux(facts.flux, facts.within),
+        _check(
+            "as high far out", facts.far_out, FARTHEST_OUT, "caution",
+            "The density is as high as among the draws at places far beyond all of them: along a "
+            "ridge or a flat that leads there, mass may be missing from the draws and from log Z.",
+            "Reparameterise what grows so fast, or give it a prior that falls there.",
+        ),
+        _check(
+            "error of shares", facts.shares, facts.shared, "caution",
+            "The shares of the modes are less certain than so many draws should tell.",
+            "Ask for more draws.",
+        ),
         _check(
             "moves in tails", facts.moving, SLOWEST, "caution",
             "Trajectories from a tail are seldom accepted: what lies farther out is not reached.",
