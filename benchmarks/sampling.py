@@ -2,9 +2,9 @@
 
     python benchmarks/sampling.py [--json FILE] [--run RUN] [--leapfrogs 5] [--quick]
 
-RUN is a folder made by `tiltflow fit digits --backbone coupling`. All programs are compiled, are given the same
-latent density (its weights as arguments), the same starts and the same number of chains, and are
-timed in turn in one process (`timing.py`).
+RUN is a folder made by `tiltflow fit digits --backbone coupling`. All programs are compiled, are
+given the same latent density (its weights as arguments), the same starts and the same number of
+chains, and are timed in turn in one process (`timing.py`).
 
 Overhead: the time of HMC transitions over that of as many value-and-gradient products in a bare
 compiled loop. `tiltflow` is the driver's own program, `mcmc.program.advance`, with keys, tuning,

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def made(particles: int) -> dict:
-    """Programs by name; the model is that of `tiltflow fit digits --backbone coupling`, without having learned."""
+    """Programs by name; the model is `tiltflow fit digits --backbone coupling`, not learned."""
     import equinox as eqx
     import jax.numpy as jnp
     import jax.random as jr

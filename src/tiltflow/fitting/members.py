@@ -44,7 +44,7 @@ PAYS = 0.02  # nats that more steps have to bring
 FIRST_SHARE = 0.5  # of the time left, for each of the first two flows, and where more steps pay
 SCORED = 20  # draws of a held-out row that a judgement scores
 PASSES = 3  # through a network, in a step of learning
-SECONDS_A_FLOW = {VERY_MANY_ROWS: 60.0, FEW_ROWS: 25.0, 0: 15.0}  # of a budget, from so many rows on
+SECONDS_A_FLOW = {VERY_MANY_ROWS: 60.0, FEW_ROWS: 25.0, 0: 15.0}  # of a budget, by rows
 MOST = 8  # flows in a budget
 
 
