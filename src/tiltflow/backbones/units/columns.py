@@ -41,7 +41,7 @@ def bins_of(
         if few_cells(values, step)
         else bins_about(values, apart[i])
         if i in apart
-        else _suited(values, column, step)
+        else suited(values, column, step)
         for i, (values, column, step) in enumerate(zip(exact.T, spread.T, steps, strict=True))
     ]
 
@@ -53,7 +53,7 @@ def bins_about(cells: np.ndarray, atoms: Atoms) -> Bins:
     rest = atoms.from_cells(cells[~np.isin(cells, atoms.edges)]).astype(np.float64)
     if len(rest) < 2 or np.ptp(rest) == 0:  # nothing but atoms
         rest = np.asarray(atoms.values) + np.array([[-0.5], [0.5]]) * atoms.width
-    return with_cells(_suited(rest.ravel(), rest.ravel(), 0.0), atoms, counts, len(cells))
+    return with_cells(suited(rest.ravel(), rest.ravel(), 0.0), atoms, counts, len(cells))
 
 
 def few_cells(values: np.ndarray, step: float) -> bool:
@@ -61,7 +61,7 @@ def few_cells(values: np.ndarray, step: float) -> bool:
     return step > 0 and bool(np.ptp(values) < MOST_CELLS * step)
 
 
-def _suited(exact: np.ndarray, spread: np.ndarray, step: float) -> Bins:
+def suited(exact: np.ndarray, spread: np.ndarray, step: float) -> Bins:
     """The kind that rows left out choose, fitted to all rows."""
 
     def smooth(rows: Rows) -> Bins:

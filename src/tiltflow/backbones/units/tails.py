@@ -8,6 +8,9 @@ every distribution there is (Pickands 1975; Balkema and de Haan 1974):
 A shape above 0 is a power tail, of index 1 / shape: the variance is infinite from 1/2 on, the mean
 from 1. Its likelihood is maximised over shape / scale alone (Grimshaw 1993): at a given ratio r the
 best shape is the mean of log(1 + r e).
+
+Beyond the cells of values on a grid, and beyond integers, the next value may be any: there the tail
+is one of a set shape, so that what no training row has is unlikely, and not impossible.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from scipy.special import ndtri_exp
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL
-from tiltflow.backbones.units.histogram import best_bins
+from tiltflow.backbones.units.histogram import MARGIN, best_bins, cell_bins
 
 SHARE = 0.05  # of the rows that lie in a tail
 FEWEST, MOST = 20, 1_000  # of them
 BEYOND_DOUBT = 2.0  # standard errors of the shape above 0: else a tail is no power
 LEAST, LARGEST = 0.05, 5.0  # shapes
+OF_CELLS = 0.2  # the shape beyond cells: the fourth moment is finite
 RATIOS = np.geomspace(1e-4, 1e4, 161)  # times 1 / mean exceedance
 
 
@@ -132,3 +136,22 @@ def tailed_bins(column: np.ndarray) -> TailedBins:
     between = column[(column >= low) & (column <= high)]
     margins = tails[0] is None, tails[1] is None
     return TailedBins(*best_bins(between, margins=margins, local=True), tails)
+
+
+def cells_between_tails(column: np.ndarray, step: float) -> TailedBins:
+    """A bin for each cell of values on a grid; one row's share in a tail on either side."""
+    edges, shares = cell_bins(column, step)
+    inner = shares[1:-1] / shares[1:-1].sum()
+    return between_tails(edges[1:-1], inner, step, (float(shares[0]), float(shares[-1])))
+
+
+def between_tails(
+    edges: np.ndarray, shares: np.ndarray, step: float, masses: tuple[float, float] = (TAIL, TAIL)
+) -> TailedBins:
+    """Bins of cells of width `step`, and tails of these masses that go on in steps as wide."""
+    scale = max(step, MARGIN * float(edges[-1] - edges[0]))
+    lower, upper = (
+        Tail(float(end), mass, OF_CELLS, scale)
+        for end, mass in zip(edges[[0, -1]], masses, strict=True)
+    )
+    return TailedBins(edges, shares, (lower, upper))
