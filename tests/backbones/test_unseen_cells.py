@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from tiltflow.backbones import fit_units
+from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.data.grids import Grid
 
 ROWS, STEP = 420, 1.5
@@ -42,6 +43,7 @@ def test_unseen_cells_have_a_tail(kind):
     near = np.concatenate([AWAY, AWAY]) <= 2
     assert np.all(told[near] > -13)
     assert np.all(np.diff(told[len(AWAY) :]) < 0)
+    assert isinstance(units, HeavyTailed)
     straight = log_masses(replace(units, shape=0 * units.shape), step, AWAY)
     assert np.all(straight < -300)
 

@@ -19,8 +19,8 @@ from tiltflow.backbones import (
     MixtureDensity,
     fit_units,
 )
-from tiltflow.backbones.autoregressive import _backward, _forward
 from tiltflow.backbones.cells import Cells
+from tiltflow.backbones.splines import backward, forward
 
 DRAWS = 20_000
 CELLS = np.linspace(-9, 9, 241)
@@ -112,7 +112,7 @@ class WithoutSlopes(AutoregressiveFlow):
 
     def _log_prob(self, y, key):
         ordered = y[self.order]
-        z, _ = jax.vmap(_backward)(ordered, self.network(ordered, key))
+        z, _ = jax.vmap(backward)(ordered, self.network(ordered, key))
         return self.base.log_prob(z[jnp.argsort(self.order)])
 
 
@@ -204,9 +204,9 @@ def test_splines_and_their_inverses():
     """Inside and outside of the knots; their slopes are those that autodiff finds."""
     raw = jr.normal(jr.key(4), (300, 25))
     y = jr.normal(jr.key(5), (300,)) * 5
-    z, log_slopes = jax.jit(jax.vmap(_backward))(y, raw)
-    np.testing.assert_allclose(jax.jit(jax.vmap(_forward))(z, raw), y, atol=2e-3)
-    slopes = jax.jit(jax.vmap(jax.grad(lambda y, raw: _backward(y, raw)[0])))(y, raw)
+    z, log_slopes = jax.jit(jax.vmap(backward))(y, raw)
+    np.testing.assert_allclose(jax.jit(jax.vmap(forward))(z, raw), y, atol=2e-3)
+    slopes = jax.jit(jax.vmap(jax.grad(lambda y, raw: backward(y, raw)[0])))(y, raw)
     np.testing.assert_allclose(np.log(slopes), log_slopes, atol=1e-3)
 
 

@@ -125,7 +125,8 @@ class Grid:
         """What a number of a row may be, in words."""
         if len(position) == 1 and position[0] in self.levels:
             levels = self.levels[position[0]]
-            return f"a {'value' if levels.ordered else 'label'} that the model was fitted to: {levels.told()}"
+            what = "a value" if levels.ordered else "a label"
+            return f"{what} that the model was fitted to: {levels.told()}"
         return f"a value on the grid of step {self.step[position]:g} that the model was fitted to"
 
     def kinds(self) -> list[str]:

@@ -281,7 +281,8 @@ def fit_tails(x: np.ndarray, cells: _Cells | None = None) -> HeavyTailed:
 def fit_integers_between_tails(x: np.ndarray) -> HeavyTailed:
     """As `fit_gaussianise`, the same map between the smallest and the largest integer."""
     found = _of_integers(_flat(x))
-    return _between(found, *zip(*(one[:2] for one in found), strict=True), x.shape[1:])
+    edges, shares = tuple(one.edges for one in found), tuple(one.shares for one in found)
+    return _between(found, edges, shares, x.shape[1:])
 
 
 def _alike(found: list[TailedBins]) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:

@@ -16,9 +16,9 @@ from tiltflow.backbones import (
     Ensemble,
     MixtureDensity,
 )
-from tiltflow.backbones.autoregressive import OUTPUTS
 from tiltflow.backbones.cells import MOST, Cells
 from tiltflow.backbones.coupling import check_splits, splits_of
+from tiltflow.backbones.splines import OUTPUTS
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.fitting import KINDS
 from tiltflow.backbones.units.normal import standard
