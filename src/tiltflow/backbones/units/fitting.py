@@ -15,10 +15,12 @@ from tiltflow.backbones.units.tails import (
     TailedBins,
     between_tails,
     cells_between_tails,
+    ended,
     tailed_bins,
 )
 from tiltflow.data.atoms import Atoms
 from tiltflow.data.checks import checked
+from tiltflow.data.far_rows import far_rows
 from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 
@@ -96,6 +98,7 @@ class _Cells:
     def __init__(self, x: np.ndarray, grid: Grid | None) -> None:
         self.spread = self._exact = x
         self._steps, self._atoms = np.zeros(x[:1].size), dict[int, Atoms]()
+        self._far = {one.column for one in far_rows(x)}
         if grid is not None:
             noise = np.random.default_rng(0).uniform(size=x.shape)
             self.spread = x + grid.widths(x) * noise
@@ -104,18 +107,23 @@ class _Cells:
     def bins(self, part: slice = slice(None), *, powers: bool = False) -> list[TailedBins]:
         """The histogram of every column, from a part of the rows.
 
-        Columns of few cells have tails; others, where they are `powers` beyond doubt.
+        Columns of few cells have tails, and those that one row carries; others, where they are
+        `powers` beyond doubt.
         """
         exact, spread = _flat(self._exact[part]).T, _flat(self.spread[part]).T
-        return [
+        found = [
             cells_between_tails(values, step)
             if few_cells(values, step)
-            else TailedBins(*bins_about(values, self._atoms[i]), (None, None))
+            else bins_about(values, self._atoms[i])
             if i in self._atoms
             else tailed_bins(column)
             if powers
-            else TailedBins(*suited(values, column, step), (None, None))
+            else suited(values, column, step)
             for i, (values, column, step) in enumerate(zip(exact, spread, self._steps, strict=True))
+        ]
+        return [
+            ended(one, column) if i in self._far and not powers else one
+            for i, (one, column) in enumerate(zip(found, spread, strict=True))
         ]
 
 

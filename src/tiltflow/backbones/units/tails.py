@@ -9,8 +9,9 @@ A shape above 0 is a power tail, of index 1 / shape: the variance is infinite fr
 from 1. Its likelihood is maximised over shape / scale alone (Grimshaw 1993): at a given ratio r the
 best shape is the mean of log(1 + r e).
 
-Beyond the cells of values on a grid, and beyond integers, the next value may be any: there the tail
-is one of a set shape, so that what no training row has is unlikely, and not impossible.
+Beyond the cells of values on a grid, beyond integers, and where one row lies far beyond all others,
+the next value may be any: there the tail is one of a set shape, so that what no training row has is
+unlikely, and not impossible.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SHARE = 0.05  # of the rows that lie in a tail
 FEWEST, MOST = 20, 1_000  # of them
 BEYOND_DOUBT = 2.0  # standard errors of the shape above 0: else a tail is no power
 LEAST, LARGEST = 0.05, 5.0  # shapes
-OF_CELLS = 0.2  # the shape beyond cells: the fourth moment is finite
+SET = 0.2  # the shape of tails that are not fitted: the fourth moment is finite
 RATIOS = np.geomspace(1e-4, 1e4, 161)  # times 1 / mean exceedance
 
 
@@ -95,7 +96,7 @@ class TailedBins(NamedTuple):
 
     edges: np.ndarray
     shares: np.ndarray
-    tails: tuple[Tail | None, Tail | None]
+    tails: tuple[Tail | None, Tail | None] = (None, None)
 
     @property
     def masses(self) -> tuple[float, float]:
@@ -104,7 +105,10 @@ class TailedBins(NamedTuple):
         return lower, upper
 
     def normal_scores(self, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y and log dy/dx of each number, as `units.HeavyTailed` of these bins has them."""
+        """y and log dy/dx of each number, as `units.HeavyTailed` of these bins has them.
+
+        In one look, without a compiled program, which would be another one for each number of rows.
+        """
         masses = self.masses
         mass, width = (1 - sum(masses)) * self.shares, np.diff(self.edges)
         below = masses[0] + np.cumsum(mass) - mass
@@ -123,6 +127,11 @@ class TailedBins(NamedTuple):
             log_density = np.log(tail.mass / tail.scale) - (1 + 1 / tail.shape) * grown
             log_slope[out] = log_density - norm.logpdf(y[out])
         return y, log_slope
+
+    def log_density(self, column: np.ndarray) -> np.ndarray:
+        """Of each number, nats."""
+        y, log_slope = self.normal_scores(column)
+        return norm.logpdf(y) + log_slope
 
 
 def tailed_bins(column: np.ndarray) -> TailedBins:
@@ -151,7 +160,17 @@ def between_tails(
     """Bins of cells of width `step`, and tails of these masses that go on in steps as wide."""
     scale = max(step, MARGIN * float(edges[-1] - edges[0]))
     lower, upper = (
-        Tail(float(end), mass, OF_CELLS, scale)
-        for end, mass in zip(edges[[0, -1]], masses, strict=True)
+        Tail(float(end), mass, SET, scale) for end, mass in zip(edges[[0, -1]], masses, strict=True)
     )
     return TailedBins(edges, shares, (lower, upper))
+
+
+def ended(bins: TailedBins, column: np.ndarray) -> TailedBins:
+    """The same with a tail of the set shape on either side that has none, as wide as most rows."""
+    low, high = np.quantile(column, [0.25, 0.75])
+    scale = float(high - low) or float(np.ptp(bins.edges))
+    lower, upper = (
+        tail or Tail(float(end), TAIL, SET, scale)
+        for tail, end in zip(bins.tails, bins.edges[[0, -1]], strict=True)
+    )
+    return bins._replace(tails=(lower, upper))
