@@ -49,13 +49,13 @@ def test_few_numbers_are_no_labels(mixed):
     """But where somebody says so; a model knows them apart when it is loaded again."""
     data = tiltflow.load_data(np.stack([X, ODD], axis=1))
     assert data.kinds == ["continuous", "5 uneven values"]
-    assert not data.grid.has_labels
+    assert data.grid.labels == []
     again = Grid.from_dict(json.loads(json.dumps(data.grid.to_dict())), (2,))
     assert again.levels == data.grid.levels
     told = tiltflow.load_data(mixed, columns={"odd": "category"})
     assert told.grid.levels[3].labels == again.levels[1].labels
     assert told.kinds[3] == "category of 5"
-    assert told.grid.has_labels
+    assert told.grid.labels == [0, 3]
     with pytest.raises(ValueError, match="no numbers in their order"):
         Levels.from_list([2.0, 1.0], ordered=True)
 

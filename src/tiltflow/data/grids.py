@@ -58,9 +58,9 @@ class Grid:
         return found
 
     @property
-    def has_labels(self) -> bool:
-        """Whether some numbers of a row are labels without an order."""
-        return any(not one.ordered for one in self.levels.values())
+    def labels(self) -> list[int]:
+        """The columns of a table that are labels without an order."""
+        return [i for i, one in self.levels.items() if not one.ordered]
 
     @property
     def log_cell(self) -> float:

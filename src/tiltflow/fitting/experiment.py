@@ -157,7 +157,7 @@ def fit(
             listen=listen,
             keeper=keeper,
             own=own,
-            has_labels=data.grid is not None and data.grid.has_labels,
+            labels=() if data.grid is None else data.grid.labels,
             ahead=ahead,
             later=lambda model: foresee(model, asked),
         )
