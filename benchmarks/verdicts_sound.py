@@ -108,7 +108,7 @@ def sound_cases(folder: Path) -> list[Case]:
         ("few", "coupling", "100 rows of a normal", lambda: correlated(100, 13, 0.5)),
         ("student", "coupling", "Student's t, 6 degrees", student),
         ("large", "coupling", "10,000 rows", lambda: bent(10_000, 2)),
-        ("iris", "coupling", "three columns of iris", lambda: of_sklearn("iris", [0, 1, 2])),
+        ("iris", "ensemble", "three columns of iris", lambda: of_sklearn("iris", [0, 1, 2])),
         ("diabetes", "coupling", "three columns", lambda: of_sklearn("diabetes", [2, 3, 9])),
         ("ring", "ensemble", "a ring and two bumps", lambda: ring(seed=1)),
         ("clouds", "ensemble", "three clouds", three_clouds),

@@ -83,16 +83,40 @@ def test_each_column_gets_the_kind_that_suits_it():
     noisy = np.column_stack([rows, few + 0.5 * chance.random(4_000)])
     found = bins_of(exact, noisy, np.array([0.0, 0.0, 0.0, 0.5]))
     expected = best_bins(jumps), normal_bins(rows[:, 1]), smooth_bins(rows[:, 2], rows[:, 2], 0.0)
-    for (edges, shares), (edges_of_it, shares_of_it) in zip(found, expected, strict=False):
+    for (edges, shares, _), (edges_of_it, shares_of_it) in zip(found, expected, strict=False):
         assert np.array_equal(edges, edges_of_it)
         assert np.array_equal(shares, shares_of_it)
-    assert len(found[3][1]) == 5 + 2
+    assert len(found[3].shares) == 5
+    assert [one.tails[0] is not None for one in found] == [True, False, False, True]
 
 
 @pytest.mark.parametrize("rows", [1, 15, 60])
 def test_few_rows_and_few_values_have_a_histogram(rows):
     for column in (np.zeros(rows), np.arange(rows) % 2, np.arange(rows) * 1e-4 + 1e3):
-        edges, shares = bins_of(column[:, None], column[:, None], np.zeros(1))[0]
+        (found,) = bins_of(column[:, None], column[:, None], np.zeros(1))
+        edges, shares, _ = found
         assert np.all(np.diff(edges.astype(np.float32)) > 0)
         assert np.all(shares > 0)
-        assert np.isfinite(log_density(column, edges, shares)).all()
+        assert np.isfinite(found.log_density(column)).all()
+
+
+def test_a_row_a_little_beyond_blocks_can_be():
+    """The straight lines of the twin cost a thousand nats at half a range."""
+    column = np.random.default_rng(0).uniform(size=200)
+    (found,) = bins_of(column[:, None], column[:, None], np.zeros(1))
+    beyond = np.array([-0.6, 1.6])
+    assert np.all(found.log_density(beyond) > -15)
+    assert np.all(found._replace(tails=(None, None)).log_density(beyond) < -500)
+    inside = np.linspace(0.02, 0.98, 50)
+    assert np.allclose(found.log_density(inside), log_density(inside, *found[:2]), atol=0.01)
+
+
+def test_a_fine_grid_of_a_smooth_column_has_no_atoms():
+    """Each value of the twin has a bin of its own, and its chance with it."""
+    truth = stats.norm(0, 10)
+    exact = np.floor(truth.rvs(5_000, random_state=0) / 0.4) * 0.4
+    noisy = exact + 0.4 * np.random.default_rng(1).random(5_000)
+    (found,) = bins_of(exact[:, None], noisy[:, None], np.array([0.4]))
+    new = truth.rvs(NEW, random_state=2)
+    gain = found.log_density(new) - log_density(new, *smooth_bins(exact, noisy, 0.4))
+    assert np.mean(gain) > 3 * np.std(gain) / np.sqrt(NEW)

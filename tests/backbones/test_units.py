@@ -220,9 +220,14 @@ def test_auto_suits_the_columns(integers):
     def kind(x, integers):
         return type(fit_units("auto", x, integers=integers)).__name__
 
-    assert kind(integers, True) == "Gaussianise"
+    assert kind(integers, True) == "HeavyTailed"
+    images = integers[:900].reshape(-1, 3, integers.shape[1])
+    assert kind(images, True) == "Gaussianise"
     assert kind(rng.normal(size=(2_000, 3)), False) == "Affine"
-    assert kind(rng.lognormal(size=(2_000, 3)), False) == "Histogram"
+    assert kind(rng.gamma(3.0, size=(2_000, 3)), False) == "Histogram"
+    far = rng.normal(size=(2_000, 3))
+    far[0, 0] = 100.0  # a row that would carry the scale
+    assert kind(far, False) == "HeavyTailed"
     assert kind(rng.normal(size=(40, 3)), False) == "Affine"
     assert kind(1000 * integers, True) == "Affine"
 

@@ -14,13 +14,15 @@ import pytest
 from tiltflow.backbones import (
     AutoregressiveFlow,
     CelledFlow,
+    CopulaDensity,
     CouplingFlow,
     Ensemble,
     MixtureDensity,
     fit_units,
 )
-from tiltflow.backbones.autoregressive import _backward, _forward
 from tiltflow.backbones.cells import Cells
+from tiltflow.backbones.copula import OrderedCells
+from tiltflow.backbones.splines import backward, forward
 
 DRAWS = 20_000
 CELLS = np.linspace(-9, 9, 241)
@@ -92,11 +94,20 @@ def check_draws(density):
     assert np.max(np.abs(found - expected) / error) < 4.5
 
 
+def copula(kind=CopulaDensity):
+    """A normal column, and three cells in an order of their own."""
+    cells = Cells.between([np.array([-1.1625, 0.1875, 1.0875, 2.1375])])
+    ordered = OrderedCells.of_orders(cells, [np.array([3, 1, 2])])
+    raw = jnp.array([[0.0, 0.0], [1.5, 0.0]])
+    return kind(jnp.array([0.5]), jnp.array([-0.2]), raw, ordered, jnp.array([0, 1]))
+
+
 DENSITIES = {
     "mixture": mixture,
     "autoregressive": autoregressive,
     "few": celled,
     "many": lambda: celled(1),
+    "copula": copula,
 }
 every_density = pytest.mark.parametrize("name", DENSITIES)
 
@@ -112,7 +123,7 @@ class WithoutSlopes(AutoregressiveFlow):
 
     def _log_prob(self, y, key):
         ordered = y[self.order]
-        z, _ = jax.vmap(_backward)(ordered, self.network(ordered, key))
+        z, _ = jax.vmap(backward)(ordered, self.network(ordered, key))
         return self.base.log_prob(z[jnp.argsort(self.order)])
 
 
@@ -153,6 +164,28 @@ def test_the_checks_have_power_on_cells(many):
     for broken, check in ((SharesThatAreNone, check_integrates), (CellsOfNormal, check_draws)):
         with pytest.raises(AssertionError):
             check(celled(many, broken))
+
+
+class Forgetful(CopulaDensity):
+    """Columns in cells are told nothing of what came before them, by draws alone."""
+
+    def draws(self, key, number):
+        even = eqx.tree_at(lambda c: c.raw, self, jnp.zeros((2, 2)))
+        return CopulaDensity.draws(even, key, number)
+
+
+class TwiceSeen(CopulaDensity):
+    """What a cell has goes into the density twice."""
+
+    def _seen(self, believed, place, level):
+        believed, log_mass = super()._seen(believed, place, level)
+        return believed, 2 * log_mass
+
+
+def test_the_checks_have_power_on_copulas():
+    for broken, check in ((TwiceSeen, check_integrates), (Forgetful, check_draws)):
+        with pytest.raises(AssertionError):
+            check(copula(broken))
 
 
 @pytest.mark.parametrize("many", [0, 1])
@@ -204,9 +237,9 @@ def test_splines_and_their_inverses():
     """Inside and outside of the knots; their slopes are those that autodiff finds."""
     raw = jr.normal(jr.key(4), (300, 25))
     y = jr.normal(jr.key(5), (300,)) * 5
-    z, log_slopes = jax.jit(jax.vmap(_backward))(y, raw)
-    np.testing.assert_allclose(jax.jit(jax.vmap(_forward))(z, raw), y, atol=2e-3)
-    slopes = jax.jit(jax.vmap(jax.grad(lambda y, raw: _backward(y, raw)[0])))(y, raw)
+    z, log_slopes = jax.jit(jax.vmap(backward))(y, raw)
+    np.testing.assert_allclose(jax.jit(jax.vmap(forward))(z, raw), y, atol=2e-3)
+    slopes = jax.jit(jax.vmap(jax.grad(lambda y, raw: backward(y, raw)[0])))(y, raw)
     np.testing.assert_allclose(np.log(slopes), log_slopes, atol=1e-3)
 
 

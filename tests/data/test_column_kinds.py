@@ -38,11 +38,26 @@ def mixed(tmp_path_factory):
 
 def test_columns_of_every_kind_are_told_by_the_data(mixed):
     data = tiltflow.load_data(mixed)
-    assert data.kinds == ["category of 3", "continuous", "grid of 1", "category of 5"]
+    assert data.kinds == ["category of 3", "continuous", "grid of 1", "5 uneven values"]
     assert data.grid.levels[0].labels == ("Rome", "Oslo", "Bern")  # the commonest first
     np.testing.assert_array_equal(data.values[:6, 0], [2, 1, 1, 0, 0, 0])
     np.testing.assert_array_equal(data.values[:, 3], ODD.astype(np.float32))
     assert tiltflow.load_data(mixed, integers=False).kinds[2:] == ["continuous"] * 2
+
+
+def test_few_numbers_are_no_labels(mixed):
+    """But where somebody says so; a model knows them apart when it is loaded again."""
+    data = tiltflow.load_data(np.stack([X, ODD], axis=1))
+    assert data.kinds == ["continuous", "5 uneven values"]
+    assert data.grid.labels == []
+    again = Grid.from_dict(json.loads(json.dumps(data.grid.to_dict())), (2,))
+    assert again.levels == data.grid.levels
+    told = tiltflow.load_data(mixed, columns={"odd": "category"})
+    assert told.grid.levels[3].labels == again.levels[1].labels
+    assert told.kinds[3] == "category of 5"
+    assert told.grid.labels == [0, 3]
+    with pytest.raises(ValueError, match="no numbers in their order"):
+        Levels.from_list([2.0, 1.0], ordered=True)
 
 
 def test_a_word_goes_before_the_data(mixed):

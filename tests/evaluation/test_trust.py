@@ -97,6 +97,14 @@ def test_one_far_row_is_named_with_its_value():
     assert "row 17 of those that are learned from (-60 in column 2)" in check.means
 
 
+def test_a_row_that_costs_next_to_nothing_is_no_scale():
+    """Of less than a fifth of the spread: 0.1 nats a row. The twin has more."""
+    for share, ok in ((0.15, True), (0.3, False)):
+        x = normal(0)
+        x[17, 2] = np.sqrt(share / (1 - share) * len(x))
+        assert in_scale("standardise", x).ok == ok
+
+
 def test_a_spread_as_narrow_as_the_spacing_of_numbers():
     """Around 10,000 the spacing in 32 bits is 0.001, and so is the spread."""
     offset = np.float32(10_000)

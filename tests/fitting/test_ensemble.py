@@ -121,6 +121,8 @@ def test_a_model_on_them_is_saved_and_loaded(learned, tmp_path):
         ("cells", [1, 2]),
         ("cells", [2, 8, 1, 8]),
         ("cells", "none"),
+        ("copula", [3, 8]),
+        ("copula", "none"),
     ):
         with pytest.raises(InputError, match=name):
             spec_from({**config, name: wrong})
@@ -132,11 +134,14 @@ def test_members_of_columns_in_cells_are_built_again_in_the_same_shapes():
         components=1,
         bases=(1,),
         cells=(0, 8, 1, 17),
+        copula=(1, 8),
     )
     spec.check()
     again = spec_from(spec.to_dict())
     assert again == spec
-    flow = again.members(key=jr.key(0))[1]
+    _, flow, copula = again.members(key=jr.key(0))
+    assert copula.cells.low.shape == (1, 9)
+    assert copula.mean.shape == (1,)
     told = Cells.between([np.array([-1.0, 0.0, 1.0])])
     assert told.ends.shape == (1, 8)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(told))  # else no run can be loaded

@@ -3,6 +3,7 @@
 from tiltflow.backbones.autoregressive import AutoregressiveFlow
 from tiltflow.backbones.base import Backbone, Flow
 from tiltflow.backbones.celled import CelledFlow
+from tiltflow.backbones.copula import CopulaDensity
 from tiltflow.backbones.coupling import CouplingFlow
 from tiltflow.backbones.density import Density, MixtureDensity
 from tiltflow.backbones.ensemble import Ensemble
@@ -20,6 +21,7 @@ __all__ = [
     "AutoregressiveFlow",
     "Backbone",
     "CelledFlow",
+    "CopulaDensity",
     "CouplingFlow",
     "Density",
     "Ensemble",

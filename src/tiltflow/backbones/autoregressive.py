@@ -9,7 +9,7 @@ Inputs of the network are bounded, and so are log-scales; splines end in straigh
 tails are those of the base.
 """
 
-import math
+import abc
 
 import equinox as eqx
 import jax
@@ -19,12 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tiltflow.backbones.density import Density
+from tiltflow.backbones.splines import OUTPUTS, backward, forward
 
-BINS = 8
-BOUND = 4.0  # beyond it the spline is the identity
-LEAST = 1e-3  # width and height of a bin, as shares, and slope at a knot
-INPUT_BOUND = SCALE_BOUND = 3.0
-OUTPUTS = 2 + 3 * BINS - 1
+INPUT_BOUND = 3.0
 
 
 class MaskedNetwork(eqx.Module):
@@ -97,14 +94,36 @@ class MaskedNetwork(eqx.Module):
         return hidden, degrees
 
 
-class AutoregressiveFlow(Density):
-    """A base, and a masked network that leads from there to coordinates.
+class OrderedFlow(Density):
+    """Coordinates one after the other, each given those before it, on a base.
 
     Attributes:
         base: a density with draws; learned with the rest.
-        network: see there.
+        network: to the parameters of each coordinate.
         order: of the coordinates as the network takes them.
     """
+
+    base: eqx.AbstractVar[Density]
+    network: eqx.AbstractVar[MaskedNetwork]
+    order: eqx.AbstractVar[Int[Array, " dim"]]
+
+    def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log-density, in nats, at the price of one pass."""
+        return self._log_prob(y, None)
+
+    def training_log_probs(
+        self, y: Float[Array, "rows dim"], key: PRNGKeyArray
+    ) -> Float[Array, " rows"]:
+        """The log-densities of a batch, with dropout."""
+        return jax.vmap(self._log_prob)(y, jr.split(key, len(y)))
+
+    @abc.abstractmethod
+    def _log_prob(self, y: Array, key: PRNGKeyArray | None) -> Array:
+        """The log-density; with dropout, where there is a key."""
+
+
+class AutoregressiveFlow(OrderedFlow):
+    """A base, and a masked network that leads from there to coordinates."""
 
     base: Density
     network: MaskedNetwork
@@ -126,98 +145,23 @@ class AutoregressiveFlow(Density):
         self.network = MaskedNetwork(dim, width, depth, dropout, key=key)
         self.order = jr.permutation(order_key, dim)
 
-    def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log-density, in nats, at the price of one pass."""
-        return self._log_prob(y, None)
-
-    def training_log_probs(
-        self, y: Float[Array, "rows dim"], key: PRNGKeyArray
-    ) -> Float[Array, " rows"]:
-        """The log-densities of a batch, with dropout."""
-        return jax.vmap(self._log_prob)(y, jr.split(key, len(y)))
-
     def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
         """So many independent draws, coordinate by coordinate."""
         z = self.base.draws(key, number)[:, self.order]
 
         def one_more(y: Array, place: Array) -> tuple[Array, None]:
             parameters = jax.vmap(lambda y: self.network.at(y, place))(y)
-            return y.at[:, place].set(jax.vmap(_forward)(z[:, place], parameters)), None
+            return y.at[:, place].set(jax.vmap(forward)(z[:, place], parameters)), None
 
         ordered, _ = jax.lax.scan(one_more, jnp.zeros_like(z), jnp.arange(z.shape[1]))
         return ordered[:, jnp.argsort(self.order)]
 
     def _log_prob(self, y: Array, key: PRNGKeyArray | None) -> Array:
         ordered = y[self.order]
-        z, log_slopes = jax.vmap(_backward)(ordered, self.network(ordered, key))
+        z, log_slopes = jax.vmap(backward)(ordered, self.network(ordered, key))
         return self.base.log_prob(z[jnp.argsort(self.order)]) + jnp.sum(log_slopes)
 
 
 def _bias(layer: eqx.nn.Linear) -> Array:
     assert layer.bias is not None
     return layer.bias
-
-
-class _Knots(eqx.Module):
-    """Where a spline goes through: `[BINS + 1]` places on either axis, and slopes there."""
-
-    data: Array
-    base: Array
-    slopes: Array
-
-
-def _parameters(raw: Float[Array, " outputs"]) -> tuple[Array, Array, _Knots]:
-    """Log-scale, shift and spline of one coordinate."""
-    log_scale, shift = SCALE_BOUND * jnp.tanh(raw[0] / SCALE_BOUND), raw[1]
-    widths, heights, slopes = jnp.split(raw[2:], [BINS, 2 * BINS])
-    data, base = (
-        jnp.concatenate([jnp.array([-BOUND]), -BOUND + 2 * BOUND * jnp.cumsum(shares)])
-        for shares in (
-            LEAST + (1 - LEAST * BINS) * jax.nn.softmax(raw) for raw in (widths, heights)
-        )
-    )
-    # At zero a softplus of this is 1: the identity.
-    inner = LEAST + jax.nn.softplus(slopes + math.log(math.expm1(1 - LEAST)))
-    one = jnp.ones(1)
-    return log_scale, shift, _Knots(data, base, jnp.concatenate([one, inner, one]))
-
-
-def _backward(y: Array, raw: Float[Array, " outputs"]) -> tuple[Array, Array]:
-    """A coordinate to its base, and the log of the slope of that."""
-    log_scale, shift, knots = _parameters(raw)
-    x = (y - shift) * jnp.exp(-log_scale)
-    inside = jnp.clip(x, -BOUND, BOUND)
-    k = jnp.clip(jnp.sum(inside >= knots.data[1:-1]), 0, BINS - 1)
-    low, high, below, above, first, second = _bin(knots, k)
-    share = (inside - low) / (high - low)
-    chord = (above - below) / (high - low)
-    between = share * (1 - share)
-    bottom = chord + (first + second - 2 * chord) * between
-    value = below + (above - below) * (chord * share**2 + first * between) / bottom
-    top = second * share**2 + 2 * chord * between + first * (1 - share) ** 2
-    log_slope = 2 * jnp.log(chord) + jnp.log(top) - 2 * jnp.log(bottom)
-    is_inside = x == inside
-    z = jnp.where(is_inside, value, x)
-    return z, jnp.where(is_inside, log_slope, 0.0) - log_scale
-
-
-def _forward(z: Array, raw: Float[Array, " outputs"]) -> Array:
-    """The inverse of `_backward`: a root of a quadratic (Durkan et al. 2019, eq. 6 to 8)."""
-    log_scale, shift, knots = _parameters(raw)
-    inside = jnp.clip(z, -BOUND, BOUND)
-    k = jnp.clip(jnp.sum(inside >= knots.base[1:-1]), 0, BINS - 1)
-    low, high, below, above, first, second = _bin(knots, k)
-    chord, risen = (above - below) / (high - low), inside - below
-    bent = first + second - 2 * chord
-    a = (above - below) * (chord - first) + risen * bent
-    b = (above - below) * first - risen * bent
-    c = -chord * risen
-    root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 0.0))
-    x = low + (high - low) * 2 * c / (-b - root)
-    return jnp.where(z == inside, x, z) * jnp.exp(log_scale) + shift
-
-
-def _bin(knots: _Knots, k: Array) -> tuple[Array, ...]:
-    """Ends of bin `k` on either axis, and the slopes there."""
-    ends = (knots.data, knots.base, knots.slopes)
-    return tuple(values[i] for values in ends for i in (k, k + 1))

@@ -1,6 +1,6 @@
 """An autoregressive flow of columns of which some lie in cells: the continuous ones come first.
 
-These go through the splines of `autoregressive.py` to a base of their own. Then come columns of
+These go through the splines of `splines.py` to a base of their own. Then come columns of
 many cells, whose shares are the masses that such a spline puts between their ends, as in an ordered
 probit, and columns of few, whose shares a network tells one by one. Within a cell the density is
 that of its noise, exactly, and networks are told which cell a value lies in, not where in it.
@@ -14,17 +14,18 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tiltflow.backbones.autoregressive import OUTPUTS, MaskedNetwork, _backward, _forward
+from tiltflow.backbones.autoregressive import MaskedNetwork, OrderedFlow
 from tiltflow.backbones.cells import Cells
 from tiltflow.backbones.density import Density
+from tiltflow.backbones.splines import OUTPUTS, backward, forward
 
 
-class CelledFlow(Density):
+class CelledFlow(OrderedFlow):
     """Continuous columns by splines that lead to a base; then columns in cells, by their shares.
 
     Attributes:
         base: a density of the continuous columns, as they are ordered; learned with the rest.
-        network: see there.
+        network: as in `AutoregressiveFlow`.
         many, few: cells of the columns that come next, and of the last; not learned.
         order: of the coordinates as the network takes them.
     """
@@ -60,16 +61,6 @@ class CelledFlow(Density):
             key=key,
         )
 
-    def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log-density, in nats, at the price of one pass."""
-        return self._log_prob(y, None)
-
-    def training_log_probs(
-        self, y: Float[Array, "rows dim"], key: PRNGKeyArray
-    ) -> Float[Array, " rows"]:
-        """The log-densities of a batch, with dropout."""
-        return jax.vmap(self._log_prob)(y, jr.split(key, len(y)))
-
     def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
         """So many independent draws, coordinate by coordinate."""
         base_key, noise_key, many_key, few_key = jr.split(key, 4)
@@ -80,14 +71,14 @@ class CelledFlow(Density):
 
             def continuous(y: Array, place: Array) -> tuple[Array, None]:
                 raw = self._at(y, place)[:, :OUTPUTS]
-                return y.at[:, place].set(jax.vmap(_forward)(z[:, place], raw)), None
+                return y.at[:, place].set(jax.vmap(forward)(z[:, place], raw)), None
 
             y, _ = jax.lax.scan(continuous, y, jnp.arange(free))
 
         def of_many(y: Array, given: tuple[Array, ...]) -> tuple[Array, None]:
             place, noise_key, key = given
             raw = self._at(y, free + place)[:, :OUTPUTS]
-            at = jax.vmap(_forward)(jr.normal(noise_key, (number,)), raw)
+            at = jax.vmap(forward)(jr.normal(noise_key, (number,)), raw)
             level = jnp.sum(at[:, None] >= self.many.ends[place], axis=1)
             return y.at[:, free + place].set(self.many.within(key, level, place)), None
 
@@ -127,11 +118,11 @@ class CelledFlow(Density):
         splines = raw[:first_few, :OUTPUTS]
         found = jnp.zeros(())
         if free:
-            z, log_slopes = jax.vmap(_backward)(ordered[:free], splines[:free])
+            z, log_slopes = jax.vmap(backward)(ordered[:free], splines[:free])
             found = self.base.log_prob(z) + jnp.sum(log_slopes)
         if free < first_few:
             of_many = self.many.log_prob_between(
-                ordered[free:first_few], lambda y: jax.vmap(_backward)(y, splines[free:])[0]
+                ordered[free:first_few], lambda y: jax.vmap(backward)(y, splines[free:])[0]
             )
             found = found + jnp.sum(of_many)
         shift = raw[first_few:, : self.few.middle.shape[1]]

@@ -111,7 +111,7 @@ class Cells(eqx.Module):
         low = rising(jnp.where(lowest, 0.0, self.ends[columns, jnp.maximum(level - 1, 0)]))
         high = rising(jnp.where(highest, 0.0, self._end(level)))
         low, high = jnp.where(lowest, -FAR, low), jnp.where(highest, FAR, high)
-        log_share = _log_mass(low, high) - self.log_mass[columns, level]
+        log_share = log_mass_between(low, high) - self.log_mass[columns, level]
         return log_share - 0.5 * y**2 - 0.5 * LOG_2PI
 
     def _end(self, level: Int[Array, " columns"]) -> Float[Array, " columns"]:
@@ -143,7 +143,7 @@ class Cells(eqx.Module):
         return jnp.clip(y, low, jnp.nextafter(high, -jnp.inf))
 
 
-def _log_mass(low: Array, high: Array) -> Array:
+def log_mass_between(low: Array, high: Array) -> Array:
     """The log of the mass of N(0, 1) between two numbers, from the smaller tail."""
     turned = low + high > 0
     a, b = jnp.where(turned, -high, low), jnp.where(turned, -low, high)

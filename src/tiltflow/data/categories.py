@@ -24,9 +24,16 @@ LONGEST = 40  # characters of a label in a message
 
 @dataclass(frozen=True)
 class Levels:
-    """The labels of a category, all texts or all numbers, in the order of their cells."""
+    """The labels of a category, all texts or all numbers, in the order of their cells.
+
+    Attributes:
+        labels: see above.
+        ordered: whether they are the few numbers of a column that nobody has called a category:
+            neighbours in that order are alike.
+    """
 
     labels: tuple[str, ...] | tuple[float, ...]
+    ordered: bool = False
 
     def __len__(self) -> int:
         """How many there are."""
@@ -65,8 +72,13 @@ class Levels:
             return x
         return np.asarray(self.labels, object)[np.asarray(x, np.int64)]
 
+    @property
+    def kind(self) -> str:
+        """What a column of them is taken for, in a few words."""
+        return f"{len(self)} uneven values" if self.ordered else f"category of {len(self)}"
+
     @classmethod
-    def from_list(cls, labels: Any) -> Levels:
+    def from_list(cls, labels: Any, *, ordered: bool = False) -> Levels:
         """From a list that was read from a file; ValueError if they can be no labels."""
         kinds = {type(label) for label in labels} if isinstance(labels, list) else set()
         if not kinds or not (kinds == {str} or kinds <= {int, float}):
@@ -77,7 +89,9 @@ class Levels:
             raise ValueError("the labels of a category are too many, or not all different")
         if kinds != {str} and not np.all(np.isfinite(labels)):
             raise ValueError("the labels of a category are not finite")
-        return cls(tuple(labels))
+        if ordered and (kinds == {str} or labels != sorted(labels)):
+            raise ValueError("the values of a column are no numbers in their order")
+        return cls(tuple(labels), ordered)
 
     def told(self) -> str:
         """Some of them in words."""
@@ -246,6 +260,6 @@ def is_written_number(label: str) -> bool:
         return False
 
 
-def levels_of_numbers(column: np.ndarray) -> Levels:
+def levels_of_numbers(column: np.ndarray, *, ordered: bool = False) -> Levels:
     """The labels of a column of numbers, float32, in increasing order."""
-    return Levels(tuple(map(float, np.unique(column.astype(np.float32)))))
+    return Levels(tuple(map(float, np.unique(column.astype(np.float32)))), ordered)

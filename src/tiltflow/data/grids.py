@@ -35,8 +35,8 @@ class Grid:
     Attributes:
         step: float32, `[*event_shape]`, the width of the cells; 0 where a column is continuous.
         origin: the same shape, a value of each column.
-        levels: of columns of a table that are categories, by their number; their cells are of
-            width 1, the first at 0.
+        levels: of columns of a table that are categories, or of few numbers on no grid, by their
+            number; their cells are of width 1, the first at 0.
         atoms: of continuous columns of a table whose atoms are set apart, by their number.
     """
 
@@ -52,10 +52,15 @@ class Grid:
 
     @property
     def categories(self) -> np.ndarray:
-        """Which numbers of a row are labels, `[*event_shape]`, booleans."""
+        """Which numbers of a row go by their place among labels, `[*event_shape]`, booleans."""
         found = np.zeros(self.step.shape, bool)
         found[list(self.levels)] = True
         return found
+
+    @property
+    def labels(self) -> list[int]:
+        """The columns of a table that are labels without an order."""
+        return [i for i, one in self.levels.items() if not one.ordered]
 
     @property
     def log_cell(self) -> float:
@@ -119,15 +124,16 @@ class Grid:
     def expected(self, position: tuple[int, ...]) -> str:
         """What a number of a row may be, in words."""
         if len(position) == 1 and position[0] in self.levels:
-            told = self.levels[position[0]].told()
-            return f"a label that the model was fitted to: {told}"
+            levels = self.levels[position[0]]
+            what = "a value" if levels.ordered else "a label"
+            return f"{what} that the model was fitted to: {levels.told()}"
         return f"a value on the grid of step {self.step[position]:g} that the model was fitted to"
 
     def kinds(self) -> list[str]:
         """What each number of a row is taken for, in a few words."""
         words = [f"grid of {step:.6g}" if step else "continuous" for step in self.step.ravel()]
         for i, levels in self.levels.items():
-            words[i] = f"category of {len(levels)}"
+            words[i] = levels.kind
         for i, atoms in self.atoms.items():
             words[i] += f", atoms at {', '.join(f'{value:.6g}' for value in atoms.values)}"
         return words
@@ -143,6 +149,8 @@ class Grid:
         found: dict[str, Any] = {"step": _short(self.step), "origin": _short(self.origin)}
         if self.levels:
             found["levels"] = {str(i): list(one.labels) for i, one in self.levels.items()}
+        if ordered := [i for i, one in self.levels.items() if one.ordered]:
+            found["ordered"] = ordered
         if self.atoms:
             found["atoms"] = {
                 str(i): {"values": list(one.values), "width": one.width}
@@ -159,8 +167,10 @@ class Grid:
         )
         if not (np.all(np.isfinite(step)) and np.all(np.isfinite(origin)) and np.all(step >= 0)):
             raise ValueError("the grid holds steps that are not finite, or below 0")
+        ordered = set(map(int, values.get("ordered", ())))
         levels = {
-            int(i): Levels.from_list(one) for i, one in dict(values.get("levels", {})).items()
+            int(i): Levels.from_list(one, ordered=int(i) in ordered)
+            for i, one in dict(values.get("levels", {})).items()
         }
         for i in levels:
             if len(shape) != 1 or not 0 <= i < shape[0] or step[i] != 1 or origin[i] != 0:

@@ -89,7 +89,7 @@ def resolved(
 ) -> tuple[bool, Grid | None]:
     """Whether all values are integers, and the grid, after somebody's word and with categories.
 
-    Columns of few numbers that lie on no grid are categories, too.
+    The few numbers of a column that lie on no grid have a cell each, too, in their order.
 
     Args:
         values: `[rows, *event_shape]`, finite.
@@ -150,7 +150,7 @@ def _few(column: np.ndarray) -> Levels | None:
     number = len(np.unique(some))
     if not 1 < number <= min(MOST_LEVELS, len(some) // ROWS_OF_A_LEVEL):
         return None
-    levels = levels_of_numbers(column)
+    levels = levels_of_numbers(column, ordered=True)
     return levels if len(levels) <= MOST_LEVELS else None
 
 

@@ -17,8 +17,8 @@ from jaxtyping import Float
 
 from tiltflow.backbones.units.columns import bins_of
 from tiltflow.backbones.units.fitting import MOST_LEVELS, integer_bins
-from tiltflow.backbones.units.histogram import log_density, normal_scores
 from tiltflow.backbones.units.normal import LARGEST, best_normal
+from tiltflow.backbones.units.tails import TailedBins, between_tails
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.learning import Rows
 from tiltflow.learning.gaussian_mixture import best_mixture
@@ -66,7 +66,7 @@ def simple_models(rows: dict[str, Rows], *, seed: int) -> list[SimpleModel]:
     )
     test = _flat(rows["test"], rng, SCORED)
     bins, log_cell, dim = _bins(rows["train"], rng), _log_cell(rows["test"]), test.shape[-1]
-    found = sum(log_density(test[..., j], *one) for j, one in enumerate(bins))
+    found = sum(one.log_density(test[..., j]) for j, one in enumerate(bins))
     each = [SimpleModel("columns", np.asarray(found).mean(axis=1))]
     if LARGEST < dim <= MOST_COPULA:
         each.append(_copula(bins, train, val, test))
@@ -182,16 +182,14 @@ def _log_cell(rows: Rows) -> Float[np.ndarray, "..."]:
     return log_cell + np.asarray(rows.atoms.log_volume(jnp.asarray(rows.array())), np.float64)
 
 
-def _copula(
-    bins: Sequence[tuple[np.ndarray, np.ndarray]], *sets: Float[np.ndarray, "rows draws dim"]
-) -> SimpleModel:
+def _copula(bins: Sequence[TailedBins], *sets: Float[np.ndarray, "rows draws dim"]) -> SimpleModel:
     """One Gaussian of what the histograms make of `train`, helped by `val`, scored on `test`."""
     scored = []
     for x in sets:
         y = np.empty(x.shape)
         log_slope = np.zeros(x.shape[:2])
         for j, one in enumerate(bins):
-            y[..., j], slope = normal_scores(x[..., j], *one)
+            y[..., j], slope = one.normal_scores(x[..., j])
             log_slope += slope
         scored.append((y.reshape(-1, len(bins)), log_slope))
     normal, _ = best_normal(scored[0][0], scored[1][0])
@@ -199,13 +197,13 @@ def _copula(
     return SimpleModel("copula", (normal.log_prob(y).reshape(log_slope.shape) + log_slope).mean(1))
 
 
-def _bins(train: Rows, rng: np.random.Generator) -> Sequence[tuple[np.ndarray, np.ndarray]]:
-    """Edges and shares of the histogram of each column."""
+def _bins(train: Rows, rng: np.random.Generator) -> Sequence[TailedBins]:
+    """The histogram of each column."""
     flat = train.array().reshape(len(train), -1).astype(np.float64)
     if train.noise is not None:
         flat = flat + np.ravel(train.noise) * rng.standard_normal(flat.shape)
     if train.integers and np.ptp(flat) < MOST_LEVELS:
-        return integer_bins(flat)
+        return [between_tails(*one, 1.0) for one in integer_bins(flat)]
     steps = _steps(train)
     widths = _widths(train)[:, 0]
     noisy = flat + widths * np.random.default_rng(0).uniform(size=flat.shape)

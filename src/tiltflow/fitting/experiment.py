@@ -106,8 +106,8 @@ def fit(
     else:  # rows plus noise are continuous, whatever they were
         if data.grid is not None and data.grid.levels:
             raise InputError(
-                f"noise is {settings.model.noise:g}, and {data.name} has categories, whose labels "
-                f"are no numbers to add it to; expected 0: leave the noise out, or the columns"
+                f"noise is {settings.model.noise:g}, and {data.name} has categories or columns of "
+                f"few numbers, which have cells; expected 0: leave the noise out, or the columns"
             )
         data = replace(data, integers=False, grid=None)
         rng = np.random.default_rng(seed)
@@ -157,7 +157,7 @@ def fit(
             listen=listen,
             keeper=keeper,
             own=own,
-            has_labels=data.grid is not None and bool(data.grid.levels),
+            labels=() if data.grid is None else data.grid.labels,
             ahead=ahead,
             later=lambda model: foresee(model, asked),
         )

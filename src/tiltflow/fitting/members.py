@@ -7,7 +7,7 @@ of them pay.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.fit_backbone import fit_density
+from tiltflow.learning.fit_copula import fit_copula
 from tiltflow.learning.fit_members import (
     MemberSettings,
     begin_celled,
@@ -186,7 +187,7 @@ def with_members(
     val: Rows,
     settings: Settings,
     *,
-    has_labels: bool,
+    labels: Collection[int],
     key: PRNGKeyArray,
     foresee: Callable[[Ensemble], None],
     listen: Listen,
@@ -200,8 +201,9 @@ def with_members(
         spec: of that and its tilt.
         train, val: rows.
         settings: of the whole fit.
-        has_labels: whether some columns are labels, which have no order. Flows then tell the shares
-            of cells; of numbers on a grid alone, mixtures of all columns are the better start.
+        labels: the columns that are labels, which have no order. If there are some, flows tell the
+            shares of cells, and a copula stands beside them; of numbers on a grid alone, mixtures
+            of all columns are the better start.
         key: random key.
         foresee: told of an ensemble of the same shapes as soon as they are known.
         listen: called as (phase, event, **fields) while it goes on.
@@ -216,15 +218,17 @@ def with_members(
     listen("members", "started", mixtures=many.mixtures)
     to_come = fit_mixtures(train, val, many, key=mixtures_key)
     base = to_come[0].result()
-    in_cells = None
-    if has_labels and many.flows and (cells := cells_of_rows(train)) is not None:
-        in_cells = fit_base(train, val, cells, key=jr.fold_in(mixtures_key, many.mixtures)), cells
+    in_cells, copulas = None, []
+    if labels and many.flows and (cells := cells_of_rows(train)) is not None:
+        of_base, of_copula = (jr.fold_in(mixtures_key, many.mixtures + n) for n in range(2))
+        copulas = [fit_copula(train, cells, labels, key=of_copula)]
+        in_cells = fit_base(train, val, cells, key=of_base), cells
     number = number_of_flows(many, len(train))
     if len(to_come) == 1 and in_cells is None:
         number = min(number, 1)
     making = _Making(stages, train, val, settings, to_come, number, in_cells, key, listen, keeper)
     like = [making.begun(0)] * number if number else []
-    foresee(evenly(transport, (together([base] * len(to_come)), *like)))
+    foresee(evenly(transport, (together([base] * len(to_come)), *like, *copulas)))
     flows: list[Any] = []
     went: list[Went] = []
     while len(flows) < number:
@@ -232,7 +236,7 @@ def with_members(
         flows.append(flow)
         went.append(how)
     mixtures = [one.result() for one in to_come]
-    backbone, nll = weighed(transport, (together(mixtures), *flows), val, key=weights_key)
+    backbone, nll = weighed(transport, (together(mixtures), *flows, *copulas), val, key=weights_key)
     weights = [round(float(w), 4) for w in np.exp(np.asarray(backbone.log_weights))]
     listen("members", "kept", nll_val=nll, weights=weights)
     spec = replace(
@@ -240,6 +244,7 @@ def with_members(
         components=sum(len(mixture.means) for mixture in mixtures),
         bases=(len((in_cells[0] if in_cells else base).means),) * len(flows),
         cells=in_cells[1].shapes if in_cells else (),
+        copula=copulas[0].cells.ends.shape if copulas else (),
         member_width=many.width,
         member_depth=many.depth,
         member_dropout=many.dropout,

@@ -5,7 +5,7 @@ dimensions as z, whatever the data (`backbones/prior.py`). A tilt of the data th
 z and the generator's noise as latent variables, and starts in equilibrium from draws of the first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +71,7 @@ def train(
     listen: Listen,
     keeper: Keeper,
     own: OwnParts,
-    has_labels: bool,
+    labels: Collection[int],
     ahead: Ahead,
     later: Callable[[TiltedModel], Any],
 ) -> Learned:
@@ -85,7 +85,7 @@ def train(
         listen: called as (phase, event, **fields) while it goes on.
         keeper: of states and results.
         own: parts that are not as the settings say.
-        has_labels: whether some columns of a table are labels, without an order.
+        labels: the columns of a table that are labels, without an order.
         ahead: compiles what the tilt of an ensemble will need while its members are learned.
         later: what is done with such a model after learning, of which the same holds.
 
@@ -128,7 +128,7 @@ def train(
             train,
             val,
             settings,
-            has_labels=has_labels,
+            labels=labels,
             key=jr.fold_in(keys["backbone"], 1),
             foresee=lambda alike: ahead.call(lambda: foreseen(alike)),
             **how,

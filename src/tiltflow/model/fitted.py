@@ -24,6 +24,7 @@ from jaxtyping import Array
 from tiltflow._version import __version__
 from tiltflow.backbones.units.bijections import Gaussianise, Logit, dequantise
 from tiltflow.backbones.units.censored import Censored
+from tiltflow.backbones.units.heavy import HeavyTailed
 from tiltflow.backbones.units.scale import Scale
 from tiltflow.data.categories import Texts
 from tiltflow.data.checks import column
@@ -247,6 +248,9 @@ class FittedModel:
         units = self.model.backbone.units
         if isinstance(units, Gaussianise):
             return np.clip(x, float(units.low), float(units.low) + units.levels - 1)
+        if isinstance(units, HeavyTailed):
+            ends = np.asarray(units.edges)[:, [0, -1]].T.reshape(2, *units.data_shape)
+            return np.clip(x, ends[0], ends[1] - 1)
         if isinstance(units, Censored | Logit | Scale):
             return np.clip(x, float(units.low), float(units.high) - 1)
         return x

@@ -7,13 +7,20 @@ from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL, Affine, Gaussianise, Histogram, Logit, Units
 from tiltflow.backbones.units.censored import fit_censored
-from tiltflow.backbones.units.columns import bins_about, bins_of, few_cells
+from tiltflow.backbones.units.columns import bins_about, few_cells, suited
 from tiltflow.backbones.units.heavy import HeavyTailed
-from tiltflow.backbones.units.histogram import cell_bins, normal_scores, split_to
+from tiltflow.backbones.units.histogram import split_to
 from tiltflow.backbones.units.normal import LARGEST, best_normal
-from tiltflow.backbones.units.tails import TailedBins, tailed_bins
+from tiltflow.backbones.units.tails import (
+    TailedBins,
+    between_tails,
+    cells_between_tails,
+    ended,
+    tailed_bins,
+)
 from tiltflow.data.atoms import Atoms
 from tiltflow.data.checks import checked
+from tiltflow.data.far_rows import far_rows
 from tiltflow.data.grids import Grid
 from tiltflow.errors import InputError
 
@@ -36,13 +43,15 @@ def fit_units(
 ) -> Units:
     """Fit the units called `kind` to training data `x` (`[rows, *data_shape]`).
 
-    `"auto"` is `"gaussianise"` for integers, or `"histogram"` for continuous data, if their
-    columns, together, are far from normal, `"standardise"` otherwise; and `"tails"`, a histogram
-    between power tails, where some column has one and rows left out are likelier so. `limits` are
+    `"auto"` is `"standardise"` if columns, together, are near to normal. Otherwise it is
+    `"gaussianise"` for images of integers, `"tails"`, histograms between power tails, for tables of
+    integers, and for continuous data, where some column has such a tail and rows left out are
+    likelier so, and `"histogram"` for others. `limits` are
     the smallest and the largest integer there are, for `"logit"` and `"censored"`; by default those
     of `x`. Whether these are `integers` is judged by their type and values, as
     `tiltflow.load_data` does, unless it is said.
-    Values on a `grid` are spread over their cells; a histogram has a bin for each cell.
+    Values on a `grid` are spread over their cells; a histogram has a bin for each cell, and a
+    column of few has tails, since a value that no row has shown may come.
 
     Raises:
         InputError: an unknown kind, or one for integers when the data are continuous.
@@ -59,15 +68,15 @@ def fit_units(
             f"units {kind!r} are for integers and these data are continuous: use histogram, "
             f"standardise or whiten"
         )
-    if kind in ("histogram", "tails") and integers:
+    if kind == "histogram" and integers:
         raise InputError(
-            f"units {kind!r} are for continuous data and these are integers: use gaussianise, "
-            "standardise or whiten"
+            "units 'histogram' are for continuous data and these are integers: use gaussianise, "
+            "tails, standardise or whiten"
         )
     if kind == "histogram":
         return fit_histogram(x, cells)
     if kind == "tails":
-        return fit_tails(x, cells)
+        return fit_integers_between_tails(x) if integers else fit_tails(x, cells)
     x = cells.spread
     if kind == "gaussianise":
         return fit_gaussianise(x)
@@ -89,26 +98,32 @@ class _Cells:
     def __init__(self, x: np.ndarray, grid: Grid | None) -> None:
         self.spread = self._exact = x
         self._steps, self._atoms = np.zeros(x[:1].size), dict[int, Atoms]()
+        self._far = {one.column for one in far_rows(x)}
         if grid is not None:
             noise = np.random.default_rng(0).uniform(size=x.shape)
             self.spread = x + grid.widths(x) * noise
             self._steps, self._atoms = grid.step.ravel(), dict(grid.atoms)
 
-    def bins(self, part: slice = slice(None)) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Edges and shares of every column, from a part of the rows."""
-        exact, spread = _flat(self._exact[part]), _flat(self.spread[part])
-        return bins_of(exact, spread, self._steps, self._atoms)
+    def bins(self, part: slice = slice(None), *, powers: bool = False) -> list[TailedBins]:
+        """The histogram of every column, from a part of the rows.
 
-    def tailed_bins(self, part: slice = slice(None)) -> list[TailedBins]:
-        """The same between the power tails of those columns that have some."""
+        Columns of few cells have tails, and those that one row carries; others, where they are
+        `powers` beyond doubt.
+        """
         exact, spread = _flat(self._exact[part]).T, _flat(self.spread[part]).T
-        return [
-            TailedBins(*cell_bins(values, step), (None, None))
+        found = [
+            cells_between_tails(values, step)
             if few_cells(values, step)
-            else TailedBins(*bins_about(values, self._atoms[i]), (None, None))
+            else bins_about(values, self._atoms[i])
             if i in self._atoms
             else tailed_bins(column)
+            if powers
+            else suited(values, column, step)
             for i, (values, column, step) in enumerate(zip(exact, spread, self._steps, strict=True))
+        ]
+        return [
+            ended(one, column) if i in self._far and not powers else one
+            for i, (one, column) in enumerate(zip(found, spread, strict=True))
         ]
 
 
@@ -119,7 +134,7 @@ def _suited(x: np.ndarray, integers: bool, cells: _Cells) -> str:
     them together is fitted in either; the rows left out say which is better. Column by column a
     histogram may be ahead where all together it is far behind: it bends linear dependence.
     """
-    bending = "gaussianise" if integers else "histogram"
+    bending = ("tails" if x.ndim == 2 else "gaussianise") if integers else "histogram"
     if integers and np.ptp(x) >= MOST_LEVELS:
         return "standardise"
     if integers and x.ndim > 2:
@@ -132,23 +147,28 @@ def _suited(x: np.ndarray, integers: bool, cells: _Cells) -> str:
     plain = _as_normal(
         (dequantised - mean) / scale, (left_out - mean) / scale, -np.sum(np.log(scale))
     )
-    bins = integer_bins(fitted) if integers else cells.bins(slice(None, 2 * JUDGED, 2))
-    (old, _), (new, slopes) = (
-        np.stack([normal_scores(c, *b) for c, b in zip(rows.T, bins, strict=True)], axis=-1)
-        for rows in (dequantised, left_out)
-    )
-    dim = left_out.shape[1]
-    gain = _as_normal(old, new, float(np.mean(np.sum(slopes, axis=1)))) - plain
-    tailed = [] if integers else cells.tailed_bins(slice(None, 2 * JUDGED, 2))
-    if any(tail is not None for one in tailed for tail in one.tails):
+    some, dim = slice(None, 2 * JUDGED, 2), left_out.shape[1]
+
+    def judged(bins: list[TailedBins]) -> float:
         (old, _), (new, slopes) = (
-            np.stack([b.normal_scores(c) for c, b in zip(rows.T, tailed, strict=True)], axis=-1)
+            np.stack([b.normal_scores(c) for c, b in zip(rows.T, bins, strict=True)], axis=-1)
             for rows in (dequantised, left_out)
         )
-        heavy = _as_normal(old, new, float(np.mean(np.sum(slopes, axis=1)))) - plain
+        return _as_normal(old, new, float(np.mean(np.sum(slopes, axis=1)))) - plain
+
+    bins = _of_integers(fitted) if integers else cells.bins(some)
+    gain = judged(bins)
+    tailed = [] if integers else cells.bins(some, powers=True)
+    if _tails(tailed) > _tails(bins):
+        heavy = judged(tailed)
         if heavy > max(gain + HEAVIER * dim, FAR_FROM_NORMAL * dim):
             return "tails"
     return bending if gain > FAR_FROM_NORMAL * dim else "standardise"
+
+
+def _tails(bins: list[TailedBins]) -> int:
+    """How many tails these columns have that are not normal."""
+    return sum(tail is not None for one in bins for tail in one.tails)
 
 
 def _as_normal(fitted: np.ndarray, left_out: np.ndarray, log_det: float) -> float:
@@ -242,24 +262,50 @@ def integer_bins(flat: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(edges, column / column.sum()) for column in counts]
 
 
-def fit_histogram(x: np.ndarray, cells: _Cells | None = None) -> Histogram:
-    """The best histograms of the columns of `x` (`[rows, *data_shape]`).
+def _of_integers(flat: np.ndarray) -> list[TailedBins]:
+    """`integer_bins` between tails."""
+    return [between_tails(edges, shares, 1.0) for edges, shares in integer_bins(flat)]
+
+
+def fit_histogram(x: np.ndarray, cells: _Cells | None = None) -> Histogram | HeavyTailed:
+    """The best histograms of the columns of `x` (`[rows, *data_shape]`); cells of few have tails.
 
     With as many bins as the next power of two, so that programs are compiled for few numbers.
     """
     found = (cells or _Cells(x, None)).bins()
-    bins = 2 ** (max(FEWEST_BINS, *(len(shares) for _, shares in found)) - 1).bit_length()
-    edges, shares = zip(*(split_to(*one, bins) for one in found), strict=True)
-    tables = _tables(np.stack(shares))
+    edges, shares = _alike(found)
+    if _tails(found):
+        return _between(found, edges, shares, x.shape[1:])
     edges = jnp.asarray(np.stack(edges), jnp.float32)
-    return Histogram(edges=edges, **tables, data_shape=x.shape[1:])
+    return Histogram(edges=edges, **_tables(np.stack(shares)), data_shape=x.shape[1:])
 
 
 def fit_tails(x: np.ndarray, cells: _Cells | None = None) -> HeavyTailed:
     """Histograms of the columns of `x` (`[rows, *data_shape]`) between their power tails."""
-    found = (cells or _Cells(x, None)).tailed_bins()
+    found = (cells or _Cells(x, None)).bins(powers=True)
+    return _between(found, *_alike(found), x.shape[1:])
+
+
+def fit_integers_between_tails(x: np.ndarray) -> HeavyTailed:
+    """As `fit_gaussianise`, the same map between the smallest and the largest integer."""
+    found = _of_integers(_flat(x))
+    edges, shares = tuple(one.edges for one in found), tuple(one.shares for one in found)
+    return _between(found, edges, shares, x.shape[1:])
+
+
+def _alike(found: list[TailedBins]) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Edges and shares of each column, in one number of bins, a power of two."""
     bins = 2 ** (max(FEWEST_BINS, *(len(one.shares) for one in found)) - 1).bit_length()
     edges, shares = zip(*(split_to(one.edges, one.shares, bins) for one in found), strict=True)
+    return edges, shares
+
+
+def _between(
+    found: list[TailedBins],
+    edges: tuple[np.ndarray, ...],
+    shares: tuple[np.ndarray, ...],
+    data_shape: tuple[int, ...],
+) -> HeavyTailed:
     tails = [[(0.0, 1.0) if t is None else (t.shape, t.scale) for t in one.tails] for one in found]
     shape, scale = np.moveaxis(np.asarray(tails, np.float32), -1, 0)
     return HeavyTailed(
@@ -267,7 +313,7 @@ def fit_tails(x: np.ndarray, cells: _Cells | None = None) -> HeavyTailed:
         **_tables(np.stack(shares), np.array([one.masses for one in found])),
         shape=jnp.asarray(shape),
         scale=jnp.asarray(scale),
-        data_shape=x.shape[1:],
+        data_shape=data_shape,
     )
 
 

@@ -51,13 +51,14 @@ def best_bins(
 def cell_bins(column: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges and shares, as `best_bins`, of values on a grid: a bin for each cell [v, v + step).
 
-    Between the first value and the last; all cells together get one row more, in equal shares.
+    Between the first value and the last; all cells together get one row more, in equal shares. The
+    outermost bins hold one row each, and a cell at least.
     """
     low, span = float(column.min()), float(np.ptp(column)) + step
     places = np.rint((np.asarray(column, np.float64) - low) / step).astype(np.int64)
     counts = np.bincount(places).astype(float)
     edges = low + step * np.arange(len(counts) + 1)
-    margin = MARGIN * span
+    margin = max(MARGIN * span, step)
     edges = np.concatenate([[edges[0] - margin], edges, [edges[-1] + margin]])
     shares = np.concatenate([[1.0], counts + 1 / len(counts), [1.0]])
     return edges, shares / shares.sum()

@@ -8,6 +8,10 @@ every distribution there is (Pickands 1975; Balkema and de Haan 1974):
 A shape above 0 is a power tail, of index 1 / shape: the variance is infinite from 1/2 on, the mean
 from 1. Its likelihood is maximised over shape / scale alone (Grimshaw 1993): at a given ratio r the
 best shape is the mean of log(1 + r e).
+
+Beyond the cells of values on a grid, beyond integers, and where one row lies far beyond all others,
+the next value may be any: there the tail is one of a set shape, so that what no training row has is
+unlikely, and not impossible.
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ from scipy.special import ndtri_exp
 from scipy.stats import norm
 
 from tiltflow.backbones.units.bijections import TAIL
-from tiltflow.backbones.units.histogram import best_bins
+from tiltflow.backbones.units.histogram import MARGIN, best_bins, cell_bins
 
 SHARE = 0.05  # of the rows that lie in a tail
 FEWEST, MOST = 20, 1_000  # of them
 BEYOND_DOUBT = 2.0  # standard errors of the shape above 0: else a tail is no power
 LEAST, LARGEST = 0.05, 5.0  # shapes
+SET = 0.2  # the shape of tails that are not fitted: the fourth moment is finite
 RATIOS = np.geomspace(1e-4, 1e4, 161)  # times 1 / mean exceedance
 
 
@@ -91,7 +96,7 @@ class TailedBins(NamedTuple):
 
     edges: np.ndarray
     shares: np.ndarray
-    tails: tuple[Tail | None, Tail | None]
+    tails: tuple[Tail | None, Tail | None] = (None, None)
 
     @property
     def masses(self) -> tuple[float, float]:
@@ -100,7 +105,10 @@ class TailedBins(NamedTuple):
         return lower, upper
 
     def normal_scores(self, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y and log dy/dx of each number, as `units.HeavyTailed` of these bins has them."""
+        """y and log dy/dx of each number, as `units.HeavyTailed` of these bins has them.
+
+        In one look, without a compiled program, which would be another one for each number of rows.
+        """
         masses = self.masses
         mass, width = (1 - sum(masses)) * self.shares, np.diff(self.edges)
         below = masses[0] + np.cumsum(mass) - mass
@@ -120,6 +128,11 @@ class TailedBins(NamedTuple):
             log_slope[out] = log_density - norm.logpdf(y[out])
         return y, log_slope
 
+    def log_density(self, column: np.ndarray) -> np.ndarray:
+        """Of each number, nats."""
+        y, log_slope = self.normal_scores(column)
+        return norm.logpdf(y) + log_slope
+
 
 def tailed_bins(column: np.ndarray) -> TailedBins:
     """The best histogram of a column, between the power tails that it has."""
@@ -132,3 +145,32 @@ def tailed_bins(column: np.ndarray) -> TailedBins:
     between = column[(column >= low) & (column <= high)]
     margins = tails[0] is None, tails[1] is None
     return TailedBins(*best_bins(between, margins=margins, local=True), tails)
+
+
+def cells_between_tails(column: np.ndarray, step: float) -> TailedBins:
+    """A bin for each cell of values on a grid; one row's share in a tail on either side."""
+    edges, shares = cell_bins(column, step)
+    inner = shares[1:-1] / shares[1:-1].sum()
+    return between_tails(edges[1:-1], inner, step, (float(shares[0]), float(shares[-1])))
+
+
+def between_tails(
+    edges: np.ndarray, shares: np.ndarray, step: float, masses: tuple[float, float] = (TAIL, TAIL)
+) -> TailedBins:
+    """Bins of cells of width `step`, and tails of these masses that go on in steps as wide."""
+    scale = max(step, MARGIN * float(edges[-1] - edges[0]))
+    lower, upper = (
+        Tail(float(end), mass, SET, scale) for end, mass in zip(edges[[0, -1]], masses, strict=True)
+    )
+    return TailedBins(edges, shares, (lower, upper))
+
+
+def ended(bins: TailedBins, column: np.ndarray) -> TailedBins:
+    """The same with a tail of the set shape on either side that has none, as wide as most rows."""
+    low, high = np.quantile(column, [0.25, 0.75])
+    scale = float(high - low) or float(np.ptp(bins.edges))
+    lower, upper = (
+        tail or Tail(float(end), TAIL, SET, scale)
+        for tail, end in zip(bins.tails, bins.edges[[0, -1]], strict=True)
+    )
+    return bins._replace(tails=(lower, upper))

@@ -16,9 +16,10 @@ from tiltflow.backbones import (
     Ensemble,
     MixtureDensity,
 )
-from tiltflow.backbones.autoregressive import OUTPUTS
 from tiltflow.backbones.cells import MOST, Cells
+from tiltflow.backbones.copula import CopulaDensity, OrderedCells
 from tiltflow.backbones.coupling import check_splits, splits_of
+from tiltflow.backbones.splines import OUTPUTS
 from tiltflow.backbones.units.bijections import Units
 from tiltflow.backbones.units.fitting import KINDS
 from tiltflow.backbones.units.normal import standard
@@ -51,6 +52,8 @@ class ModelSpec(PlainSpec):
         bases: components of the mixture that each autoregressive flow starts at, in turn.
         cells: of those flows, where columns lie in cells: how many columns are of many cells, and
             how many ends of them there is room for; and the same of few. Empty: none does.
+        copula: of a copula beside them: how many columns are in cells, and how many ends of them
+            there is room for. Empty: there is none.
         member_width, member_depth, member_dropout: of their networks.
         linear: whether the tilt is one of the members' log-densities; else it is a network.
         contrast: whether such a tilt has a network as one more feature.
@@ -65,6 +68,7 @@ class ModelSpec(PlainSpec):
     components: int = 0
     bases: tuple[int, ...] = ()
     cells: tuple[int, ...] = ()
+    copula: tuple[int, ...] = ()
     member_width: int = 64
     member_depth: int = 2
     member_dropout: float = 0.0
@@ -95,7 +99,14 @@ class ModelSpec(PlainSpec):
             self._flow_member(components, jr.fold_in(key, number))
             for number, components in enumerate(self.bases)
         ]
-        return (MixtureDensity.standard(self.components, self.dim), *flows)
+        mixture = MixtureDensity.standard(self.components, self.dim)
+        return (mixture, *flows, *([self._copula()] if self.copula else []))
+
+    def _copula(self) -> CopulaDensity:
+        free = jnp.zeros(self.dim - self.copula[0])
+        cells = OrderedCells.nothing(*self.copula)
+        square = jnp.zeros((self.dim, self.dim))
+        return CopulaDensity(free, free, square, cells, jnp.arange(self.dim))
 
     def _flow_member(self, components: int, key: PRNGKeyArray) -> Density:
         width, depth, dropout = self.member_width, self.member_depth, self.member_dropout
@@ -130,8 +141,8 @@ class ModelSpec(PlainSpec):
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelSpec":
-        """As `PlainSpec.from_dict`; InputError too for bases or cells that are no list."""
-        for name in ("bases", "cells"):
+        """As `PlainSpec.from_dict`; InputError too for sizes of members that are no list."""
+        for name in ("bases", "cells", "copula"):
             if isinstance(values, dict) and name in values:
                 if not isinstance(values[name], list | tuple):
                     raise InputError(f"{name} is {values[name]!r:.100}; expected a list of sizes")
@@ -176,13 +187,21 @@ class ModelSpec(PlainSpec):
                 self.dim * (2 + levels + max(OUTPUTS, levels))
                 + self.member_depth * self.member_width
             )
+            + (self.dim**2 + 5 * self.copula[0] * (1 + self.copula[1]) if self.copula else 0)
             + 3 * self.blocks * self.dim * self.flow_width
             + self.tilt_depth * self.tilt_width * wide
         )
         check_size(size)
 
     def _check_cells(self) -> None:
-        """Raises InputError for cells that no flow can have."""
+        """Raises InputError for cells that no flow, or no copula, can have."""
+        if self.copula:
+            are_counts = all(type(n) is int and n >= 1 for n in self.copula)
+            if len(self.copula) != 2 or not are_counts or self.copula[0] > self.dim:
+                raise InputError(
+                    f"copula is {self.copula!r:.100}; expected how many columns of {self.dim} are "
+                    f"in cells, and the ends of these"
+                )
         if not self.cells:
             return
         are_counts = all(type(n) is int and n >= 0 for n in self.cells)
