@@ -14,6 +14,7 @@ import tiltflow
 from tiltflow.backbones import Ensemble, fit_units
 from tiltflow.backbones.cells import Cells
 from tiltflow.errors import InputError
+from tiltflow.evaluation.diagnose import DiagnoseSettings, diagnose
 from tiltflow.fitting.settings import ModelSettings, SamplingSettings, Settings
 from tiltflow.learning import BackboneSettings, Rows, TiltSettings
 from tiltflow.learning.fit_members import (
@@ -112,6 +113,10 @@ def test_a_model_on_them_is_saved_and_loaded(learned, tmp_path):
     model.save(tmp_path / "linear")
     again = tiltflow.load_model(tmp_path / "linear")
     np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
+    few = DiagnoseSettings(chains=8, draws=50, warmup=5, exact_draws=500)
+    told = diagnose(again, None, few)
+    assert "data_space" not in told["coverage"]
+    assert any("gradient of all members is dear" in note for note in told["notes"])
     config = json.loads((tmp_path / "config.json").read_text())["model"]
     for name, wrong in (
         ("bases", "4"),

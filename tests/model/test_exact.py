@@ -13,11 +13,12 @@ from tiltflow.evaluation.chains import SamplingSettings, moved_by
 from tiltflow.learning.bank import Bank
 from tiltflow.mcmc.draws import joined
 from tiltflow.model import independent as module
-from tiltflow.model import latent_chains
+from tiltflow.model import latent_chains, log_normalizer
 from tiltflow.model.exact import exact, f_of
 from tiltflow.model.independent import MOST_TRIES, independent_chains, tries_of
 from tiltflow.model.kernels import kernel_of
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.normalizer.annealed import LadderSettings
 from tiltflow.tilts import Tilt
 
 WEIGHTS = np.array([0.2, 0.5, 0.3])
@@ -189,3 +190,25 @@ def test_learners_and_witnesses_have_no_draw_in_common(ensemble):
     assert all(tuple(row) in rows for row in np.asarray(u[:150]))
     assert not any(tuple(row) in rows for row in np.asarray(u[150:]))
     assert np.allclose(np.asarray(jax.vmap(bank.coordinates)(u)), np.asarray(c), atol=1e-3)
+
+
+def test_log_z_of_an_ensemble_is_told_by_its_draws_and_not_by_a_ladder(ensemble, monkeypatch):
+    model = TiltedModel(ensemble, Line())
+    draws = independent_chains(model, jr.key(3), chains=16, draws=300, warmup=50).positions
+    monkeypatch.setattr(log_normalizer, "annealed", None)
+
+    def found(tolerance):
+        return log_normalizer.log_normalizer(
+            model,
+            key=jr.key(4),
+            draws=draws,
+            exact_draws=20_000,
+            settings=LadderSettings(tolerance=tolerance),
+        )
+
+    truth = np.log(WEIGHTS @ np.exp(SLOPE * MEANS + SLOPE**2 / 2))
+    told = found(0.1)
+    assert told.holds
+    assert abs(told.mean - truth) < 4 * told.standard_error < 0.1
+    with pytest.raises(TypeError):  # power: where the interval is too wide it is climbed
+        found(1e-4)

@@ -16,11 +16,6 @@ from tiltflow.model.tilted import TiltedModel
 from tiltflow.tilts import LinearTilt, Tilt
 
 
-def linear_model(ensemble: Ensemble, network: Tilt | None) -> TiltedModel:
-    """The model before its weights are known."""
-    return TiltedModel(ensemble, LinearTilt.zero(ensemble, network))
-
-
 def foresee_linear(
     ensemble: Ensemble,
     network: Tilt | None,
@@ -29,11 +24,15 @@ def foresee_linear(
     settings: TiltSettings,
     *,
     key: PRNGKeyArray,
-) -> None:
-    """Everything that `learn_linear` calls, with an ensemble of the same shapes."""
+) -> TiltedModel:
+    """Call all that `learn_linear` calls, with an ensemble of the same shapes.
+
+    Returns a model such as that will make.
+    """
     if network is not None:
         fit_nce(ensemble, network, train, val, settings, key=key)
     fit_linear(ensemble, val, settings, key=key, network=network)
+    return TiltedModel(ensemble, LinearTilt.zero(ensemble, network))
 
 
 def learn_linear(

@@ -189,8 +189,8 @@ def suited_ensemble(rows: int, shape: tuple[int, ...]) -> Settings:
     digits 0.8 nats by contrast, and 0.7 by six flows in place of three; on 21 columns 0.03).
     """
     settings, many, columns = Settings(), rows >= MANY_ROWS, math.prod(shape)
-    is_small, are_many = columns <= MOST_COLUMNS, columns >= MANY_COLUMNS
-    flows = 2 if many else 6 if are_many and is_small else 3
+    is_small, are_many = columns <= MOST_COLUMNS, MANY_COLUMNS <= columns <= MOST_COLUMNS
+    flows = 2 if many else 6 if are_many else 3
     tilt = replace(
         settings.tilt,
         steps=4_000,
@@ -206,7 +206,7 @@ def suited_ensemble(rows: int, shape: tuple[int, ...]) -> Settings:
     )
     if is_small:
         tilt = replace(tilt, learner="nce+linear" if are_many else "linear")
-    if is_small and are_many:
+    if are_many:
         tilt = replace(tilt, nce_steps=4_000, decay=0.01, memory=0.99, bank=20_000)
     return replace(
         settings,

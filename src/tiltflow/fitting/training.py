@@ -16,7 +16,7 @@ from tiltflow.backbones import Ensemble, Prior
 from tiltflow.backbones.own import as_backbone
 from tiltflow.evaluation.generated import classes_of
 from tiltflow.evaluation.quality.features import Features
-from tiltflow.fitting.linear import foresee_linear, learn_linear, linear_model
+from tiltflow.fitting.linear import foresee_linear, learn_linear
 from tiltflow.fitting.members import with_members
 from tiltflow.fitting.own_parts import OwnParts
 from tiltflow.fitting.recipes import (
@@ -118,8 +118,7 @@ def train(
         def foreseen(alike: Ensemble) -> None:
             weighed(alike.transport, alike.members, val.through(alike), key=keys["learn"])
             if of_tilt.learner in LINEAR:
-                foresee_linear(alike, contrasted, train, val, of_tilt, key=keys["learn"])
-                later(linear_model(alike, contrasted))
+                later(foresee_linear(alike, contrasted, train, val, of_tilt, key=keys["learn"]))
 
         backbone, spec, nll_val = with_members(
             stages,

@@ -149,11 +149,11 @@ class FittedModel:
         Args:
             chains: side by side.
             draws: of each, at most.
-            warmup: transitions before that.
+            warmup: transitions before that; of chains of exact draws 20 at most.
             seed: of the starts and of everything the chains do.
             kernel: how chains move, or its name in `mcmc.catalogue`; by default HMC as it was
-                tuned on this model, with jumps where the tilt has a mixture in it, and replica
-                exchange for a Glow.
+                tuned on this model, with jumps where the tilt has a mixture in it, replica
+                exchange for a Glow, and exact draws of an ensemble.
             step_size: the first one; as it was tuned by default.
             label: of one class, counted from 0, where the tilt tells classes apart; None: of all.
             folder: where draws are streamed (`runs/draws.py`); memory then does not grow with
