@@ -14,6 +14,7 @@ from tiltflow.learning import Rows, TiltSettings
 from tiltflow.learning import fit_linear as module
 from tiltflow.learning.fit_linear import (
     CEILING,
+    Sides,
     Weighed,
     best_weights,
     cross_fitted,
@@ -29,13 +30,13 @@ APART = 1.5  # of the two members' means from 0
 X = np.linspace(-8, 8, 4_001)
 
 
-def ensemble():
-    """Half N(-1.5, 1), which is the transport, and half N(1.5, 1)."""
+def ensemble(apart=APART):
+    """Half N(-apart, 1), which is the transport, and half N(apart, 1)."""
     units = fit_units("standardise", np.array([[-1.0], [1.0]], np.float32), integers=False)
     base = standard(1)
-    base = base.__class__(jnp.full(1, -APART), base.matrix, base.inverse, base.log_det, (1,))
+    base = base.__class__(jnp.full(1, -apart), base.matrix, base.inverse, base.log_det, (1,))
     flow = CouplingFlow(units, num_blocks=0, width=1, base=base, key=jr.key(0))
-    other = MixtureDensity(jnp.zeros(1), jnp.full((1, 1), APART), jnp.zeros((1, 1, 1)))
+    other = MixtureDensity(jnp.zeros(1), jnp.full((1, 1), apart), jnp.zeros((1, 1, 1)))
     return Ensemble(flow, (other,), jnp.log(jnp.array([0.5, 0.5])))
 
 
@@ -43,10 +44,16 @@ def log_q(x):
     return np.logaddexp(norm.logpdf(x, -APART), norm.logpdf(x, APART)) - np.log(2)
 
 
+def both(x, q):
+    """The same rows as those learned from, and as those held out."""
+    rows = Rows(x, q.units, integers=False)
+    return rows, rows
+
+
 def fitted(draw, rows=2_000, seed=0):
     x = draw(np.random.default_rng(seed), rows).astype(np.float32)[:, None]
     q = ensemble()
-    return q, *fit_linear(q, Rows(x, q.units, integers=False), SETTINGS, key=jr.key(seed))
+    return q, *fit_linear(q, *both(x, q), SETTINGS, key=jr.key(seed))
 
 
 def between(rng, rows):
@@ -85,9 +92,9 @@ def test_cross_fitting_sees_weights_that_are_learned_by_heart():
     """Features of noise, and few rows: weights judged by their own rows gain, by others lose."""
     chance = np.random.default_rng(0)
     rows, draws = chance.normal(size=(40, 6)), chance.normal(size=(4_000, 6))
-    weights = best_weights(rows, draws, 2e-3)
+    weights = best_weights(rows.mean(axis=0), draws, np.full(6, 2e-3))
     own = np.mean(rows @ weights) - np.log(np.mean(np.exp(draws @ weights)))
-    told = cross_fitted(rows[:, None], draws, 2e-3)
+    told = cross_fitted(Sides(rows[:, None], draws), 2e-3, np.arange(6))
     assert own > 0.05
     assert told.gain < 0
     assert not told.is_taken
@@ -113,7 +120,7 @@ def test_no_draw_weighs_more_than_its_ceiling_lets_it_whatever_its_features(monk
     others[::500] = 12.0
 
     def largest():
-        f = weigh(rows, known, 2e-3).f(others)
+        f = weigh(Sides(rows, known), 2e-3, np.arange(1)).f(others)
         return np.exp(f.max()) / np.mean(np.exp(f))
 
     assert largest() < 2 * np.exp(CEILING)
@@ -154,19 +161,18 @@ def test_what_a_network_has_found_is_one_more_feature_where_it_is_worth_having()
     def weighed(network):
         x = narrow(np.random.default_rng(0), 2_000).astype(np.float32)[:, None]
         q = ensemble()
-        rows = Rows(x, q.units, integers=False)
-        return fit_linear(q, rows, SETTINGS, key=jr.key(0), network=network)
+        return fit_linear(q, *both(x, q), SETTINGS, key=jr.key(0), network=network)
 
     tilt, judgement, told = weighed(Half(jnp.zeros(())))
     _, _, without = weighed(None)
-    assert told.features == 4
+    assert list(told.features) == [0, 1, 2, 3]
     assert told.gain > without.gain - told.error
     log_p = np.asarray(jax.vmap(tilt)(X[:, None].astype(np.float32)), float) + log_q(X)
     truth = norm.logpdf(X, scale=np.sqrt(0.5))
     log_p -= float(judgement.log_z)
     assert np.trapezoid(np.exp(truth) * (truth - log_p), X) < 0.02
     useless, _, told = weighed(Useless(jnp.zeros(())))
-    assert told.features == 3
+    assert list(told.features) == [0, 1, 2]
     assert float(useless.weights[3]) == 0
 
 
@@ -175,3 +181,31 @@ class Useless(Half):
 
     def __call__(self, c, key=None):
         return jnp.sin(1e4 * c[0])
+
+
+def test_each_kind_has_its_share_of_the_data_and_rows_that_were_learned_tell_of_it(monkeypatch):
+    """Even in q, uneven among rows, of which few are held out; members are symmetric in it."""
+
+    def of_kinds(rows, seed):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=rows) + 3 * rng.choice([-1, 1], rows, p=[0.2, 0.8])
+        return Rows(x.astype(np.float32)[:, None], q.units, integers=False)
+
+    def share():
+        """Of the tilted model, above 0."""
+        tilt, *_ = fit_linear(q, of_kinds(4_000, 0), of_kinds(60, 1), SETTINGS, key=jr.key(0))
+        f = np.asarray(jax.vmap(tilt)(X[:, None].astype(np.float32)), float)
+        log_q = jax.vmap(q.log_prob_coordinates)(X[:, None].astype(np.float32))
+        p = np.exp(f + np.asarray(log_q, float))
+        return p[X > 0].sum() / p.sum()
+
+    transport = ensemble(apart=0.0).transport
+    means = jnp.array([[-3.0], [3.0]])
+    mixture = MixtureDensity(jnp.zeros(2), means, jnp.zeros((2, 1, 1)))
+    q = Ensemble(transport, (mixture,), jnp.log(jnp.array([0.1, 0.9])))
+    of_all = np.mean(
+        np.concatenate([of_kinds(n, i).array() for i, n in enumerate((4_000, 60))]) > 0
+    )
+    assert abs(share() - of_all) < 0.02  # the ridge takes a little
+    monkeypatch.setattr(module, "RIDGE_OF_KINDS", 1e3)  # power: kinds have no weight
+    assert abs(share() - of_all) > 0.15

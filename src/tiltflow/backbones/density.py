@@ -54,13 +54,17 @@ class MixtureDensity(Density):
         )
 
     def log_prob(self, y: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log-density, in nats; of many rows one product of matrices."""
+        """The log-density, in nats."""
+        return jax.nn.logsumexp(self.joint(y))
+
+    def joint(self, y: Float[Array, " dim"]) -> Float[Array, " K"]:
+        """The log-density of y and of each component; of many rows one product of matrices."""
         number, dim = self.means.shape
         diagonal, full = self._full()
         origin = jnp.einsum("kij,kj->ki", full, self.means)
         u = (full.reshape(number * dim, dim) @ y).reshape(number, dim) - origin
         each = jnp.sum(diagonal, axis=1) - 0.5 * jnp.sum(u**2, axis=1) - 0.5 * LOG_2PI * dim
-        return jax.nn.logsumexp(jax.nn.log_softmax(self.log_weights) + each)
+        return jax.nn.log_softmax(self.log_weights) + each
 
     def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
         """So many independent draws."""

@@ -11,6 +11,7 @@ draws of q are exact draws of the latent density, for starts, jumps and bridges.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,22 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones.base import Flow
-from tiltflow.backbones.density import Density
+from tiltflow.backbones.density import Density, MixtureDensity
 from tiltflow.backbones.units.bijections import Units
 
 PART = 1_024  # draws in hand at a time
+
+
+class Told(NamedTuple):
+    """What members say of a point.
+
+    Attributes:
+        each: the log-density under each member, the transport first.
+        kinds: the probability of each component given the point, of all mixtures among them.
+    """
+
+    each: Float[Array, " members"]
+    kinds: Float[Array, " components"]
 
 
 class Ensemble(Flow):
@@ -71,11 +84,32 @@ class Ensemble(Flow):
 
     def each(self, y: Float[Array, " dim"]) -> Float[Array, " members"]:
         """The log-density of y under each member, the transport first."""
-        others = _in_order(
-            (which, jax.lax.map(lambda member: member.log_prob(y), alike))
-            for which, alike in _groups(self.members)
+        return self.told(y).each
+
+    def told(self, y: Float[Array, " dim"]) -> Told:
+        """All that the members say of y."""
+        joint = {
+            i: member.joint(y)
+            for i, member in enumerate(self.members)
+            if isinstance(member, MixtureDensity)
+        }
+        found = [(np.asarray([i]), jax.nn.logsumexp(x)[None]) for i, x in joint.items()]
+        rest = [i for i in range(len(self.members)) if i not in joint]
+        found += [
+            (np.asarray(rest)[which], jax.lax.map(lambda member: member.log_prob(y), alike))
+            for which, alike in _groups(tuple(self.members[i] for i in rest))
+        ]
+        kinds = [jax.nn.softmax(x) for x in joint.values()]
+        return Told(
+            jnp.stack([self.transport.log_prob_coordinates(y), *_in_order(found)]),
+            jnp.concatenate(kinds) if kinds else jnp.zeros(0),
         )
-        return jnp.stack([self.transport.log_prob_coordinates(y), *others])
+
+    @property
+    def number_of_kinds(self) -> int:
+        """Components of all mixtures among the members."""
+        mixtures = [x for x in self.members if isinstance(x, MixtureDensity)]
+        return sum(len(mixture.means) for mixture in mixtures)
 
     def excess(self, u: Float[Array, "..."], c: Float[Array, " dim"]) -> Float[Array, ""]:
         """The log-density of exact draws at u, whose coordinates are c, over that of N(0, I)."""

@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 from tiltflow.backbones import Ensemble
 from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows, TiltSettings
-from tiltflow.learning.fit_linear import fit_linear
+from tiltflow.learning.fit_linear import fit_linear, tells_kinds
 from tiltflow.learning.nce import fit_nce
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.specs import ModelSpec
@@ -31,8 +31,9 @@ def foresee_linear(
     """
     if network is not None:
         fit_nce(ensemble, network, train, val, settings, key=key)
-    fit_linear(ensemble, val, settings, key=key, network=network)
-    return TiltedModel(ensemble, LinearTilt.zero(ensemble, network))
+    fit_linear(ensemble, train, val, settings, key=key, network=network)
+    kinds = tells_kinds(ensemble)
+    return TiltedModel(ensemble, LinearTilt.zero(ensemble, network, kinds=kinds))
 
 
 def learn_linear(
@@ -77,12 +78,13 @@ def learn_linear(
 
     def weigh() -> tuple[Any, float]:
         tilt, judgement, told = fit_linear(
-            ensemble, val, settings, key=key, network=network, listen=listen
+            ensemble, train, val, settings, key=key, network=network, listen=listen
         )
         return (tilt, judgement), float(told.is_taken)
 
-    like = (LinearTilt.zero(ensemble, network), Judgement.nothing())
+    kinds = tells_kinds(ensemble)
+    like = (LinearTilt.zero(ensemble, network, kinds=kinds), Judgement.nothing())
     (tilt, judgement), is_taken = stages.run("tilt", like, weigh)
     if not is_taken:
         return zero, judgement, spec
-    return tilt, judgement, replace(spec, linear=True, contrast=network is not None)
+    return tilt, judgement, replace(spec, linear=True, contrast=network is not None, kinds=kinds)

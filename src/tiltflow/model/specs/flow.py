@@ -57,6 +57,7 @@ class ModelSpec(PlainSpec):
         member_width, member_depth, member_dropout: of their networks.
         linear: whether the tilt is one of the members' log-densities; else it is a network.
         contrast: whether such a tilt has a network as one more feature.
+        kinds: whether such a tilt has the components of the mixture as features.
         tilt_width, tilt_depth, tilt_dropout: of that network.
     """
 
@@ -74,6 +75,7 @@ class ModelSpec(PlainSpec):
     member_dropout: float = 0.0
     linear: bool = False
     contrast: bool = False
+    kinds: bool = False
     tilt_width: int = 256
     tilt_depth: int = 2
     tilt_dropout: float = 0.3
@@ -137,7 +139,7 @@ class ModelSpec(PlainSpec):
         if not self.linear:
             return TiltedModel(ensemble, self.tilt(key=key))
         network = self.tilt(key=key) if self.contrast else None
-        return TiltedModel(ensemble, LinearTilt.zero(ensemble, network))
+        return TiltedModel(ensemble, LinearTilt.zero(ensemble, network, kinds=self.kinds))
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelSpec":
@@ -168,7 +170,7 @@ class ModelSpec(PlainSpec):
                 f"components, of at least 1"
             )
         self._check_cells()
-        check_flags(self, "base", "linear", "contrast")
+        check_flags(self, "base", "linear", "contrast", "kinds")
         if self.linear and not self.components:
             raise InputError("linear is True without members; expected an ensemble of them")
         check_layers(self, "blocks", "tilt_depth", "member_depth")
