@@ -6,19 +6,20 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from scipy.special import softmax
 from scipy.stats import norm
 
 from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
 from tiltflow.backbones.units.normal import standard
 from tiltflow.learning import Rows, TiltSettings
-from tiltflow.learning import fit_linear as module
-from tiltflow.learning.fit_linear import (
+from tiltflow.learning import linear_weights as module
+from tiltflow.learning.fit_linear import fit_linear
+from tiltflow.learning.linear_weights import (
     CEILING,
     Sides,
     Weighed,
     best_weights,
     cross_fitted,
-    fit_linear,
     weigh,
 )
 from tiltflow.learning.start import is_zero
@@ -73,6 +74,16 @@ def test_the_product_of_members_is_found():
     assert np.trapezoid(np.exp(truth) * (truth - log_p), X) < 0.01
     assert np.trapezoid(np.exp(log_p) * f, X) == pytest.approx(0, abs=0.05)
     assert not is_zero(tilt, q)
+
+
+def test_at_the_best_weights_draws_have_the_mean_of_the_rows_but_for_the_ridge():
+    """Wherever Newton's steps have to be halved to get there: the target is far out."""
+    chance = np.random.default_rng(0)
+    draws, target = chance.normal(size=(2_000, 3)) ** 3, np.array([3.0, -2.0, 0.5])
+    for ridges in (np.zeros(3), np.array([1e-2, 0.0, 1.0])):
+        weights = best_weights(target, draws, ridges)
+        mean = softmax(draws @ weights) @ draws
+        np.testing.assert_allclose(mean, target - 2 * ridges * weights, atol=1e-3)
 
 
 def test_where_nothing_is_to_be_gained_it_is_nothing():

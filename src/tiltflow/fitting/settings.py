@@ -207,7 +207,7 @@ def suited_ensemble(rows: int, shape: tuple[int, ...]) -> Settings:
     if is_small:
         tilt = replace(tilt, learner="nce+linear" if are_many else "linear")
     if are_many:
-        tilt = replace(tilt, nce_steps=4_000, decay=0.01, memory=0.99, bank=20_000)
+        tilt = replace(tilt, nce_steps=4_000, decay=0.01, memory=0.99, bank=40_000)
     return replace(
         settings,
         model=replace(
