@@ -91,7 +91,7 @@ def _rows(name: str, folder: Path) -> np.ndarray:
         with np.load(folder / "adbench" / f"{ADBENCH[name]}.npz") as found:
             x = found["X"][found["y"] == 0].astype(float)
     else:
-        x = load(folder / "uci" / name / "data.csv.gz").values.astype(float)
+        x = np.loadtxt(folder / "uci" / name / "data.csv.gz", delimiter=",")
     return np.random.default_rng(0).permutation(x)[:MOST_ROWS]
 
 

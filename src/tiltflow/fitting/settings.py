@@ -224,7 +224,7 @@ def suited_ensemble(rows: int, shape: tuple[int, ...]) -> Settings:
             mixtures=max(4, flows),
             flows=flows,
             steps=1_000 if rows < FEW_ROWS else 2_000,
-            width=64 if rows < FEW_ROWS else 128,
+            width=64 if rows < FEW_ROWS or rows >= VERY_MANY_ROWS else 128,
             dropout=0.0 if rows >= VERY_MANY_ROWS else 0.05 if many else 0.1,
             batch=256 if many else 128,
             rate=2e-3 if rows < FEW_ROWS else 3e-3,

@@ -67,7 +67,7 @@ class MemberSettings:
     steps: int = 3_000
     batch: int = 128
     rate: float = 2e-3
-    decay: float = 0.3
+    decay: float = 0.0
     patience: int = 8
     budget: float = 0.0
 
