@@ -92,6 +92,7 @@ def _rows(name: str, folder: Path) -> np.ndarray:
             x = found["X"][found["y"] == 0].astype(float)
     else:
         x = np.loadtxt(folder / "uci" / name / "data.csv.gz", delimiter=",")
+        x = x[:, np.ptp(x.astype(np.float32), axis=0) > 0]
     return np.random.default_rng(0).permutation(x)[:MOST_ROWS]
 
 

@@ -43,6 +43,7 @@ LONGER = 3  # times as many steps, of the second flow
 LONGEST = 10  # times as many, of the only one in a budget
 PAYS = 0.02  # nats that more steps have to bring
 FIRST_SHARE = 0.5  # of the time left, for each of the first two flows, and where more steps pay
+HOPE = 1.5  # times as many steps as the last ones would fit: what does not is taken off the plan
 SCORED = 20  # draws of a held-out row that a judgement scores
 PASSES = 3  # through a network, in a step of learning
 SECONDS_A_FLOW = {VERY_MANY_ROWS: 60.0, FEW_ROWS: 25.0, 0: 15.0}  # of a budget, by rows
@@ -146,7 +147,9 @@ class _Making(NamedTuple):
             until = keeper.clock() + share * self._left(went)
             known = [one.seconds for one in went if one.seconds > 0]
             step = min(known) if known else 0.0
-            affordable = (until - keeper.clock()) / step if many.budget and step else math.inf
+            affordable = math.inf
+            if many.budget and step:
+                affordable = HOPE * (until - keeper.clock()) / step
             steps = steps_of(
                 went, many.steps, affordable, is_last=left == 1, in_budget=bool(many.budget)
             )
