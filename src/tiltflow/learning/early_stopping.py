@@ -104,7 +104,7 @@ def descend(
         keeper: offered the state after every chunk, as the stage.
         stage: its name, also to the listener.
         left: seconds that are left for it. Steps that do not fit in are taken off the plan, along
-            which the rate falls.
+            which the rate falls, for as long as they seem not to.
 
     Raises:
         InputError: the score was never finite.
@@ -119,7 +119,7 @@ def descend(
     else:
         best_nll = float(score(parameters))
         listen(stage, "began", nll_val=best_nll)
-    seconds, step = math.nan, done
+    seconds, step, planned = math.nan, done, steps
     while step < steps:
         began = time.monotonic()
         key, chunk_key = jr.split(key)
@@ -132,7 +132,7 @@ def descend(
         if step > done + CHUNK:  # the first may have been compiled
             seconds = (time.monotonic() - began) / CHUNK
         if left is not None:
-            steps = _that_fit(step, steps, seconds, left())
+            steps = _that_fit(step, planned, seconds, left())
         listen(stage, "progress", step=step, steps=steps, **told)
         if step > patient_until and step - best_step >= CHUNK * patience:
             break
