@@ -23,6 +23,8 @@ from tiltflow.learning.linear_weights import (
     weigh,
 )
 from tiltflow.learning.start import is_zero
+from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import f_of, scored
 from tiltflow.tilts import LinearTilt, MLPTilt, Tilt
 from tiltflow.tilts.linear import features
 
@@ -152,6 +154,9 @@ def test_f_is_as_it_was_weighed_and_never_above_its_ceiling():
     np.testing.assert_allclose(f, weighed, rtol=1e-4, atol=1e-4)
     assert f.max() < 0.5 - 0.1 + 1e-6
     assert np.max(np.asarray(said @ weights)) > 1
+    on_host = scored(TiltedModel(q, tilt), np.asarray(c))
+    np.testing.assert_allclose(on_host.f, f, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(on_host.log_q, jax.vmap(q.log_prob_coordinates)(c), rtol=1e-5)
     plain = LinearTilt(q, weights, 0.1, network=network)
     np.testing.assert_allclose(jax.vmap(plain)(c), said @ weights - 0.1, rtol=1e-5, atol=1e-4)
 
@@ -218,5 +223,8 @@ def test_each_kind_has_its_share_of_the_data_and_rows_that_were_learned_tell_of_
         np.concatenate([of_kinds(n, i).array() for i, n in enumerate((4_000, 60))]) > 0
     )
     assert abs(share() - of_all) < 0.02  # the ridge takes a little
+    of_kinds_tilt = LinearTilt(q, jnp.array([0.0, 0.5, -0.5, 2.0, -1.0]), 0.1, kinds=True)
+    f = jax.vmap(of_kinds_tilt)(X[:, None].astype(np.float32))
+    np.testing.assert_allclose(f_of(of_kinds_tilt, X[:, None].astype(np.float32)), f, atol=1e-3)
     monkeypatch.setattr(module, "RIDGE_OF_KINDS", 1e3)  # power: kinds have no weight
     assert abs(share() - of_all) > 0.15

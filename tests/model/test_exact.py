@@ -14,10 +14,11 @@ from tiltflow.learning.bank import Bank
 from tiltflow.mcmc.draws import joined
 from tiltflow.model import independent as module
 from tiltflow.model import latent_chains, log_normalizer
-from tiltflow.model.exact import exact, f_of
+from tiltflow.model.exact import exact
 from tiltflow.model.independent import MOST_TRIES, independent_chains, tries_of
 from tiltflow.model.kernels import kernel_of
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import f_of
 from tiltflow.normalizer.annealed import LadderSettings
 from tiltflow.tilts import Tilt
 

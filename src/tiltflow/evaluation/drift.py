@@ -20,10 +20,10 @@ from tiltflow.evaluation.chains import SamplingSettings, fresh_chains
 from tiltflow.learning import Rows
 from tiltflow.mcmc.langevin import UnadjustedLangevin
 from tiltflow.mcmc.run import sample
-from tiltflow.model.exact import f_of
 from tiltflow.model.latent_chains import summary_of
 from tiltflow.model.short_run import Protocol
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import f_of
 
 LONGEST = 100  # transitions that are followed, at most
 SHARE = 8  # of the draws of a judgement, one in so many are spent on this

@@ -20,8 +20,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 
+from tiltflow.backbones import Ensemble
 from tiltflow.learning import Rows
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import scored
 from tiltflow.normalizer import Interval, LogZ, gain, interval_of_mean, interval_of_nll
 from tiltflow.parallel.devices import over_devices
 
@@ -101,9 +103,20 @@ def score(model: TiltedModel, rows: Rows, key: PRNGKeyArray, draws: int = DRAWS)
     One draw of the rows is in memory at a time; of all of them there are only the scores.
     """
     rows = rows.through(model.backbone)
-    scored = _score(model, rows, rows.keys(key, draws))
-    f, log_q, log_weight = (np.asarray(x, np.float64)[:, : len(rows)].T for x in scored)
+    keys = rows.keys(key, draws)
+    if isinstance(model.backbone, Ensemble):
+        said = [_scored_on_host(model, rows, key) for key in keys]
+        found = [np.stack(some) for some in zip(*said, strict=True)]
+    else:
+        found = [np.asarray(x, np.float64)[:, : len(rows)] for x in _score(model, rows, keys)]
+    f, log_q, log_weight = (x.T for x in found)
     return Scores(f=f, log_q=log_q + log_weight)
+
+
+def _scored_on_host(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> tuple[np.ndarray, ...]:
+    """f, log q of the coordinates, and the log-weights, of one draw of the rows."""
+    c, log_weight = (np.asarray(x)[: len(rows)] for x in rows.once(key))
+    return (*scored(model, c), log_weight.astype(np.float64))
 
 
 @over_devices

@@ -186,11 +186,11 @@ def suited_ensemble(rows: int, shape: tuple[int, ...]) -> Settings:
     short: each transition is a fresh draw. Where columns or pixels are not very many a linear tilt
     takes half a second, and beneath the members lies one normal density: no chain has to find its
     way there. Of many columns a contrast finds more, and of few rows of them more flows do (on the
-    digits 0.8 nats by contrast, and 0.7 by six flows in place of three; on 21 columns 0.03).
+    digits 0.8 nats by contrast, and 0.6 by five flows in place of three; on 21 columns 0.03).
     """
     settings, many, columns = Settings(), rows >= MANY_ROWS, math.prod(shape)
     is_small, are_many = columns <= MOST_COLUMNS, MANY_COLUMNS <= columns <= MOST_COLUMNS
-    flows = 2 if many else 6 if are_many else 3
+    flows = 2 if many else 5 if are_many else 3
     tilt = replace(
         settings.tilt,
         steps=4_000,

@@ -28,9 +28,10 @@ from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
 from tiltflow.learning.witnesses import Judgement
 from tiltflow.model.exact import exact, in_parts
+from tiltflow.model.told import features_of
 from tiltflow.parallel.devices import over_devices
 from tiltflow.tilts import Tilt
-from tiltflow.tilts.linear import LinearTilt, features
+from tiltflow.tilts.linear import LinearTilt
 
 FEWEST_ROWS = 20  # held-out rows, in two halves
 
@@ -61,18 +62,19 @@ def fit_linear(
     val = val.through(ensemble).first(settings.judge_rows)
     held_out = val.embedded(val_key, settings.judge_draws)
     of_rows = np.asarray(held_out.rows[0])[: int(held_out.count)]
-    rows = _features(ensemble, network, of_rows)
+    kinds = tells_kinds(ensemble)
+    rows = features_of(ensemble, network, of_rows, kinds=kinds)
     members = 1 + len(ensemble.log_weights)
     sides = Sides(
         rows.reshape(len(val), -1, rows.shape[-1]),
-        _features(ensemble, network, exact(ensemble, draws_key, settings.bank).c),
+        features_of(ensemble, network, exact(ensemble, draws_key, settings.bank).c, kinds=kinds),
     )
-    if tells_kinds(ensemble):
+    if kinds:
         learned = train.through(ensemble).first(settings.judge_rows)
         c = learned.embedded(train_key, 1).rows[0]
-        kinds = _kinds(ensemble, np.asarray(c)[: len(learned)])
-        of_kinds = slice(members, members + kinds.shape[1])
-        sides = sides._replace(kinds=of_kinds, learned=kinds.mean(axis=0), number=len(learned))
+        found = _kinds(ensemble, np.asarray(c)[: len(learned)])
+        of_kinds = slice(members, members + found.shape[1])
+        sides = sides._replace(kinds=of_kinds, learned=found.mean(axis=0), number=len(learned))
     number = rows.shape[-1]
     told = CrossFitted(0.0, 0.0, 1.0, RIDGES[0], np.arange(number))
     found = Weighed(np.zeros(number), np.inf)
@@ -100,7 +102,7 @@ def fit_linear(
         judgement.level,
         ceiling=found.ceiling,
         network=network,
-        kinds=tells_kinds(ensemble),
+        kinds=kinds,
     )
     return tilt, judgement, told
 
@@ -145,19 +147,6 @@ def _judged(found: Weighed, sides: Sides, gain: float) -> Judgement:
     }
     told = {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items()}
     return Judgement(**told, holds=jnp.asarray(True))
-
-
-def _features(
-    ensemble: Ensemble, network: Tilt | None, c: Float[np.ndarray, "rows dim"]
-) -> Float[np.ndarray, "rows features"]:
-    parts = [_features_of_part(ensemble, network, part) for part in in_parts(c)]
-    return np.concatenate([np.asarray(part, np.float64) for part in parts])[: len(c)]
-
-
-@over_devices
-def _features_of_part(ensemble: Ensemble, network: Tilt | None, c: Array) -> Array:
-    kinds = tells_kinds(ensemble)
-    return jax.vmap(lambda c: features(ensemble, c, network, kinds=kinds))(c)
 
 
 def _kinds(

@@ -30,12 +30,12 @@ from tiltflow.backbones import (
 )
 from tiltflow.backbones.cells import Cells, FoundCells, cells_of
 from tiltflow.errors import InputError, at_least_one
-from tiltflow.learning.filled import Filled
 from tiltflow.learning.fit_backbone import BackboneSettings
 from tiltflow.learning.gaussian_mixture import GaussianMixture, another, best_mixture
 from tiltflow.learning.gaussian_start import coordinates_of
 from tiltflow.learning.rows import Rows
-from tiltflow.parallel.devices import over_devices, over_devices_once
+from tiltflow.model.told import told_of
+from tiltflow.parallel.devices import over_devices_once
 
 ROWS, COPIES = 8_000, 4  # that mixtures are fitted to, and draws of the noise of each, at most
 EM_ROUNDS = 200
@@ -232,8 +232,8 @@ def weighed(
     even = evenly(transport, members)
     number = 1 + len(members)
     held_out = val.embedded(key, 10)
-    number_held_out = int(held_out.count)
-    each, log_det = (np.asarray(x, np.float64)[:number_held_out] for x in _each(even, held_out))
+    c, log_det = (np.asarray(x)[: int(held_out.count)] for x in held_out.rows)
+    each = told_of(even, c).each
     log_weights = np.full(number, -np.log(number))
     for _ in range(EM_ROUNDS):
         joint = each + log_weights
@@ -268,8 +268,3 @@ def together(mixtures: list[MixtureDensity]) -> MixtureDensity:
         jnp.concatenate([m.means for m in mixtures]),
         jnp.concatenate([m.whiteners for m in mixtures]),
     )
-
-
-@over_devices
-def _each(ensemble: Ensemble, held_out: Filled) -> tuple[Array, Array]:
-    return held_out.map(lambda y, log_det: (ensemble.each(y), log_det))

@@ -194,9 +194,13 @@ class Rows(eqx.Module):
         One program, whatever the number of draws.
         """
         keys = self.keys(key, draws)
-        drawn = zip(*(_embedded(self, key) for key in keys), strict=True)
+        drawn = zip(*(self.once(key) for key in keys), strict=True)
         c, log_weight = (jnp.stack(some, axis=1) for some in drawn)
         return Filled((c.reshape(-1, c.shape[-1]), log_weight.ravel()), self.count * len(keys))
+
+    def once(self, key: PRNGKeyArray) -> tuple[Float[Array, "room dim"], Float[Array, " room"]]:
+        """Coordinates and log-weight of every row, drawn once: what `each` is given."""
+        return _embedded(self, key)
 
     def keys(self, key: PRNGKeyArray, draws: int) -> PRNGKeyArray:
         """A key for each of `draws` of all rows, as `every` makes them; one if they do not vary."""

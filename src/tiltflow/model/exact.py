@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone, Density, Ensemble, Flow
 from tiltflow.parallel.devices import map_in_parts, over_devices, over_devices_once
-from tiltflow.tilts import ReadsCoordinates
 
 PART = 2_048  # draws at a time
 
@@ -40,7 +39,7 @@ def exact(backbone: Backbone, key: PRNGKeyArray, number: int) -> Exact:
     """
     if not isinstance(backbone, Ensemble):
         drawn = [_drawn(backbone, key) for key in jr.split(key, -(-number // PART))]
-        return Exact(*(_together(some, number) for some in zip(*drawn, strict=True)))
+        return Exact(*(whole(some, number) for some in zip(*drawn, strict=True)))
     of_transport, *keys = jr.split(key, 2 + len(backbone.members))
     rng = np.random.default_rng(np.asarray(jr.bits(keys.pop(), (4,))))
     weights = np.exp(np.asarray(backbone.log_weights, np.float64))
@@ -49,7 +48,7 @@ def exact(backbone: Backbone, key: PRNGKeyArray, number: int) -> Exact:
     for member, key, count in zip(backbone.members, keys, counts, strict=True):
         if count:
             parts = [_draws(member, key) for key in jr.split(key, -(-count // PART))]
-            c = _together(parts, count)
+            c = whole(parts, count)
             made.append(Exact(_pulled(backbone.transport, c), c))
     order = rng.permutation(number)
     return Exact(*(np.concatenate(some)[order] for some in zip(*made, strict=True)))
@@ -62,27 +61,21 @@ def exact_points(backbone: Backbone, key: PRNGKeyArray, number: int) -> Float[Ar
     return jnp.asarray(exact(backbone, key, number).u)
 
 
-def f_of(
-    tilt: ReadsCoordinates, c: Float[np.ndarray, "number dim"]
-) -> Float[np.ndarray, " number"]:
-    """f at many coordinates."""
-    return _together([_f_of_part(tilt, part) for part in in_parts(c)], len(c))
-
-
 @over_devices
 def push_in_parts(backbone: Backbone, u: Array, part: int = 1024) -> Float[Array, "N dim"]:
     """Coordinates of many latent points, in memory bounded by `part`."""
     return map_in_parts(backbone.coordinates, u, part)
 
 
-def _together(parts: Sequence[Array], number: int) -> np.ndarray:
+def whole(parts: Sequence[Array], number: int) -> np.ndarray:
+    """So many rows of what programs made of the parts."""
     return np.concatenate([np.asarray(part) for part in parts])[:number]
 
 
 def _pulled(flow: Flow, c: np.ndarray) -> np.ndarray:
     """The latent points of many coordinates."""
     parts = [_inverse(flow, part) for part in in_parts(c)]
-    return _together(parts, len(c))
+    return whole(parts, len(c))
 
 
 def in_parts(rows: np.ndarray) -> Iterator[Array]:
@@ -106,8 +99,3 @@ def _draws(member: Density, key: PRNGKeyArray) -> Float[Array, "part dim"]:
 @over_devices_once
 def _inverse(flow: Flow, c: Float[Array, "part dim"]) -> Float[Array, "part ..."]:
     return jax.vmap(lambda c: flow.inverse(c)[0])(c)
-
-
-@over_devices
-def _f_of_part(tilt: ReadsCoordinates, c: Float[Array, "part dim"]) -> Float[Array, " part"]:
-    return jax.vmap(tilt)(c) + jnp.zeros(len(c))

@@ -20,8 +20,9 @@ from tiltflow.mcmc.kernel import Tuning
 from tiltflow.mcmc.on_host import HostKernel
 from tiltflow.mcmc.point import Point
 from tiltflow.mcmc.program import DIVERGENT, ENERGIES, POSITIONS, Carry, Plan, Tally
-from tiltflow.model.exact import exact, f_of
+from tiltflow.model.exact import exact
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import f_of
 
 MOST_TRIES = 16
 PILOT = 32  # exact draws that a chain starts among
@@ -170,7 +171,7 @@ def _proposals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact draws as latent points `[*shape, *latent_shape]`, and f there, float64."""
     made = exact(model.backbone, key, int(np.prod(shape)))
-    f = f_of(model.tilt, made.c).astype(np.float64).reshape(shape)
+    f = f_of(model.tilt, made.c).reshape(shape)
     return made.u.reshape(*shape, *made.u.shape[1:]), f
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.mcmc import run
-from tiltflow.model.exact import exact, exact_points, f_of, push_in_parts
+from tiltflow.model.exact import exact, exact_points, push_in_parts
 from tiltflow.model.kernels import kernel_of
 from tiltflow.model.tilted import ExactDraws, TiltedModel
+from tiltflow.model.told import f_of
 from tiltflow.normalizer.annealed import LadderSettings, OnRound, Rounds, annealed
 from tiltflow.normalizer.estimate import LogZ
 from tiltflow.normalizer.from_values import from_values

@@ -18,6 +18,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Ensemble
@@ -78,6 +79,11 @@ class LinearTilt(Tilt):
         g = self.weights @ features(ensemble, c, network, kinds=self.kinds)
         ceiling, level = jax.lax.stop_gradient((self.ceiling, self.level))
         return g - jax.nn.softplus(g - ceiling) - level
+
+    def of(self, said: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, " rows"]:
+        """f where the features are these, on the host, in float64."""
+        g = said @ np.asarray(self.weights, np.float64)
+        return g - np.logaddexp(0.0, g - float(self.ceiling)) - float(self.level)
 
 
 def features(

@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 from tiltflow.backbones import Ensemble
 from tiltflow.backbones.density import MixtureDensity
 from tiltflow.model.completion.conditional import columns_of
-from tiltflow.model.exact import exact, f_of
+from tiltflow.model.exact import exact
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import f_of
 
 DRAWS = 4_096  # that moments are of
 FEWEST = 0.1  # of them that are effective, for f to be counted
@@ -66,7 +67,7 @@ def _one_normal(model: TiltedModel, key: PRNGKeyArray) -> Mixture:
     """One component with the model's moments; f counts where the weights are fair."""
     drawn = exact(model.backbone, key, DRAWS)
     w = np.asarray(columns_of(model.backbone.units, jnp.asarray(drawn.c)), np.float64)
-    f = f_of(model.tilt, drawn.c).astype(np.float64)
+    f = f_of(model.tilt, drawn.c)
     f = np.where(np.isfinite(f), f, -np.inf)
     weights = np.exp(f - f.max()) if np.isfinite(f).any() else np.ones(len(f))
     if weights.sum() ** 2 < FEWEST * DRAWS * np.sum(weights**2):
