@@ -3,6 +3,7 @@
     python benchmarks/posterior.py                     # targets, posteriors and traps, three seeds
     python benchmarks/posterior.py --targets funnel shells --seeds 1 --json funnel.json
     python benchmarks/posterior.py --frugal            # with a budget of evaluations
+    python benchmarks/posterior.py --json all.json     # stopped? the same line goes on
 
 `off` is log Z less the truth, `stated` its standard error, `tv` the total variation of the shares
 of modes, `inside` whether the bounds hold the truth. A run is *wrong* if it is `ok` and off by more
@@ -127,7 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=150.0, help="limit of each run")
     parser.add_argument("--cpu", action="store_true", help="count CPU seconds, on a busy machine")
     parser.add_argument("--frugal", action="store_true", help="with a budget of evaluations")
-    parser.add_argument("--json", type=Path, help="write all numbers there")
+    parser.add_argument(
+        "--json", type=Path, help="all numbers; runs that are there are not made again"
+    )
     given = parser.parse_args(arguments)
     if given.cpu:
         time.monotonic = time.process_time
@@ -136,17 +139,22 @@ def main(arguments: list[str] | None = None) -> int:
         f"{'target':>15} seed {'off':>9} {'stated':>7} {'inside':>6} {'tv':>6} {'R-hat':>6} "
         f"{'eff':>5} {'cpu s':>6} {'evals':>8}  verdict"
     )
+    kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else []
+    before = {(run["target"], run["seed"]): run for run in kept}
     everything, misses = [], []
     for name in given.targets or cases:
         case = cases[name]()
         runs = []
         for seed in range(given.first, given.first + given.seeds):
-            run = measured(name, case, seed, frugal=given.frugal, limit_s=given.seconds)
+            run = before.get((name, seed))
+            if run is None:
+                run = measured(name, case, seed, frugal=given.frugal, limit_s=given.seconds)
+                kept.append(run)
+                if given.json:
+                    given.json.write_text(json.dumps(kept, indent=1))
             runs.append(run)
             print(line(run), flush=True)
             everything.append(run)
-            if given.json:
-                given.json.write_text(json.dumps(everything, indent=1))
         misses += missed(name, case, runs, frugal=given.frugal)
         if len(runs) >= 10:
             print(honesty(runs), flush=True)
