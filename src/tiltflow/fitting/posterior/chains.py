@@ -19,21 +19,60 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
-from tiltflow.fitting.posterior import free_moves
+from tiltflow.fitting.posterior import free_moves, trajectory
 from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.flux import Middle
 from tiltflow.fitting.posterior.proposal import SIZES, Proposal, pushed
 from tiltflow.fitting.posterior.tailed import TailedDensity
 from tiltflow.fitting.posterior.target import Target
 from tiltflow.fitting.posterior.tempering import scattered
-from tiltflow.mcmc import hmc
 
 ACCEPTED = 0.8
+
+
+class Rows(NamedTuple):
+    """Points of a latent space: z and y `[..., dim]`, f and the target's log-density `[...]`."""
+
+    z: Array
+    y: Array
+    f: Array
+    value: Array
+
+
+class Chance(NamedTuple):
+    """The random numbers of a block: a program that made them would take longer to compile.
+
+    Attributes:
+        momentum: standard normal, `[block, chains, dim]`.
+        stretch: factors of step sizes, `[block, chains]`.
+        whole: where these are not shortened, `[block, chains]`.
+        uniform: of Metropolis tests, `[block, chains]`.
+        gumbel: Gumbel's, one for each that competes in a jump, `[block, chains, 1 + jumps_to]`.
+    """
+
+    momentum: Array
+    stretch: Array
+    whole: Array
+    uniform: Array
+    gumbel: Array
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, shape: tuple[int, int, int], dim: int) -> Chance:
+        """For so many transitions, chains and draws that compete."""
+        *both, jumps_to = shape
+        stretch, whole = scattered(rng.random((2, *both)))
+        stretch = stretch * (1 + trajectory.JITTER * rng.uniform(-1, 1, both))
+        return cls(
+            jnp.asarray(rng.standard_normal((*both, dim)), jnp.float32),
+            jnp.asarray(stretch, jnp.float32),
+            jnp.asarray(whole),
+            jnp.asarray(rng.random(both), jnp.float32),
+            jnp.asarray(rng.gumbel(size=(*both, 1 + jumps_to)), jnp.float32),
+        )
 
 
 class Block(NamedTuple):
@@ -105,27 +144,31 @@ class Chains:
             )
             return
         base, middle, within = self._programs
+        rows = Rows(
+            *(jnp.asarray(x.reshape(*shape, dim), jnp.float32) for x in (pool.z, pool.y)),
+            *(jnp.asarray(x.reshape(shape), jnp.float32) for x in (pool.f, pool.value)),
+        )
         with target.scope:
-            z, y, f, log_det, chances, flux, told = (
+            *drawn, chances, flux, told = (
                 np.asarray(x)
                 for x in _advanced(
                     target,
                     self.proposal.flow,
                     base,
                     middle,
-                    key,
                     jnp.asarray(self.z, jnp.float32),
                     within,
                     jnp.asarray(self.step, jnp.float32),
                     jnp.asarray(self.leapfrogs, jnp.int32),
                     jnp.asarray(warming),
-                    jnp.asarray(pool.z.reshape(*shape, dim), jnp.float32),
-                    jnp.asarray(pool.f.reshape(shape), jnp.float32),
+                    rows,
+                    Chance.drawn(rng, shape, dim),
                 )
             )
+        z, y, f, value = drawn
         self.z, self.step = z[-1], float(told[0])
         if not warming:
-            self._keep(z, y, f, log_det, flux, chances, told[1:])
+            self._keep(z, y, f, value, flux, chances, told[1:])
 
     def _advance_freely(
         self,
@@ -152,22 +195,22 @@ class Chains:
         self.z = z[-1]
         if not warming:
             told = np.array([told[0], 0.0, told[1]])
-            self._keep(z, y, f, log_det, np.zeros_like(self.z), moved, told)
+            rows = z.reshape(-1, z.shape[-1])
+            log_q = self.proposal.base.log_prob(rows).reshape(log_det.shape) - log_det
+            self._keep(z, y, f, f + log_q, np.zeros_like(self.z), moved, told)
 
     def _keep(
         self,
         z: np.ndarray,
         y: np.ndarray,
         f: np.ndarray,
-        log_det: np.ndarray,
+        value: np.ndarray,
         flux: np.ndarray,
         chances: np.ndarray,
         told: np.ndarray,
     ) -> None:
         """A block, whose arrays have time first."""
-        rows = z.reshape(-1, z.shape[-1])
-        log_q = self.proposal.base.log_prob(rows).reshape(log_det.shape) - log_det
-        z, y, f, value = (np.swapaxes(x, 0, 1) for x in (z, y, f, f + log_q))
+        z, y, f, value = (np.swapaxes(x, 0, 1) for x in (z, y, f, value))
         self.kept.append(Block(z, y, f, value, flux, chances.T, told))
 
     @property
@@ -202,70 +245,67 @@ def _advanced(
     flow: CouplingFlow,
     base: TailedDensity,
     middle: Middle,
-    key: PRNGKeyArray,
     z: Float[Array, "chains dim"],
     within: Float[Array, "dim dim"],
     step: Array,
     leapfrogs: Array,
     warming: Array,
-    pool_z: Float[Array, "block chains jumps_to dim"],
-    pool_f: Float[Array, "block chains jumps_to"],
-) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
-    """A block of transitions: z, y, f and log|det J| after each, `[block, chains, ...]`.
+    pool: Rows,
+    chance: Chance,
+) -> tuple[Array, ...]:
+    """A block of transitions: what `Rows` says of the point after each, `[block, chains, ...]`.
 
     Then the chances of trajectories, `[block, chains]`; the means of the flux after trajectories,
     `[chains, dim]`. What is told is the step, and the mean acceptance, divergent share and share
     of jumps made.
+
+    Args:
+        target, flow, base, middle, within: the density, and the proposal.
+        z, step: where chains are, and the step size.
+        leapfrogs: of a trajectory.
+        warming: whether the step size is adapted.
+        pool: draws of the proposal, `[block, chains, jumps_to, ...]`.
+        chance: random numbers.
     """
 
-    def latent(w: Array) -> Array:
-        def one(w: Array) -> Array:
+    def latent(w: Array) -> tuple[Array, tuple[Array, Array]]:
+        def one(w: Array) -> tuple[Array, tuple[Array, Array]]:
             y, log_det = pushed(flow, within @ w)
-            return target(y) + log_det
+            value = target(y)
+            return value + log_det, (y, value)
 
         return jax.vmap(one)(w)
 
-    value_and_grad = hmc.value_and_gradient(latent)
+    nothing = trajectory.nothing_known(latent, z)
 
-    def transition(carry: tuple, given: tuple) -> tuple:
+    def transition(carry: tuple, given: tuple[Rows, Chance]) -> tuple:
         z, step, flux = carry
-        key, fresh_z, fresh_f = given
-        move_key, choice_key, step_key = jr.split(key, 3)
-        shorter = scattered(step_key, len(z))
+        fresh, chance = given
         w = jax.scipy.linalg.solve_triangular(within, z.T, lower=True).T
-        state = hmc.init(w, value_and_grad)
-        state, info = hmc.step(
-            move_key, state, value_and_grad, step * shorter, num_leapfrogs=leapfrogs
-        )
-        accepted = jnp.mean(info.acceptance_rate, where=shorter == 1.0)
+        moved = trajectory.followed(
+            latent, w, nothing, False, chance.momentum, chance.uniform, step * chance.stretch,
+            leapfrogs,
+        )  # fmt: skip
+        accepted = jnp.mean(moved.chance, where=chance.whole)
         new_step = jnp.clip(step * jnp.clip(jnp.exp(accepted - ACCEPTED), 0.5, 1.2), 1e-4, 3.0)
         step = jnp.where(warming, new_step, step)
 
-        w, slope = state.position, state.gradient
+        w, (density, slope, (y, value)) = moved.position, moved.known
         away, turning = jax.vmap(middle.outward)(w)
         term = turning + away * slope
         flux = flux + jnp.where(jnp.isfinite(term), term, 0.0)  # of all draws: not known
         z = w @ within.T
-        f = state.log_density - jax.vmap(base)(z)
-        log_weights = jnp.concatenate([f[:, None], fresh_f], axis=1)
-        winner = jr.categorical(choice_key, log_weights, axis=1)
-        among = jnp.concatenate([z[:, None], fresh_z], axis=1)
-        z = jnp.take_along_axis(among, winner[:, None, None], axis=1)[:, 0]
-        f = jnp.take_along_axis(log_weights, winner[:, None], axis=1)[:, 0]
-        y, log_det = jax.vmap(lambda z: pushed(flow, z))(z)
-        told = accepted, jnp.mean(info.is_divergent), jnp.mean(winner > 0)
-        return (z, step, flux), (
-            z,
-            y,
-            f,
-            log_det,
-            info.acceptance_rate,
-            jnp.stack([jnp.float32(x) for x in told]),
+        here = Rows(z, y, density - jax.vmap(base)(z), value)
+        among = Rows(
+            *(jnp.concatenate([a[:, None], b], axis=1) for a, b in zip(here, fresh, strict=True))
         )
+        winner = jnp.argmax(among.f + chance.gumbel, axis=1)
+        chosen = Rows(*(rows[jnp.arange(len(z)), winner] for rows in among))
+        told = accepted, jnp.mean(moved.is_divergent), jnp.mean(winner > 0)
+        told = jnp.stack([jnp.float32(x) for x in told])
+        return (chosen.z, step, flux), (*chosen, moved.chance, told)
 
-    keys = jr.split(key, len(pool_z))
     start = z, step, jnp.zeros(z.shape, jnp.float32)
-    (_, step, flux), (z, y, f, log_det, chances, told) = jax.lax.scan(
-        transition, start, (keys, pool_z, pool_f)
-    )
-    return z, y, f, log_det, chances, flux / len(pool_z), jnp.append(step, jnp.mean(told, axis=0))
+    (_, step, flux), (*drawn, chances, told) = jax.lax.scan(transition, start, (pool, chance))
+    told = jnp.append(step, jnp.mean(told, axis=0))
+    return *drawn, chances, flux / len(pool.f), told

@@ -23,6 +23,7 @@ from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.pareto import pareto_k
 
 FINE_SHARES = 0.015  # total variation of the shares of modes that is always good enough
+TOLD = 300  # ascents, from which on it is said how rare a mode may be that they miss
 SIDES_ROWS = 65_536  # exact draws whose shares are looked at
 
 
@@ -131,7 +132,17 @@ def _searched(state: State, regions: Regions) -> str:
     each = ", ".join(str(int(n)) for n in np.sum(regions.particles > 0, axis=1))
     return (
         f"{len(state.populations)} populations of {len(state.populations[0].y):,} or more, "
-        f"{state.bases.words}; modes found by each: {each}"
+        f"{state.bases.words}; modes found by each: {each}{_missed(state)}"
+    )
+
+
+def _missed(state: State) -> str:
+    """Which modes ascents may have missed: of what n of them reach, 3 / n and more is met (95%)."""
+    if state.tried < TOLD:
+        return ""
+    return (
+        f"; of {state.tried:,} ascents from there: a mode that fewer than one in "
+        f"{state.tried // 3:,} starts leads to may have been missed"
     )
 
 

@@ -79,7 +79,7 @@ def surveyed(
     """
     chosen = rng.choice(len(z), min(len(z), LOOKED_AT), replace=False)
     w, y, density = _over(factor, z[chosen]), y[chosen], density[chosen]
-    seeds_at = _far_apart(w, min(seeds, len(w)), rng)
+    seeds_at = far_apart(w, min(seeds, len(w)), rng)
     cell = _nearest(w, w[seeds_at])
     summits = np.array(
         [np.flatnonzero(cell == k)[np.argmax(density[cell == k])] for k in range(len(seeds_at))]
@@ -141,7 +141,7 @@ def _spread_within(y: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.maximum(1.48 * np.median(away, axis=0), 1e-12)
 
 
-def _far_apart(w: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+def far_apart(w: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     """Rows chosen one after the other, by their squared distance to those chosen before."""
     chosen = [int(rng.integers(len(w)))]
     away = np.sum((w - w[chosen[0]]) ** 2, axis=1)

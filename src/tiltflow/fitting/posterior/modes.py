@@ -17,6 +17,7 @@ from tiltflow.normalizer.mean_error import of_chains
 SMALLEST = 0.002  # share of the mass, below which a part is not told apart
 ABSOLUTE = math.sqrt(2 / math.pi)  # the mean of |x|, x standard normal
 EXPECTED = 10.0  # particles that should be in a mode, before their absence counts
+MANY = 50.0  # and where it is one population alone that says they should
 OF_EACH = 256  # particles of a population that are looked at
 
 
@@ -62,6 +63,21 @@ class Regions(NamedTuple):
         """Whether each draw is in each part that is not tiny, `[chains, draws, parts]`."""
         shown = np.flatnonzero((self.shares > SMALLEST) & (self.shares < 1 - SMALLEST))
         return (self.labels[..., None] == shown).astype(np.float64)
+
+
+def lost_by_all_but_one(labels: np.ndarray, sizes: list[int]) -> bool:
+    """Whether a part that one population has many particles in has next to none of the others.
+
+    Args:
+        labels: the part of each particle, of all populations in turn, and of others after them.
+        sizes: of the populations.
+    """
+    ends, number = np.cumsum(sizes), int(labels.max()) + 1
+    parts = np.split(labels[: ends[-1]], ends[:-1])
+    counts = np.stack([np.bincount(part, minlength=number) for part in parts])
+    expected = (counts / np.array(sizes)[:, None]).max(axis=0) * np.array(sizes)[:, None]
+    missed = (counts < 0.05 * expected) & (expected > MANY)
+    return bool(np.any(len(sizes) - missed.sum(axis=0) < 2))
 
 
 def surveyed_by(

@@ -18,7 +18,7 @@ from tiltflow.fitting.posterior.tailed import Tailed
 from tiltflow.fitting.posterior.target import Target, values_at
 from tiltflow.fitting.posterior.tempering import Population, Rung
 
-PLAIN = ("asked_for", "nan", "nan_of", "effort", "rounds", "refits", "unfinished")
+PLAIN = ("asked_for", "nan", "nan_of", "effort", "rounds", "refits", "tried", "unfinished")
 LISTS = ("todo", "overlaps", "helped", "trail")
 Arrays = dict[str, np.ndarray]
 

@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 from scipy.linalg import solve_triangular
 
 from tiltflow.backbones import CouplingFlow
 from tiltflow.backbones.density import MixtureDensity
 from tiltflow.backbones.units.normal import affine_of, best_normal, standard
-from tiltflow.fitting.posterior.compiled import compiled, lightly_compiled, once_compiled
+from tiltflow.fitting.posterior.compiled import compiled, lightly_compiled
 from tiltflow.fitting.posterior.tailed import TAIL_FREEDOM, TAIL_SHARE, Tailed
 from tiltflow.fitting.posterior.target import PART, Target, in_parts
 from tiltflow.learning import optimiser
@@ -75,7 +75,7 @@ class Proposal(NamedTuple):
 
     def noise(self, target: Target, y: np.ndarray) -> np.ndarray:
         """The z of rows y, `[n, dim]`."""
-        return in_parts(lambda y: _pulled(self.flow, y), y, target)
+        return in_parts(lambda y: _pulled(self.flow, y)[0], y, target)
 
     @property
     def within(self) -> np.ndarray:
@@ -111,19 +111,19 @@ def fitted(
         before: a former proposal, of the same size.
         until: the clock's (`time.monotonic`), when the optimiser is to stop.
     """
-    rng, key = np.random.default_rng(seed), jr.key(seed)
+    rng = np.random.default_rng(seed)
     held, rest = parted(y.astype(np.float64), rng)
     dim = y.shape[1]
     if before is None:
         normal, _ = best_normal(rest, held)
-        flow = _flow(affine_of(normal), blocks if dim > 1 else 0, width, key)
+        flow = _flow(affine_of(normal), blocks if dim > 1 else 0, width, rng)
     else:
         flow = before.flow
-    z, z_held = (np.asarray(_pulled_rows(flow, rows)) for rows in (rest, held))
+    z, z_held = (_pulled_rows(flow, rows)[0] for rows in (rest, held))
     found = best_mixture(z, z_held, priors=PRIORS, sizes=SIZES, seed=seed).mixture
     if steps and dim > 1:
-        flow, found = _descended(flow, found, rest, held, steps, key, until)
-        z = _pulled_rows(flow, rest)
+        flow, found = _descended(flow, found, rest, held, steps, rng, until)
+        z, _ = _pulled_rows(flow, rest)
     return Proposal(flow, _with_tail(found, z))
 
 
@@ -146,9 +146,30 @@ def _with_tail(mixture: GaussianMixture, z: np.ndarray) -> Tailed:
     return Tailed.around(mixture, z.mean(axis=0), np.linalg.cholesky(covariance), TAIL_SHARE)
 
 
-@once_compiled
-def _flow(units: Any, blocks: int, width: int, key: PRNGKeyArray) -> CouplingFlow:
-    return CouplingFlow(units, num_blocks=blocks, width=width, bounds=BOUNDS, key=key)
+def _flow(units: Any, blocks: int, width: int, rng: np.random.Generator) -> CouplingFlow:
+    """One that begins as a permutation; its numbers are drawn here, where nothing is compiled."""
+
+    def begun(units: Any) -> CouplingFlow:
+        key = jr.key(0)
+        return CouplingFlow(units, num_blocks=blocks, width=width, bounds=BOUNDS, key=key)
+
+    def drawn(path: Any, leaf: Any) -> Any:
+        name = jax.tree_util.keystr(path)
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        if name.endswith(".order"):
+            return jnp.asarray(rng.permutation(leaf.shape[0]), leaf.dtype)
+        if ".hidden." not in name:
+            return jnp.asarray(np.zeros(leaf.shape), leaf.dtype)
+        most = fan_in[name.rpartition(".")[0]] ** -0.5
+        return jnp.asarray(rng.uniform(-most, most, leaf.shape), leaf.dtype)
+
+    empty = eqx.filter_eval_shape(begun, units)
+    named = {jax.tree_util.keystr(at): leaf for at, leaf in jax.tree.leaves_with_path(empty)}
+    fan_in = {n.removesuffix(".weight"): leaf.shape[1] for n, leaf in named.items()
+              if n.endswith(".hidden.weight")}  # fmt: skip
+    flow = jax.tree_util.tree_map_with_path(drawn, empty)
+    return eqx.tree_at(lambda flow: flow.units, flow, units)
 
 
 def flow_arrays(flow: CouplingFlow) -> dict[str, np.ndarray]:
@@ -158,7 +179,7 @@ def flow_arrays(flow: CouplingFlow) -> dict[str, np.ndarray]:
 
 def filled_flow(dim: int, blocks: int, width: int, arrays: dict[str, np.ndarray]) -> CouplingFlow:
     """A flow of this size with the arrays that `flow_arrays` gave; other ones are left out."""
-    empty = _flow(standard(dim), blocks if dim > 1 else 0, width, jr.key(0))
+    empty = _flow(standard(dim), blocks if dim > 1 else 0, width, np.random.default_rng(0))
     own = {k.removeprefix("flow."): v for k, v in arrays.items() if k.startswith("flow.")}
     return filled(empty, own, "the kept proposal")
 
@@ -173,23 +194,24 @@ def _pushed(target: Target, flow: CouplingFlow, z: Array) -> tuple[Array, Array,
 
 
 @lightly_compiled
-def _pulled(flow: CouplingFlow, y: Array) -> Array:
-    return jax.vmap(flow.pull)(y)
+def _pulled(flow: CouplingFlow, y: Array) -> tuple[Array, Array]:
+    def one(y: Array) -> tuple[Array, Array]:
+        c, first = flow.units.encode_and_log_det(y)
+        z, second = flow.inverse(c)
+        return z, first + second
+
+    return jax.vmap(one)(y)
 
 
-def _pulled_rows(flow: CouplingFlow, y: np.ndarray) -> np.ndarray:
-    """The z of rows, without a target; float64."""
+def _pulled_rows(flow: CouplingFlow, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The z of rows, and log|det dz/dy|, without a target; float64."""
     filled = np.concatenate([y, np.repeat(y[-1:], -len(y) % PART, axis=0)])
     parts = [
-        np.asarray(_pulled(flow, jnp.asarray(filled[first : first + PART], jnp.float32)))
+        [np.asarray(x) for x in _pulled(flow, jnp.asarray(filled[first : first + PART], "f4"))]
         for first in range(0, len(filled), PART)
     ]
-    return np.concatenate(parts)[: len(y)].astype(np.float64)
-
-
-def _encoded(flow: CouplingFlow, y: np.ndarray) -> Array:
-    """Rows in the flow's own coordinates, whitened."""
-    return jax.vmap(lambda y: flow.units.encode_and_log_det(y)[0])(jnp.asarray(y, jnp.float32))
+    z, log_det = (np.concatenate(each)[: len(y)] for each in zip(*parts, strict=True))
+    return z.astype(np.float64), log_det.astype(np.float64)
 
 
 def pushed(flow: CouplingFlow, z: Float[Array, " dim"]) -> tuple[Array, Array]:
@@ -204,34 +226,65 @@ def _descended(
     rows: np.ndarray,
     held: np.ndarray,
     steps: int,
-    key: PRNGKeyArray,
+    rng: np.random.Generator,
     until: float,
 ) -> tuple[CouplingFlow, GaussianMixture]:
     """Flow and mixture after steps of maximum likelihood together, as `held` likes them best."""
     # To learn, rows are whitened beforehand: units are not learned.
-    c, c_held = (_encoded(flow, x) for x in (rows, held))
-    room = max(ROOM, 1 << (len(c) - 1).bit_length())
-    c, c_held = _roomy(c, room), _roomy(c_held, room // 8)
-    counts = jnp.asarray([len(rows), len(held)])
-    parameters: Any = (eqx.filter(flow.blocks, eqx.is_inexact_array), _learnable(mixture))
-    state = (parameters, parameters, optimiser.ADAM.init(parameters), jnp.zeros((), jnp.int32))
-    best, best_score, best_at = parameters, math.inf, 0
+    units: Any = flow.units
+    mean, matrix = (np.asarray(x, np.float64) for x in (units.mean, units.matrix))
+    c = jnp.asarray(_roomy((rows - mean) @ matrix.T), jnp.float32)
+    like: Any = (eqx.filter(flow.blocks, eqx.is_inexact_array), _learnable(mixture))
+    begun = jnp.asarray(_flat(like, np))
+    shapes = jax.eval_shape(optimiser.ADAM.init, begun)
+    adam = jax.tree.map(lambda of: jnp.asarray(np.zeros(of.shape), of.dtype), shapes)
+    state = (begun, begun, adam, jnp.asarray(0, jnp.int32))
+
+    def as_found(average: Array) -> tuple[CouplingFlow, GaussianMixture]:
+        blocks, density = _shaped(np.asarray(average), like)
+        blocks = jax.tree.map(jnp.asarray, blocks)
+        return _with_blocks(flow, blocks), _mixture_of(density, len(mixture.means))
+
+    best, best_score, best_at = as_found(begun), math.inf, 0
     for chunk in range(max(1, steps // CHUNK) + 1):
-        score = float(_score(flow, state[1], c_held, counts[1]))
+        found = as_found(state[1])
+        score = _score(*found, held)
         if score < best_score:
-            best, best_at = state[1], chunk if score < best_score - 2e-3 else best_at
+            best, best_at = found, chunk if score < best_score - 2e-3 else best_at
             best_score = score
         late = time.monotonic() >= until
         if late or chunk - best_at >= PATIENCE or chunk == max(1, steps // CHUNK):
             break
-        chunk_key = jr.fold_in(key, chunk)
-        state = _chunk(flow, state, c, counts[0], jnp.asarray(float(steps)), chunk_key)
-    blocks, density = best
-    return _with_blocks(flow, blocks), _mixture_of(density, len(mixture.means))
+        places = jnp.asarray(rng.integers(len(rows), size=(CHUNK, BATCH)), jnp.int32)
+        state = _chunk(flow, like, state, c, places, jnp.asarray(steps, jnp.float32))
+    return best
 
 
-def _roomy(rows: Array, room: int) -> Array:
-    return jnp.concatenate([rows[:room], jnp.zeros((max(0, room - len(rows)), rows.shape[1]))])
+def _score(flow: CouplingFlow, mixture: GaussianMixture, rows: np.ndarray) -> float:
+    """Minus the mean log-density of rows y, up to a constant; a t component for outliers."""
+    z, log_det = _pulled_rows(flow, rows)
+    dim = rows.shape[1]
+    base = Tailed.around(mixture, np.zeros(dim), np.eye(dim), TAIL_SHARE)
+    return -float(np.mean(base.log_prob(z) + log_det))
+
+
+def _roomy(rows: np.ndarray) -> np.ndarray:
+    room = max(ROOM, 1 << (len(rows) - 1).bit_length())
+    return np.concatenate([rows, np.zeros((room - len(rows), rows.shape[1]))])
+
+
+def _flat(tree: Any, arrays: Any = jnp) -> Any:
+    """All leaves in one vector, since steps of one array compile sooner than those of many."""
+    return arrays.concatenate([arrays.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def _shaped(flat: Any, like: Any) -> Any:
+    """The tree of which `flat` is the vector."""
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([leaf.size for leaf in leaves]).tolist()
+    each = zip([0, *ends], ends, leaves, strict=False)
+    parts = [flat[first:last].reshape(leaf.shape) for first, last, leaf in each]
+    return jax.tree.unflatten(structure, parts)
 
 
 def _learnable(mixture: GaussianMixture) -> MixtureDensity:
@@ -286,24 +339,27 @@ def _nll(flow: CouplingFlow, parameters: Any, c: Array) -> Array:
 
 
 @lightly_compiled
-def _score(flow: CouplingFlow, parameters: Any, c: Array, count: Array) -> Array:
-    counted = jnp.arange(len(c)) < count
-    return jnp.sum(jnp.where(counted, _nll(flow, parameters, c), 0.0)) / jnp.sum(counted)
-
-
-@lightly_compiled
 def _chunk(
-    flow: CouplingFlow, state: Any, c: Array, count: Array, steps: Array, key: PRNGKeyArray
+    flow: CouplingFlow,
+    like: Any,
+    state: Any,
+    c: Float[Array, "rows dim"],
+    places: Int[Array, "steps batch"],
+    steps: Array,
 ) -> Any:
-    """`CHUNK` steps of Adam, its rate along half a cosine, and the moving average of weights."""
+    """`CHUNK` steps of Adam, its rate along half a cosine, and the moving average of weights.
 
-    def step(state: Any, key: PRNGKeyArray) -> tuple[Any, None]:
-        parameters, average, adam, number = state
-        batch = c[jr.randint(key, (BATCH,), 0, count)]
-        gradient = jax.grad(lambda p: jnp.mean(_nll(flow, p, batch)))(parameters)
+    Parameters, shaped as `like`, and their averages are vectors; `places` are the rows of each
+    batch.
+    """
+
+    def step(state: Any, place: Array) -> tuple[Any, None]:
+        flat, average, adam, number = state
+        loss = jax.grad(lambda p: jnp.mean(_nll(flow, p, c[place])))
+        gradient = _flat(loss(_shaped(flat, like)))
         rate = optimiser.cosine(number, steps, RATE, 0.05)
-        parameters, adam = optimiser.update(parameters, gradient, adam, rate, 0.0)
-        average = optimiser.moving_average(average, parameters, MEMORY)
-        return (parameters, average, adam, number + 1), None
+        flat, adam = optimiser.update(flat, gradient, adam, rate, 0.0)
+        average = optimiser.moving_average(average, flat, MEMORY)
+        return (flat, average, adam, number + 1), None
 
-    return jax.lax.scan(step, state, jr.split(key, CHUNK))[0]
+    return jax.lax.scan(step, state, places)[0]

@@ -17,11 +17,11 @@ from tiltflow.errors import InputError
 from tiltflow.fitting.posterior import probe, starts
 from tiltflow.fitting.posterior.chains import Chains
 from tiltflow.fitting.posterior.evidence import effective_share
-from tiltflow.fitting.posterior.modes import balanced, surveyed_by
+from tiltflow.fitting.posterior.modes import balanced, lost_by_all_but_one, surveyed_by
 from tiltflow.fitting.posterior.plan import Sizes
 from tiltflow.fitting.posterior.proposal import Proposal, fitted
 from tiltflow.fitting.posterior.state import State
-from tiltflow.fitting.posterior.target import values_at
+from tiltflow.fitting.posterior.target import PART, values_at
 from tiltflow.fitting.posterior.tempering import (
     RARER,
     Metric,
@@ -38,6 +38,7 @@ FIT_ROWS, MOST_STEPS = 6_000, 3_000
 GOOD = 0.7  # effective share of the mixture alone, from which on no flow is needed
 RESERVE = {0: 0.6, 1: 0.4}  # shares of the budget that the first temperings leave
 AT_ONCE = 16_384  # exact draws
+DEAREST = 0.05  # share of a limit that a race may take
 CHEAP = 4e-6  # seconds of an evaluation, below which programs are compiled lightly
 
 
@@ -169,8 +170,11 @@ def search(state: State) -> None:
     assert state.bases is not None
     y = starts.scattered_starts(state.bases, number, state.asked.seed)
     most = max((p.log_z for p in state.populations if p.finished), default=-math.inf)
+    begun = time.monotonic()
     state.ends = starts.ascents(state.target, y)
-    places, spreads = starts.optima(state.target, *state.ends, most)
+    ends, height, more = _raced(state, number, time.monotonic() - begun)
+    state.tried, cost = number + more // (starts.RACE_STEPS + 1), cost + more
+    places, spreads = starts.optima(state.target, ends, height, most)
     new = np.zeros(0, bool)
     if len(places):
         new = starts.unmet(state.target, wide, places, spreads)
@@ -182,16 +186,46 @@ def search(state: State) -> None:
         state.todo[:0] = [["temper", "narrow", "diagonal", 1], ["temper", "wide", "dense", 1]]
 
 
+def _raced(state: State, number: int, seconds: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Ends of ascents, with those of a race, their log-densities, and evaluations of the race.
+
+    It is left out where it would be dear: `seconds` are what the first `number` ascents took.
+    """
+    ends, height = state.ends or (np.zeros((0, 0)), np.zeros(0))
+    each = starts.RACE_STEPS + 1
+    most, budget = starts.RACED, state.budget
+    if budget.evaluations is not None:
+        most = min(most, int(DEAREST * budget.evaluations) // each)
+    if budget.seconds is not None:
+        pace = seconds / (number * (starts.DESCENT_STEPS + 1))
+        most = min(most, int(DEAREST * budget.left()[0] / pace) // each)
+    most -= most % PART
+    assert state.bases is not None
+    if most < PART or not state.target.differentiable or not budget.keeps(0.35, most * each):
+        return ends, height, 0
+    first = starts.raced(state.target, state.bases, most, state.asked.seed)
+    more, higher = starts.ascents(state.target, first, starts.CAREFUL)
+    cost = most * each + len(first) * (starts.DESCENT_STEPS + 1)
+    return np.concatenate([ends, more]), np.append(height, higher), cost
+
+
 def fit(state: State) -> None:
     """A proposal for all particles: a mixture, and a flow where that is not enough.
 
-    Half of the chains start from particles at the target, half from those colder and hotter.
+    Where a population lacks what another has, one more is made before that. Half of the chains
+    start from particles at the target, half from those colder and hotter.
     """
     pooled, rng, sizes = _particles(state), state.rng(), state.sizes
     seed, until = state.asked.seed, state.budget.until(0.5)
     proposal = fitted(pooled, seed=seed, steps=0, blocks=sizes.blocks, width=sizes.width)
     share = effective_share(proposal.scored(state.target, rng, sizes.exact // 2).f)
     labels = _parts(state, proposal, pooled)
+    if len(state.populations) == 2 and state.budget.keeps(0.4):
+        sizes_of = [len(population.y) for population in state.populations]
+        if lost_by_all_but_one(labels, sizes_of):
+            state.helped.append("another population of twice the size")
+            state.todo[:0] = [["temper", "wide", "diagonal", 2], ["fit"]]
+            return
     if share < GOOD and pooled.shape[1] > 1:
         rows = pooled[balanced(labels, rng, FIT_ROWS)]
         proposal = fitted(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from tiltflow.errors import InputError
 from tiltflow.fitting.posterior.budget import Budget
 from tiltflow.fitting.posterior.compiled import compiled
-from tiltflow.fitting.posterior.landscape import DIP, FINER, POINTS, saddles
+from tiltflow.fitting.posterior.landscape import DIP, FINER, POINTS, far_apart, saddles
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.tailed import Tailed
 from tiltflow.fitting.posterior.target import Target, gradients_at, in_parts, values_at
@@ -26,6 +26,8 @@ DESCENT_STEPS = 80
 DRAWN = 2_000  # from distributions
 FEWEST_DRAWS = 8  # to start from
 STRETCHED = 1.0, 2.0, 4.0  # of starts that ascents begin at, about their middle
+RACED, RACE_STEPS, SURVIVE = 65_536, 12, 256  # starts of a race, its steps, and who go on
+FIRST, CAREFUL = 0.1, 0.005  # the first step of an ascent, and one that leaves no narrow mode
 LIGHTEST, MOST_OPTIMA, AROUND_OPTIMA = 12.0, 12, 0.3  # nats; how many; their share of a base
 NEAREST = 8  # rows
 PATHS = NEAREST * (POINTS + FINER + 3)  # evaluations on the way to them
@@ -34,7 +36,8 @@ DIFFERENCE = 1e-3  # of coordinates of order 1
 SPREAD = 3.0  # of first starts, in free numbers
 WIDER = 2.0  # the spread of the second base over that of the first
 INFLATED = 1.25  # factors of the first base over those of the draws
-PRIORS, SIZES = ((0.3, 0.3),), (4, 16)
+PRIORS, SIZES = ((0.3, 0.3),), (4,)
+FEW = 5  # components: `SIZES`, and the t around all
 
 
 class Bases(NamedTuple):
@@ -51,9 +54,9 @@ class Bases(NamedTuple):
 
     @property
     def components(self) -> int:
-        """Of the one that has more: one program does for both."""
-        most = max(4, *(len(base.means) for base in (self.narrow, self.wide)))
-        return 1 << (most - 1).bit_length()
+        """That programs make room for: as few programs as can be do for all bases."""
+        most = max(len(base.means) for base in (self.narrow, self.wide))
+        return FEW if most <= FEW else 1 << (most - 1).bit_length()
 
     def around(self, places: np.ndarray, spreads: np.ndarray) -> "Bases":
         """The same, and around optima."""
@@ -123,12 +126,31 @@ def scattered_starts(bases: Bases, number: int, seed: int) -> np.ndarray:
     return np.concatenate([near, far])
 
 
-def ascents(target: Target, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def raced(target: Target, bases: Bases, number: int, seed: int) -> np.ndarray:
+    """The first of so many short ascents from both bases, `[SURVIVE, dim]`, far from one another.
+
+    Half of them begin where the start is. A narrow mode of some mass is high: who begins where it
+    leads to is among the highest soon.
+    As many evaluations as `number` times `RACE_STEPS` and one.
+    """
+    rng = np.random.default_rng((seed, 78))
+    half, start = number // 2, bases.narrow._replace(factors=bases.narrow.factors / INFLATED)
+    y = np.concatenate([start.draws(rng, half), bases.wide.draws(rng, number - half)])
+    ends, value = ascents(target, y, CAREFUL, RACE_STEPS)
+    first = np.argsort(-value)[: 16 * SURVIVE]
+    return ends[first[far_apart(ends[first], min(SURVIVE, len(first)), rng)]]
+
+
+def ascents(
+    target: Target, y: np.ndarray, first: float = FIRST, steps: int = DESCENT_STEPS
+) -> tuple[np.ndarray, np.ndarray]:
     """Where ascents from rows `[n, dim]` end, and the log-density there, both finite.
 
-    As many evaluations as rows times `DESCENT_STEPS`, and some.
+    As many evaluations as rows times `steps`, and one for each. `first` is the first step.
     """
-    ends = in_parts(lambda rows: _ascended(target, rows), y.astype(np.float32), target)
+    with target.scope:
+        how = jnp.asarray(first, jnp.float32), jnp.asarray(steps, jnp.int32)
+    ends = in_parts(lambda rows: _ascended(target, rows, *how), y.astype(np.float32), target)
     value = values_at(target, ends)
     fine = np.isfinite(value) & np.isfinite(ends).all(axis=1)
     return ends[fine], value[fine]
@@ -202,11 +224,10 @@ def with_optima(base: Tailed, places: np.ndarray, spreads: np.ndarray) -> Tailed
 def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target, Bases]:
     """Around optima that descents from rows `[n, dim]` of free numbers reach, and these."""
     start = target.from_free(u)
-    ends = in_parts(lambda rows: _ascended(target, rows), start, target)
-    value = values_at(target, ends)
-    fine = np.isfinite(value) & np.isfinite(ends).all(axis=1)
-    ends = target.to_free(ends[fine] if fine.any() else start)
-    _, local = _spreads(target, target.from_free(ends[np.argsort(-value[fine])][:8]))
+    ends, value = ascents(target, start)
+    ends = target.to_free(ends if len(ends) else start)
+    order = np.argsort(-value) if len(value) else np.arange(len(ends))
+    _, local = _spreads(target, target.from_free(ends[order][:8]))
     local = np.max(local, axis=0) * np.asarray(target.scale, np.float64)
     mean = np.median(ends, axis=0)
     outward = np.quantile(np.abs(ends - mean), 0.9, axis=0)
@@ -220,7 +241,9 @@ def from_descents(target: Target, u: np.ndarray, budget: Budget) -> tuple[Target
 
 
 @compiled
-def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+def _ascended(
+    target: Target, y: Float[Array, "n dim"], first: Array, steps: Array
+) -> Float[Array, "n dim"]:
     """Rows after steps of resilient propagation, which knows no scale (Riedmiller, Braun 1993)."""
     gradient = jax.vmap(jax.grad(target) if target.differentiable else _slope_of(target))
 
@@ -232,8 +255,8 @@ def _ascended(target: Target, y: Float[Array, "n dim"]) -> Float[Array, "n dim"]
         slope = jnp.where(same < 0, 0.0, slope)
         return y + size * slope, size, slope
 
-    carry = (y, jnp.full_like(y, 0.1), jnp.zeros_like(y))
-    return jax.lax.fori_loop(0, DESCENT_STEPS, step, carry)[0]
+    carry = (y, jnp.full_like(y, first), jnp.zeros_like(y))
+    return jax.lax.fori_loop(0, steps, step, carry)[0]
 
 
 def _slope_of(target: Target) -> Callable[[Array], Array]:

@@ -38,6 +38,7 @@ class State:
         populations: that have arrived.
         cold, hot: particles beyond the target: where the density is higher, or lower, than typical.
         ends: of the ascents of the search, `[n, dim]`, and log-densities there; None: no search.
+        tried: starts of ascents, those of a race included.
         chains: under the newest proposal.
         exact: draws of that proposal.
         rough: how rough the density is.
@@ -63,6 +64,7 @@ class State:
     cold: list[np.ndarray] = field(default_factory=list)
     hot: list[np.ndarray] = field(default_factory=list)
     ends: tuple[np.ndarray, np.ndarray] | None = None
+    tried: int = 0
     chains: Chains | None = None
     exact: list[Scored] = field(default_factory=list)
     rough: Roughness | None = None

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from tiltflow.learning.gaussian_mixture import GaussianMixture
 
@@ -102,7 +102,11 @@ class Tailed(NamedTuple):
 
     def log_prob(self, z: np.ndarray) -> np.ndarray:
         """Of each row, in nats."""
-        return np.asarray(logsumexp(self.joint(z), axis=1))
+        joint = self.joint(z)
+        most = joint.max(axis=1)
+        joint -= np.where(np.isfinite(most), most, 0.0)[:, None]
+        with np.errstate(divide="ignore"):
+            return most + np.log(np.exp(joint, out=joint).sum(axis=1))
 
     def draws(self, rng: np.random.Generator, number: int) -> np.ndarray:
         """Exact and independent draws, `[number, dim]`."""

@@ -20,8 +20,9 @@ start overdispersed in log p, and disagree until they have found their way to on
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +31,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 
-from tiltflow.fitting.posterior import free_moves
+from tiltflow.fitting.posterior import free_moves, trajectory
 from tiltflow.fitting.posterior.compiled import compiled
 from tiltflow.fitting.posterior.tailed import Tailed, TailedDensity
 from tiltflow.fitting.posterior.target import Target, values_at
-from tiltflow.mcmc import hmc
 
 Metric = Literal["diagonal", "dense"]
 SHARE = 0.5  # of the particles that stay effective at the next rung
@@ -42,6 +42,7 @@ MOST_RUNGS = 200
 LEAPFROGS, TRANSITIONS, LAST = 6, 3, 6  # transitions a rung, and at the last one
 ACCEPTED = 0.8
 SHORTEST = 0.03
+INSIDE = -1 + 1e-7, 1 - 1e-7
 BEYOND, RARER = 1.5, 4  # standard deviations of the log-density; of so many particles one
 HOTTEST = 0.7  # beta
 
@@ -307,38 +308,43 @@ def _moved(
     """
     beta, rest = numbers[0], numbers[1]
 
-    def tempered(w: Array) -> Array:
-        rows = w @ factor.T
-        return beta * jax.vmap(target)(rows) + rest * jax.vmap(base)(rows)
+    number, dim = y.shape
 
-    value_and_grad = hmc.value_and_gradient(tempered)
+    def tempered(w: Array) -> tuple[Array, tuple[Array, Array]]:
+        rows = w @ factor.T
+        wide, start = jax.vmap(target.wide)(rows), jax.vmap(base)(rows)
+        return beta * wide.astype(jnp.float32) + rest * start, (wide, start)
 
     def transition(index: Array, carry: tuple) -> tuple:
-        state, step, _ = carry
-        move_key, step_key = jr.split(jr.fold_in(key, index))
-        shorter = scattered(step_key, len(y))
-        state, info = hmc.step(
-            move_key, state, value_and_grad, step * shorter, num_leapfrogs=LEAPFROGS
+        w, known, step, _ = carry
+        drawn = jr.uniform(jr.fold_in(key, index), (dim + 4, number), jnp.float32)
+        momentum = math.sqrt(2) * jax.scipy.special.erfinv(jnp.clip(2 * drawn[4:] - 1, *INSIDE))
+        stretch, whole = scattered(drawn[:2])
+        stretch = stretch * (1 + trajectory.JITTER * (2 * drawn[2] - 1))
+        moved = trajectory.followed(
+            tempered, w, known, index > 0, momentum.T, drawn[3], step * stretch, LEAPFROGS
         )
-        accepted = jnp.mean(info.acceptance_rate, where=shorter == 1.0)
-        factor = jnp.clip(jnp.exp(2.0 * (accepted - ACCEPTED)), 0.4, 1.4)
-        return state, jnp.clip(step * factor, 1e-5, 2.0), accepted
+        accepted = jnp.mean(moved.chance, where=whole)
+        change = jnp.clip(jnp.exp(2.0 * (accepted - ACCEPTED)), 0.4, 1.4)
+        return moved.position, moved.known, jnp.clip(step * change, 1e-5, 2.0), accepted
 
     w = jax.scipy.linalg.solve_triangular(factor, y.T, lower=True).T
-    start = (hmc.init(w, value_and_grad), numbers[2], jnp.zeros((), jnp.float32))
-    state, step, accepted = jax.lax.fori_loop(0, transitions, transition, start)
-    y = state.position @ factor.T
-    return y, jax.vmap(target.wide)(y), jax.vmap(base)(y), jnp.stack([step, accepted])
+    nothing = trajectory.nothing_known(tempered, w)
+    start = (w, nothing, numbers[2], jnp.zeros((), jnp.float32))
+    w, known, step, accepted = jax.lax.fori_loop(0, transitions, transition, start)
+    return w @ factor.T, *known.more, jnp.stack([step, accepted])
 
 
-def scattered(key: PRNGKeyArray, number: int) -> Float[Array, " number"]:
-    """Factors of step sizes: half of them 1, half shorter, down to `SHORTEST`.
+def scattered(uniform: Any) -> tuple[Any, Any]:
+    """Factors of step sizes and where they are 1, of uniform numbers `[2, ...]`; `[...]` each.
 
-    Where a density narrows, as in the neck of a funnel, only short steps go on; with one step size
-    for all, every particle would agree that there is nothing.
+    Half of them are 1, half shorter, down to `SHORTEST`. Where a density narrows, as in the neck of
+    a funnel, only short steps go on; with one step size for all, every particle would agree that
+    there is nothing.
     """
-    coin, length = jr.uniform(key, (2, number), jnp.float32)
-    return jnp.where(coin < 0.5, 1.0, SHORTEST**length)
+    coin, length = uniform
+    whole = coin < 0.5
+    return whole + ~whole * SHORTEST**length, whole
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
