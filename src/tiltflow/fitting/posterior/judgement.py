@@ -23,6 +23,7 @@ from tiltflow.normalizer import LogZ
 from tiltflow.normalizer.pareto import pareto_k
 
 FINE_SHARES = 0.015  # total variation of the shares of modes that is always good enough
+PROVEN, PROVEN_K = 0.5, 0.5  # effective share and k-hat: exact draws know log Z from below
 TOLD = 300  # ascents, from which on it is said how rare a mode may be that they miss
 SIDES_ROWS = 65_536  # exact draws whose shares are looked at
 
@@ -82,7 +83,7 @@ def judge(state: State) -> Judgement:
     )
     values, log_weights = natural_at(state.target, flat_y)
     edge, edge_of = _at_edge(state, values)
-    heavy = pareto_k(f_q[np.isfinite(f_q)])
+    heavy, share = pareto_k(f_q[np.isfinite(f_q)]), effective_share(f_q)
     facts = Facts(
         rhat=float(np.max(found.rhat)),
         rhat_of=names[worst],
@@ -100,8 +101,11 @@ def judge(state: State) -> Judgement:
         flux=flux_of(chains.flux()) if state.target.differentiable else None,
         moving=tail_acceptance(np.concatenate([y, z], axis=2), chains.chances()),
         pareto_k=heavy,
-        effective=effective_share(f_q),
-        apart=_apart(state.populations, log_z.mean - state.reference),
+        effective=share,
+        apart=_apart(
+            state.populations, log_z.mean - state.reference,
+            proven=share >= PROVEN and heavy <= PROVEN_K,
+        ),
         far_out=0.0 if state.ends is None else farthest_high(flat_y, value.ravel(), *state.ends),
         shares=regions.expected_error,
         shared=max(FINE_SHARES, regions.error_of(state.asked.draws)),
@@ -152,10 +156,15 @@ def _latent(chains: Chains, z: np.ndarray, f: np.ndarray) -> np.ndarray:
     return f + chains.proposal.base.log_prob(rows).reshape(f.shape)
 
 
-def _apart(populations: list[Population], log_z: float) -> float:
-    """Nats between log Z and the nearer of the finished temperings, beyond 4 of its errors."""
-    gaps = [max(0.0, abs(p.log_z - log_z) - 4 * p.log_z_error) for p in populations if p.finished]
-    return min(gaps, default=0.0)
+def _apart(populations: list[Population], log_z: float, *, proven: bool) -> float:
+    """Nats between log Z and the nearer of the finished temperings, beyond 4 of its errors.
+
+    Where exact draws of the proposal have proven, by their weights, that there is so much mass, a
+    tempering that says less is wrong, and no alarm.
+    """
+    gaps = [(p.log_z - log_z, 4 * p.log_z_error) for p in populations if p.finished]
+    far = [(gap if proven else abs(gap)) - error for gap, error in gaps]
+    return max(0.0, min(far, default=0.0))
 
 
 def _growth(populations: list[Population]) -> float:
