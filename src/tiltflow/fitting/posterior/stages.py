@@ -56,7 +56,7 @@ def look(state: State) -> None:
         value = values_at(state.target, y)
         state.nan_of = probe.nan_where(state.target, y, np.isnan(value))
     if budget.seconds is not None:
-        each = probe.seconds_each(state.target, y)
+        each = budget.pace["evaluation"] = probe.seconds_each(state.target, y)
         fits = 0.5 * (budget.seconds - budget.elapsed) / each
         if state.target.foreign is None and each > CHEAP:
             state.target = state.target.compiled_well()
@@ -170,9 +170,8 @@ def search(state: State) -> None:
     assert state.bases is not None
     y = starts.scattered_starts(state.bases, number, state.asked.seed)
     most = max((p.log_z for p in state.populations if p.finished), default=-math.inf)
-    begun = time.monotonic()
     state.ends = starts.ascents(state.target, y)
-    ends, height, more = _raced(state, number, time.monotonic() - begun)
+    ends, height, more = _raced(state)
     state.tried, cost = number + more // (starts.RACE_STEPS + 1), cost + more
     places, spreads = starts.optima(state.target, ends, height, most)
     new = np.zeros(0, bool)
@@ -186,20 +185,20 @@ def search(state: State) -> None:
         state.todo[:0] = [["temper", "narrow", "diagonal", 1], ["temper", "wide", "dense", 1]]
 
 
-def _raced(state: State, number: int, seconds: float) -> tuple[np.ndarray, np.ndarray, int]:
+def _raced(state: State) -> tuple[np.ndarray, np.ndarray, int]:
     """Ends of ascents, with those of a race, their log-densities, and evaluations of the race.
 
-    It is left out where it would be dear: `seconds` are what the first `number` ascents took.
+    It is smaller, or left out, where it would be dear.
     """
     ends, height = state.ends or (np.zeros((0, 0)), np.zeros(0))
     each = starts.RACE_STEPS + 1
     most, budget = starts.RACED, state.budget
     if budget.evaluations is not None:
         most = min(most, int(DEAREST * budget.evaluations) // each)
-    if budget.seconds is not None:
-        pace = seconds / (number * (starts.DESCENT_STEPS + 1))
-        most = min(most, int(DEAREST * budget.left()[0] / pace) // each)
-    most -= most % PART
+        most -= most % PART
+    took = budget.pace.get("evaluation", 0.0)
+    while budget.seconds is not None and most * each * took > DEAREST * budget.seconds:
+        most //= 2
     assert state.bases is not None
     if most < PART or not state.target.differentiable or not budget.keeps(0.35, most * each):
         return ends, height, 0
