@@ -14,8 +14,8 @@ STATED = 1.25
 oftener where it looks too small. Over nineteen runs of `benchmarks/posterior.py` the root mean
 square of what log Z was off by, over the error as it looked, was 1.2."""
 BOUNDED = 3.0
-"""Stated errors from the estimate to either bound, at least: if bounds were those of a 95% interval,
-the truth would be outside of them in one run of twenty."""
+"""Stated errors from the estimate to either bound, at least: were they those of a 95% interval, the
+truth would be outside of them in one run of twenty."""
 NOTHING = 300.0  # nats below the smallest f of the chains that stand for a density of 0
 
 
