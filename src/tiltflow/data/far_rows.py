@@ -65,7 +65,7 @@ def _found(array: np.ndarray, skipped: np.ndarray) -> list[FarRow]:
     squares, farthest, row = np.zeros(width), np.full(width, -1.0), np.zeros(width, np.int64)
     for start, block in blocks(array):
         finite = np.isfinite(block)
-        least_value = np.minimum(least_value, np.min(block, axis=0, where=finite, initial=np.inf))
+        least_value = np.minimum(least_value, np.where(finite, block, np.inf).min(axis=0))
         away = np.where(finite, block - mean, 0.0) ** 2
         squares += away.sum(axis=0)
         here = away.argmax(axis=0)
