@@ -33,7 +33,9 @@ def test_a_row_that_carries_a_column_is_found(monkeypatch):
     assert [one.column for one in far_rows(x)] == [1]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64", "bool", "float16", "longdouble", ">i2"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", "int64", "bool", "float16", "longdouble", ">i2"]
+)
 def test_it_is_the_same_row_whatever_the_numbers_are_stored_as(dtype):
     x = np.zeros((300, 2), dtype)
     x[::2, 0], x[7, 1] = 1, 1

@@ -4,12 +4,16 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from scipy.stats import norm, truncnorm
+from scipy.stats import multivariate_normal, truncnorm
 
 from tiltflow.backbones import CouplingFlow, Ensemble, Generator, fit_units
 from tiltflow.backbones.density import MixtureDensity
 from tiltflow.errors import InputError
 from tiltflow.model.completion import resampled, verdict_on
+from tiltflow.model.completion.boxed import boxed
+from tiltflow.model.completion.islands import Islands
+from tiltflow.model.completion.rough import Mixture, given
+from tiltflow.model.completion.rows import Seen
 from tiltflow.model.fitted import FittedModel
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer import LogZ
@@ -162,36 +166,173 @@ def test_an_integer_that_is_there_is_all_of_its_cell(cells):
         check_mean_of(x[:, 0], at_its_low_end[:, 0], number)
 
 
+SHIFT, BEND = np.array([0.3, 0.8, -0.5]), np.diag([0.2, 1.5, 0.7])
+BEND[1, 2] = BEND[2, 1] = 0.5
+
+
+class TwoNormals:
+    """An ensemble of one mixture of two narrow normals, tilted; and the same in closed form.
+
+    In data units; `given` and `draws` are of the tilted one.
+    """
+
+    def __init__(self, shift, bend):
+        units = fit_units(
+            "standardise", np.random.default_rng(2).normal(size=(400, DIM)), integers=False
+        )
+        means = np.array([[0.0, 1.5, 1.0], [0.4, -1.5, -1.0]])
+        scales = np.array([[1.0, 0.4, 0.5], [1.0, 0.5, 0.4]])
+        whiteners = np.stack([np.diag(-np.log(s)) for s in scales])
+        member = MixtureDensity(
+            *(jnp.asarray(a, float) for a in (np.log([0.7, 0.3]), means, whiteners))
+        )
+        q = Ensemble(flow_on(units), (member,), jnp.log(jnp.asarray([1e-6, 1 - 1e-6])))
+        tilt = Quadratic(jnp.asarray(shift, jnp.float32), jnp.asarray(bend, jnp.float32))
+        self.model = TiltedModel(q, tilt)
+        self.fitted = FittedModel(self.model, None, LOG_Z, False, 0.3, 8)
+        back = np.diagonal(np.asarray(units.inverse, np.float64))
+        self.log_weights, self.means, self.covariances = [], [], []
+        for weight, mean, scale in zip([0.7, 0.3], means, scales, strict=True):
+            precision = np.diag(scale**-2.0)
+            after, pull = precision + bend, precision @ mean + shift
+            centre = np.linalg.solve(after, pull)
+            level = 0.5 * pull @ centre - 0.5 * mean @ precision @ mean
+            level += 0.5 * np.log(np.linalg.det(precision) / np.linalg.det(after))
+            self.log_weights.append(np.log(weight) + level)
+            self.means.append(centre * back + np.asarray(units.mean))
+            self.covariances.append(np.linalg.inv(after) * np.outer(back, back))
+
+    def draws(self, number, rng):
+        weights = np.exp(np.asarray(self.log_weights) - np.logaddexp(*self.log_weights))
+        which = rng.random(number) < weights[0]
+        first, second = (
+            rng.multivariate_normal(mean, covariance, size=number)
+            for mean, covariance in zip(self.means, self.covariances, strict=True)
+        )
+        return np.where(which[:, None], first, second)
+
+    def given(self, row):
+        """Mean and second moments of what is missing, and the weight of the first normal."""
+        log_w, parts = [], []
+        for level, mean, covariance in zip(
+            self.log_weights, self.means, self.covariances, strict=True
+        ):
+            centre, left, missing = conditional(mean, covariance, row)
+            s = np.setdiff1d(np.arange(DIM), missing)
+            own = multivariate_normal(mean[s], covariance[np.ix_(s, s)])
+            log_w.append(level + own.logpdf(row[s]))
+            parts.append((centre, left + np.outer(centre, centre)))
+        odds = np.exp(log_w[0] - np.logaddexp(*log_w))
+        first, second = (odds * a + (1 - odds) * b for a, b in zip(*parts, strict=True))
+        return first, second, odds
+
+
+ROWS_OF_TWO = np.column_stack([[1.0, -1.0, 0.2, 2.5], *[np.full(4, NAN)] * 2])
+
+
+@pytest.fixture(scope="module", params=["weights", "particles"])
+def how(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "particles":
+            patch.setattr(resampled, "highest_trusted_k", lambda number: -1.0)
+        yield request.param
+
+
 @pytest.fixture(scope="module")
-def two_normals():
-    """An ensemble of one mixture of two narrow normals, far apart, of weights 0.7 and 0.3."""
-    rng = np.random.default_rng(2)
-    units = fit_units("standardise", rng.normal(size=(400, DIM)), integers=False)
-    means = np.array([[0.0, 1.5, 1.0], [0.4, -1.5, -1.0]])
-    scales = np.array([[1.0, 0.4, 0.5], [1.0, 0.5, 0.4]])
-    whiteners = np.stack([np.diag(-np.log(s)) for s in scales])
-    member = MixtureDensity(
-        *(jnp.asarray(a, float) for a in (np.log([0.7, 0.3]), means, whiteners))
-    )
-    q = Ensemble(flow_on(units), (member,), jnp.log(jnp.asarray([1e-6, 1 - 1e-6])))
-    tilt = Quadratic(jnp.zeros(DIM), jnp.zeros((DIM, DIM)))
-    shift, scale = (np.asarray(a, np.float64) for a in (units.mean, np.diagonal(units.inverse)))
-    fitted = FittedModel(TiltedModel(q, tilt), None, LOG_Z, False, 0.3, 8)
-    return fitted, means * scale + shift, scales * scale
+def of_two(how):
+    two = TwoNormals(SHIFT, BEND)
+    return two, two.fitted.complete(ROWS_OF_TWO, draws=DRAWS, seed=3)
 
 
-def test_shares_of_two_modes_are_those_of_the_conditional(two_normals):
-    fitted, means, scales = two_normals
-    first = np.array([1.0, -1.0, 0.2, 2.5])
-    rows = np.column_stack([first, *[np.full(4, NAN)] * 2])
-    found = fitted.complete(rows, draws=DRAWS, seed=3)
+def check_two(two, found):
+    """Means and second moments of each row's draws within 4.5 standard errors."""
+    for row, x, ess in zip(ROWS_OF_TWO, found.values[..., 1:], found.ess, strict=True):
+        mean, second, _ = two.given(row)
+        squares = x[:, :, None] * x[:, None, :]
+        for seen, expected in ((x, mean), (squares, second)):
+            error = seen.std(axis=0) / np.sqrt(min(ess, len(x)))
+            assert np.all(np.abs(seen.mean(axis=0) - expected) < 4.5 * error)
+
+
+def test_draws_of_an_ensemble_are_those_of_the_conditional_mixture(of_two, how):
+    two, found = of_two
+    check_two(two, found)
     assert found.verdict["status"] == "ok", found.verdict
-    odds = 0.7 * norm.pdf(first, means[0, 0], scales[0, 0])
-    odds /= odds + 0.3 * norm.pdf(first, means[1, 0], scales[1, 0])
-    share = (found.values[..., 1] > means[:, 1].mean()).mean(axis=1)
-    error = np.sqrt(odds * (1 - odds) / np.minimum(found.ess, DRAWS))
-    assert np.all(np.abs(share - odds) < 4.5 * error)
-    assert not np.all(np.abs(share - 0.7) < 4.5 * error)  # power: that of all rows
+    assert np.isnan(found.pareto_k).all() == (how == "particles")
+    assert np.isnan(found.rhat).all()
+
+
+def test_power_of_the_conditional_mixture(of_two):
+    untilted = TwoNormals(0 * SHIFT, 0 * BEND)
+    with pytest.raises(AssertionError):
+        check_two(untilted, of_two[1])
+
+
+def test_an_integer_under_an_ensemble_is_all_of_its_cell(of_two, how):
+    """Against draws of the closed form that fall into the cells."""
+    two, _ = of_two
+    integers = FittedModel(two.model, None, LOG_Z, True, 0.3, 8)
+    rows = np.array([[1.0, NAN, NAN], [NAN, 0.0, NAN], [NAN, 1.0, -1.0], [-1.0, -1.0, NAN]])
+    draws = 400  # with so many no other program than before
+    found = integers.complete(rows, draws=draws, seed=1)
+    assert found.verdict["status"] == "ok", found.verdict
+    truth = two.draws(400_000, np.random.default_rng(4))
+    for row, x, ess in zip(rows, found.values, found.ess, strict=True):
+        there = ~np.isnan(row)
+        inside = np.floor(truth[np.all(np.floor(truth[:, there]) == row[there], axis=1)])
+        assert len(inside) > 500
+        for column in np.flatnonzero(~there):
+            check_mean_of(x[:, column], inside[:, column], min(ess, draws))
+            check_mean_of(x[:, column] ** 2, inside[:, column] ** 2, min(ess, draws))
+    at_all = np.floor(truth)
+    with pytest.raises(AssertionError):  # power: what is there is forgotten
+        check_mean_of(found.values[3][:, 2], at_all[:, 2], min(found.ess[3], draws))
+
+
+def test_a_normal_density_in_boxes_is_drawn_with_its_density_and_mass():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(2, 4, 4))
+    of = Mixture(
+        np.log([0.4, 0.6]), rng.normal(size=(2, 4)), root @ root.swapaxes(1, 2) + np.eye(4)
+    )
+    low = np.array([[-0.3, 1.0, 0.0, 0.2]])
+    width = np.array([[0.8, 0.0, 0.0, 1.5]])  # one in a box, one as it is, one missing, one boxed
+    missing = np.array([False, False, True, False])
+    (one,) = boxed(of, Seen(low, low + width / 2, width, np.zeros(1, bool)), missing, rng)
+    assert one.order.tolist() == [0, 3, 2]
+    k = one.picked(20_000, rng)
+    noise = rng.standard_normal((20_000, 3))
+    values = one.at(k, noise)
+    np.testing.assert_allclose(one.noise_of(k, values), noise, atol=1e-6)
+    assert np.all((values[:, :2] >= low[0, [0, 3]]) & (values[:, :2] <= (low + width)[0, [0, 3]]))
+    left = given(of, low, np.array([True, False, True, True]))  # exactly, of numpy and scipy
+    order = np.ix_([0, 2, 1], [0, 2, 1])
+    density, mass = 0.0, 0.0
+    for weight, mean, covariance in zip(
+        np.exp(left.log_weights[0]), left.means[0], left.covariances, strict=True
+    ):
+        mean, covariance = mean[[0, 2, 1]], covariance[order]
+        density = density + weight * multivariate_normal(mean, covariance).pdf(values)
+        boxes = multivariate_normal(mean[:2], covariance[:2, :2])
+        top, bottom = one.high, one.low
+        mass += weight * boxes.cdf(top, lower_limit=bottom)
+    weights = density / np.exp(np.logaddexp.reduce(one.each(values), axis=0))
+    error = weights.std() / np.sqrt(len(weights))
+    assert abs(weights.mean() - mass) < 4.5 * error
+    assert weights.std() < 0.5 * mass
+    without = density / np.exp(one.each(values)[0])  # power: one component alone
+    assert abs(without.mean() - mass) > 4.5 * error
+
+
+def test_islands_that_disagree_are_worth_few_draws():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(8, 32, 3))
+    even = Islands(values, values[..., 0], np.zeros(8))
+    assert 120 < even.ess(0) <= 256
+    apart = Islands(values + 2 * np.arange(8)[:, None, None], values[..., 0], np.zeros(8))
+    assert apart.ess(0) < 20
+    assert Islands(values, values[..., 0], np.arange(8) * 5.0).ess(0) < 33
+    assert set(map(tuple, even.drawn(256, rng))) <= set(map(tuple, values.reshape(-1, 3)))
 
 
 def test_a_row_without_a_density_stays_as_it_is_and_is_told(normal):

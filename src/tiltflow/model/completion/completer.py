@@ -2,8 +2,9 @@
 
 Of each row many values are proposed by a mixture that is roughly the model (`rough.py`), and few
 chosen by their weights (`resampled.py`), whose Pareto k-hat says where the mixture is too rough.
-Such rows are drawn by chains (`chains.py`), and again, for longer, where these do not agree. Rows
-of which nothing is known are draws of the model by its latent chains.
+Under an ensemble, whose gradients are dear, such rows are drawn by annealed particles
+(`annealed.py`); under other models by chains (`chains.py`), and again, for longer, where these do
+not agree. Rows of which nothing is known are draws of the model by its latent chains.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tiltflow.data.checks import column
 from tiltflow.diagnostics.verdict import FEWEST_ESS, NEARLY
 from tiltflow.errors import InputError, check_seed
 from tiltflow.mcmc.draws import over_chains
+from tiltflow.model.completion.annealed import until_enough
 from tiltflow.model.completion.chains import KEPT, ROWS, WARMUP, chained, worst
 from tiltflow.model.completion.resampled import resampled
 from tiltflow.model.completion.rough import rough
@@ -147,11 +149,17 @@ class Completer:
         fill(todo[made.is_fair], made.w[made.is_fair])
         k[todo], ess[todo] = np.where(made.is_fair, made.k, np.nan), made.ess
         left = np.flatnonzero(~made.is_fair)
+        if self._rough.of_members:
+            rows = there.of(left), flat[todo[left]]
+            for at, w, worth in until_enough(model, self._rough, *rows, self._draws, rng):
+                fill(todo[left[[at]]], w[None])
+                ess[todo[left[at]]] = worth
+            left = left[:0]
         for times in AGAIN:
             for start in range(0, len(left), ROWS):
                 at = left[start : start + ROWS]
                 key = jr.fold_in(jr.fold_in(self._key, 1 + first + int(todo[at[0]])), times)
-                some = type(there)(*(a[at] for a in there))
+                some = there.of(at)
                 drawn = chained(
                     model, self._rough, some, flat[todo[at]], self._draws, key, times=times
                 )

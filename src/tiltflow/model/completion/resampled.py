@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from tiltflow.diagnostics.verdict import FEWEST_ESS
-from tiltflow.model.completion.rough import Mixture, drawn, given
+from tiltflow.model.completion.boxed import boxed
+from tiltflow.model.completion.rough import Mixture
 from tiltflow.model.completion.rows import PART, Seen, log_density
 from tiltflow.model.tilted import TiltedModel
 from tiltflow.normalizer.pareto import highest_trusted_k, pareto_k
@@ -44,21 +45,26 @@ def resampled(
 ) -> Resampled:
     """Draws of what is `missing`, given what is `seen`, all of its cells counted.
 
-    The proposal is the mixture's given the middles of cells, and evenly spread in these.
+    The proposal is the mixture, given what is seen exactly and cut at the ends of cells.
     """
     rows, dim = missing.shape
     number = max(PROPOSED, EVEN * draws)
     w, (k, ess) = np.zeros((rows, draws, dim)), np.full((2, rows), np.nan)
-    patterns, which = np.unique(missing, axis=0, return_inverse=True)
+    patterns, which = np.unique(
+        np.concatenate([missing, seen.width > 0], axis=1), axis=0, return_inverse=True
+    )
     size = max(1, PART // number)  # rows at a time
-    for place, pattern in enumerate(patterns):
+    for place, pattern in enumerate(patterns[:, :dim]):
         alike = np.flatnonzero(which.ravel() == place)
         for start in range(0, len(alike), size):
             some = alike[start : start + size]
-            values, log_r = drawn(given(rough, seen.middle[some], pattern), number, rng)
-            inside = rng.random((len(some), number, dim))
-            proposed = seen.low[some, None] + seen.width[some, None] * inside
-            proposed[..., pattern] = values
+            proposed = np.repeat(seen.low[some, None].astype(np.float64), number, axis=1)
+            log_r = np.empty((len(some), number))
+            for row, guess in enumerate(boxed(rough, seen.of(some), pattern, rng)):
+                noise = rng.standard_normal((number, len(guess.order)))
+                values = guess.at(guess.picked(number, rng), noise)
+                proposed[row, :, guess.order] = values.T
+                log_r[row] = np.logaddexp.reduce(guess.each(values), axis=0)
             log_p = log_density(model, proposed.reshape(-1, dim)).reshape(len(some), number)
             for row, at in enumerate(some):
                 weights = np.where(np.isfinite(log_p[row]), log_p[row] - log_r[row], -np.inf)

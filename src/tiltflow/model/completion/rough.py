@@ -43,23 +43,30 @@ class Mixture(NamedTuple):
     means: np.ndarray
     covariances: np.ndarray
 
+    @property
+    def of_members(self) -> bool:
+        """Whether there are mixtures among the model's members."""
+        return len(self.means) > 1
+
 
 def rough(model: TiltedModel, key: PRNGKeyArray) -> Mixture:
-    """The mixture of `model`, whose moments are of draws of the backbone, weighted by exp(f)."""
-    one = _one_normal(model, key)
+    """The mixture of `model`; of one without mixtures, moments of draws, weighted by exp(f)."""
     members = _members(model)
-    if not members or one.covariances.ndim == 2:
-        return one
+    if not members:
+        return _one_normal(model, key)
     weights = np.concatenate([weights for weights, _, _ in members])
     weights = np.where(weights >= LEAST_WEIGHT * weights.sum(), weights, 0.0)
     kept = weights > 0
-    shares = np.append((1 - SHARE) * weights[kept] / weights.sum(), SHARE)
     means = np.concatenate([means for _, means, _ in members])[kept]
     covariances = np.concatenate([covariances for _, _, covariances in members])[kept]
+    shares = weights[kept] / weights.sum()
+    centre = shares @ means
+    away = means - centre
+    whole = np.einsum("k,kmn->mn", shares, covariances) + (shares * away.T) @ away
     return Mixture(
-        np.log(shares),
-        np.concatenate([means, one.means]),
-        np.concatenate([covariances, WIDE**2 * one.covariances]),
+        np.log(np.append((1 - SHARE) * shares, SHARE)),
+        np.concatenate([means, centre[None]]),
+        np.concatenate([covariances, WIDE**2 * whole[None]]),
     )
 
 
@@ -88,7 +95,7 @@ def _one_normal(model: TiltedModel, key: PRNGKeyArray) -> Mixture:
 
 def _members(model: TiltedModel) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Weights, means and covariances of the Gaussian mixtures among an ensemble's members."""
-    if not isinstance(model.backbone, Ensemble):
+    if not isinstance(model.backbone, Ensemble) or model.backbone.dim > LARGEST:
         return []
     units, found = model.backbone.units, []
     shares = np.exp(np.asarray(model.backbone.log_weights, np.float64))[1:]
@@ -151,35 +158,3 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(covariance)
     values = np.maximum(values, 1e-10 * values[..., -1:] + 1e-30)
     return (vectors * np.sqrt(values)[..., None, :]) @ vectors.swapaxes(-1, -2)
-
-
-def drawn(
-    of: Mixture, number: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "rows number missing"], Float[np.ndarray, "rows number"]]:
-    """So many draws of each row's mixture, and their log-densities."""
-    rows, components, size = of.means.shape
-    noise = rng.standard_normal((rows, number, size))
-    weights = np.exp(of.log_weights)
-    uniform = rng.random((rows, number, 1))
-    k = np.minimum((np.cumsum(weights, axis=1)[:, None] < uniform).sum(axis=2), components - 1)
-    at = np.arange(rows)[:, None]
-    if of.covariances.ndim == 2:
-        roots = np.sqrt(of.covariances)
-        x = of.means[at, k] + roots[0] * noise
-        squares = np.sum(noise**2, axis=-1)
-        return x, -0.5 * squares - np.sum(np.log(roots[0])) - 0.5 * size * np.log(2 * np.pi)
-    roots = _root(of.covariances)
-    x = np.empty_like(noise)
-    for component in range(components):
-        here = k == component
-        x[here] = (
-            noise[here] @ roots[component]
-            + np.broadcast_to(of.means[:, None, component], x.shape)[here]
-        )
-    each = np.empty((components, rows, number))
-    for component, root in enumerate(roots):
-        u = np.linalg.solve(root, (x - of.means[:, None, component]).reshape(-1, size).T)
-        log_det = np.linalg.slogdet(root)[1] + 0.5 * size * np.log(2 * np.pi)
-        squares = np.sum(u**2, axis=0).reshape(rows, number)
-        each[component] = of.log_weights[:, component, None] - 0.5 * squares - log_det
-    return x, np.logaddexp.reduce(each, axis=0)

@@ -15,7 +15,7 @@ from tiltflow.backbones.units.bijections import LEAST, Units, within_cell
 from tiltflow.model.completion.conditional import columns_of, coordinates_of
 from tiltflow.model.tilted import TiltedModel
 
-PART = 4_096  # rows in hand together
+PART = 1_024  # rows in hand together
 FEWEST = 16
 
 
@@ -33,6 +33,10 @@ class Seen(NamedTuple):
     middle: np.ndarray
     width: np.ndarray
     lost: np.ndarray
+
+    def of(self, rows: np.ndarray) -> Seen:
+        """Of some of the rows."""
+        return Seen(*(part[rows] for part in self))
 
 
 def seen(
