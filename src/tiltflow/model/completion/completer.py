@@ -150,8 +150,9 @@ class Completer:
         k[todo], ess[todo] = np.where(made.is_fair, made.k, np.nan), made.ess
         left = np.flatnonzero(~made.is_fair)
         if self._rough.of_members:
-            rows = there.of(left), flat[todo[left]]
-            for at, w, worth in until_enough(model, self._rough, *rows, self._draws, rng):
+            gaps = flat[todo[left]]
+            found = until_enough(model, self._rough, there.of(left), gaps, self._draws, rng)
+            for at, w, worth in found:
                 fill(todo[left[[at]]], w[None])
                 ess[todo[left[at]]] = worth
             left = left[:0]
