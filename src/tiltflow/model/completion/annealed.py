@@ -29,7 +29,7 @@ from tiltflow.model.tilted import TiltedModel
 ROWS = 16  # side by side, at most
 TIMES = 4  # that a row is annealed, at most, until all its particles are worth enough
 ISLANDS, PARTICLES = 8, 32  # in each; those of a row, each time
-MOVES = 2  # at each b
+MOVES = 5  # at each b
 EVERY = 3  # moves, one of which is to another component
 KEPT = 0.9  # effective share of particles, from one b to the next
 ACCEPTED, GAIN = 0.3, 2.0  # share of moves that turns are to have, and how fast they follow
@@ -111,7 +111,7 @@ class _Cloud:
         self.row, self.base, self._rng = row, base, rng
         number = ISLANDS * PARTICLES
         self.values = row.at(row.picked(number, rng), rng.standard_normal((number, len(row.order))))
-        self._excess = np.full(number, np.nan)
+        self._excess, self._each = np.full(number, np.nan), row.each(self.values)
         self._log_evidence = np.zeros(ISLANDS)
         self._b, self._turn, self._moves, self._due = 0.0, 1.0, 0, 0
 
@@ -139,7 +139,7 @@ class _Cloud:
 
     def begin(self, log_p: np.ndarray) -> None:
         """Told of the log-density of the first particles."""
-        self._excess = self._excess_of(self.values, log_p)
+        self._excess = _excess(log_p, self._each)
 
     def lower(self) -> None:
         """Resample on the way to the next b."""
@@ -152,13 +152,14 @@ class _Cloud:
         self._log_evidence += np.log(np.maximum(means, 1e-300)) + top
         shares[means == 0] = 1.0  # of an island that counts no more
         at = [island * PARTICLES + _systematic(one, self._rng) for island, one in enumerate(shares)]
-        self.values = self.values[np.concatenate(at)]
-        self._excess = self._excess[np.concatenate(at)]
+        at = np.concatenate(at)
+        self.values, self._excess = self.values[at], self._excess[at]
+        self._each = self._each[:, at]
 
     def proposed(self) -> np.ndarray:
         """Where each particle might go; every so often under another component."""
-        each, uniform = self.row.each(self.values), self._rng.random(len(self.values))
-        below = np.cumsum(np.exp(each - each.max(axis=0)), axis=0)
+        uniform = self._rng.random(len(self.values))
+        below = np.cumsum(np.exp(self._each - self._each.max(axis=0)), axis=0)
         k = np.minimum(np.sum(below < uniform * below[-1], axis=0), len(below) - 1)
         noise = self.row.noise_of(k, self.values)
         if self._leaves:
@@ -168,13 +169,15 @@ class _Cloud:
 
     def move(self, values: np.ndarray, log_p: np.ndarray) -> None:
         """Accept or refuse; go on to the next b once moves are done."""
-        excess = self._excess_of(values, log_p)
+        each = self.row.each(values)
+        excess = _excess(log_p, each)
         with np.errstate(invalid="ignore"):
             rise = self._b * (excess - self._excess)
         odds = np.where(np.isfinite(excess), np.exp(np.minimum(np.nan_to_num(rise), 0.0)), 0.0)
         moves = self._rng.random(len(odds)) < odds
         self.values = np.where(moves[:, None], values, self.values)
         self._excess = np.where(moves, excess, self._excess)
+        self._each = np.where(moves, each, self._each)
         if not self._leaves:
             turn = self._turn * np.exp(GAIN * (odds.mean() - ACCEPTED))
             self._turn = float(np.clip(turn, LEAST_TURN, 1.0))
@@ -186,9 +189,10 @@ class _Cloud:
     def _leaves(self) -> bool:
         return self._moves % EVERY == EVERY - 1
 
-    def _excess_of(self, values: np.ndarray, log_p: np.ndarray) -> np.ndarray:
-        log_r = np.logaddexp.reduce(self.row.each(values), axis=0)
-        return np.where(np.isfinite(log_p), log_p - log_r, -np.inf)
+
+def _excess(log_p: np.ndarray, each: np.ndarray) -> np.ndarray:
+    """The log of p / r; -inf where there is no density."""
+    return np.where(np.isfinite(log_p), log_p - np.logaddexp.reduce(each, axis=0), -np.inf)
 
 
 def _step(excess: np.ndarray, most: float) -> float:

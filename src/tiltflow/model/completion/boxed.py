@@ -22,6 +22,7 @@ from tiltflow.model.completion.rows import Seen
 LEAST_SHARE = 1e-3  # of a component, given what is seen
 LOOKS = 16  # draws of a component, that tell the mass of a row's boxes
 LOG_2PI = np.log(2 * np.pi)
+RARE = 1e-12  # mass below which its logarithm is found by those of the two tails
 EDGE = 1e-15  # of (0, 1), that a share of a box's mass stays within
 
 
@@ -154,7 +155,11 @@ def _made(
 
 def _whitened(of: Boxed, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The noise behind values `[some, n]` or `[K, some, n]`, and the log-mass of their boxes."""
-    z = (values - of.means[:, None]) @ of.whiteners.swapaxes(1, 2)
+    if values.ndim == 2:  # one product of matrices
+        origin = np.einsum("kij,kj->ki", of.whiteners, of.means)
+        z = np.tensordot(values, of.whiteners, (1, 2)).swapaxes(0, 1) - origin[:, None]
+    else:
+        z = (values - of.means[:, None]) @ of.whiteners.swapaxes(1, 2)
     scale = np.diagonal(of.factors, axis1=1, axis2=2)[:, None]
     return z, log_mass(*_ends(values, z, scale, of.low, of.high)).sum(axis=-1)
 
@@ -172,8 +177,12 @@ def _ends(
 def log_mass(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Log of the mass of N(0, 1) between two numbers, by the smaller tail."""
     a, b, _ = _turned(a, b)
-    above, below = log_ndtr(b), log_ndtr(a)
-    return above + np.log1p(-np.exp(np.minimum(below - above, -1e-12)))
+    mass = ndtr(b) - ndtr(a)
+    rare = mass < RARE
+    found = np.log(np.where(rare, 1.0, mass))
+    above, below = log_ndtr(b[rare]), log_ndtr(a[rare])
+    found[rare] = above + np.log1p(-np.exp(np.minimum(below - above, -1e-12)))
+    return found
 
 
 def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:

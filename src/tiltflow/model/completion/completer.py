@@ -16,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tiltflow.backbones import Flow
 from tiltflow.backbones.units.atom_cells import atom_cells
@@ -145,16 +146,18 @@ class Completer:
         cells = filled if self._fitted.grid is None else self._fitted.grid.to_cells(filled)
         there = seen(units, cells[todo], flat[todo], self._step, atom_cells(self._fitted.grid))
         rng = np.random.default_rng([self._seed, first])
-        made = resampled(model, self._rough, there, flat[todo], self._draws, rng)
+        with threadpool_limits(1):  # small products: threads cost more than they bring
+            made = resampled(model, self._rough, there, flat[todo], self._draws, rng)
         fill(todo[made.is_fair], made.w[made.is_fair])
         k[todo], ess[todo] = np.where(made.is_fair, made.k, np.nan), made.ess
         left = np.flatnonzero(~made.is_fair)
         if self._rough.of_members:
             gaps = flat[todo[left]]
             found = until_enough(model, self._rough, there.of(left), gaps, self._draws, rng)
-            for at, w, worth in found:
-                fill(todo[left[[at]]], w[None])
-                ess[todo[left[at]]] = worth
+            with threadpool_limits(1):
+                for at, w, worth in found:
+                    fill(todo[left[[at]]], w[None])
+                    ess[todo[left[at]]] = worth
             left = left[:0]
         for times in AGAIN:
             for start in range(0, len(left), ROWS):
