@@ -9,7 +9,10 @@ import pytest
 
 from tiltflow.backbones import CouplingFlow, Ensemble, MixtureDensity, fit_units
 from tiltflow.errors import InputError
+from tiltflow.evaluation import likelihood
 from tiltflow.evaluation.chains import SamplingSettings, moved_by
+from tiltflow.evaluation.likelihood import score
+from tiltflow.learning import Rows
 from tiltflow.learning.bank import Bank
 from tiltflow.mcmc.draws import joined
 from tiltflow.model import independent as module
@@ -213,3 +216,17 @@ def test_log_z_of_an_ensemble_is_told_by_its_draws_and_not_by_a_ladder(ensemble,
     assert abs(told.mean - truth) < 4 * told.standard_error < 0.1
     with pytest.raises(TypeError):  # power: where the interval is too wide it is climbed
         found(1e-4)
+
+
+def test_scores_of_an_ensemble_are_those_of_its_own_program(ensemble):
+    """f, log q and the volumes of cells: integers are spread afresh for each draw."""
+    model = TiltedModel(ensemble, Line())
+    rows = Rows(np.arange(-3, 4)[:, None], ensemble.units, integers=True)
+    found = score(model, rows, jr.key(5), draws=3)
+    whole = rows.through(ensemble)
+    scored = likelihood._score(model, whole, whole.keys(jr.key(5), 3))
+    f, log_q, log_weight = (np.asarray(x, np.float64)[:, : len(rows)].T for x in scored)
+    np.testing.assert_allclose(found.f, f, atol=1e-5)
+    np.testing.assert_allclose(found.log_q, log_q + log_weight, atol=1e-5)
+    assert np.ptp(found.f, axis=1).min() > 0.01
+    assert np.abs(log_weight).max() > 0.04  # power: they are not there for nothing

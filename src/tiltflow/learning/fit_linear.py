@@ -5,14 +5,13 @@ what kinds there are, training rows tell as well, and better. A tilt whose cross
 above its own standard error is refused: then f = 0, and the model is its backbone.
 """
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 from scipy.special import softmax
 
-from tiltflow.backbones import Ensemble, MixtureDensity
+from tiltflow.backbones import Ensemble
 from tiltflow.learning.early_stopping import Listener, silent
 from tiltflow.learning.linear_weights import (
     RIDGES,
@@ -27,9 +26,8 @@ from tiltflow.learning.linear_weights import (
 from tiltflow.learning.rows import Rows
 from tiltflow.learning.state import TiltSettings
 from tiltflow.learning.witnesses import Judgement
-from tiltflow.model.exact import exact, in_parts
-from tiltflow.model.told import features_of
-from tiltflow.parallel.devices import over_devices
+from tiltflow.model.exact import exact
+from tiltflow.model.told import features_of, told_of
 from tiltflow.tilts import Tilt
 from tiltflow.tilts.linear import LinearTilt
 
@@ -72,7 +70,7 @@ def fit_linear(
     if kinds:
         learned = train.through(ensemble).first(settings.judge_rows)
         c = learned.embedded(train_key, 1).rows[0]
-        found = _kinds(ensemble, np.asarray(c)[: len(learned)])
+        found = told_of(ensemble, np.asarray(c)[: len(learned)]).kinds
         of_kinds = slice(members, members + found.shape[1])
         sides = sides._replace(kinds=of_kinds, learned=found.mean(axis=0), number=len(learned))
     number = rows.shape[-1]
@@ -147,17 +145,3 @@ def _judged(found: Weighed, sides: Sides, gain: float) -> Judgement:
     }
     told = {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items()}
     return Judgement(**told, holds=jnp.asarray(True))
-
-
-def _kinds(
-    ensemble: Ensemble, c: Float[np.ndarray, "rows dim"]
-) -> Float[np.ndarray, "rows components"]:
-    mixtures = tuple(x for x in ensemble.members if isinstance(x, MixtureDensity))
-    parts = [_kinds_of_part(mixtures, part) for part in in_parts(c)]
-    return np.concatenate([np.asarray(part, np.float64) for part in parts])[: len(c)]
-
-
-@over_devices
-def _kinds_of_part(mixtures: tuple[MixtureDensity, ...], c: Array) -> Array:
-    joint = [jax.vmap(mixture.joint)(c) for mixture in mixtures]
-    return jnp.concatenate([jax.nn.softmax(x) for x in joint], axis=1)

@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import logsumexp, softmax
 
+from tiltflow.tilts.linear import below
+
 RIDGES = (2e-3, 2e-2, 0.2)  # nats, of the squared weights of members and network
 RIDGE_OF_KINDS = 2e-3
 CEILING = 3.0  # nats of f above log E_q exp f: no draw weighs much more than 20 others
@@ -84,8 +86,7 @@ class Weighed(NamedTuple):
 
     def f(self, rows: Float[np.ndarray, "*rows features"]) -> Float[np.ndarray, "*rows"]:
         """Below its ceiling."""
-        g = rows @ self.weights
-        return g - np.logaddexp(0.0, g - self.ceiling)
+        return below(self.ceiling, rows @ self.weights)
 
 
 def cross_fitted(sides: Sides, ridge: float, features: Int[np.ndarray, " some"]) -> CrossFitted:

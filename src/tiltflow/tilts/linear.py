@@ -83,7 +83,12 @@ class LinearTilt(Tilt):
     def of(self, said: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, " rows"]:
         """f where the features are these, on the host, in float64."""
         g = said @ np.asarray(self.weights, np.float64)
-        return g - np.logaddexp(0.0, g - float(self.ceiling)) - float(self.level)
+        return below(float(self.ceiling), g) - float(self.level)
+
+
+def below(ceiling: float, g: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows"]:
+    """Numbers on the host as they are below a ceiling."""
+    return g - np.logaddexp(0.0, g - ceiling)
 
 
 def features(
