@@ -7,6 +7,7 @@ lose nats. Everything is plain NumPy: nothing is compiled.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ ROWS_A_COMPONENT = 12  # at least
 MEAN_PRIOR = 0.5  # rows at 0, in each mean
 ROUNDS, LOOK = 40, 4  # of expectation maximisation; rounds between two looks at held-out rows
 GROWTH = 0.03  # nats between two looks, below which it ends
+TOGETHER = 2  # fitted at a time, each on one core
 MOST_ROWS = 8_000  # that a mixture is fitted to
 WORK = 3e10  # multiplications of a round, at most: fewer components where there are more
 
@@ -104,26 +106,57 @@ def best_mixture(
         best = Found(one, float(np.mean(one.log_prob(held))), priors[0])
         most = most_components(*white.shape)
         first, *others = dict.fromkeys(min(size, most) for size in (*sizes, 1))
-
-        def tried(size: int, priors: Sequence[tuple[float, float]]) -> Found:
-            each = [Found(*fit_map(white, held, size, prior, rng), prior) for prior in priors]
-            return max(each, key=lambda found: found.score)
-
         if first > 1:
-            found = tried(first, priors)
-            prior, best = [found.prior], max(best, found, key=lambda found: found.score)
-            for size in sorted((n for n in others if 1 < n < first), reverse=True):
-                if (found := tried(size, prior)).score > best.score:
-                    best = found
-                elif len(best.mixture.means) > 1:
-                    break  # still fewer would be still worse
-            if len(best.mixture.means) == first:
-                for size in sorted(n for n in others if n > first):
-                    if (found := tried(size, prior)).score <= best.score:
-                        break  # still more would be still worse
-                    best = found
+            best = _of_sizes(white, held, first, others, priors, best, rng)
     log_det = np.sum(np.log(np.diagonal(normal.factor)))
     return Found(best.mixture.through(normal), best.score - log_det, best.prior)
+
+
+def _of_sizes(
+    white: np.ndarray,
+    held: np.ndarray,
+    first: int,
+    others: Sequence[int],
+    priors: Sequence[tuple[float, float]],
+    best: Found,
+    rng: np.random.Generator,
+) -> Found:
+    """The best of this size, of fewer components and of more, or `best`, which has one.
+
+    Two are fitted at a time: those of either number next to the first before it is known whether
+    they are asked for.
+    """
+    seeds = {size: int(rng.integers(2**31)) for size in (first, *others)}
+
+    def tried(size: int, prior: tuple[float, float]) -> Found:
+        own = np.random.default_rng(seeds[size])
+        return Found(*fit_map(white, held, size, prior, own), prior)
+
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        found = max(pool.map(lambda prior: tried(first, prior), priors), key=_score)
+        prior, best = found.prior, max(best, found, key=_score)
+        fewer = sorted((n for n in others if 1 < n < first), reverse=True)
+        more = sorted(n for n in others if n > first)
+        asked = {size: pool.submit(tried, size, prior) for size in (*fewer[:1], *more[:1])}
+
+        def of(size: int) -> Found:
+            return asked[size].result() if size in asked else tried(size, prior)
+
+        for size in fewer:
+            if (found := of(size)).score > best.score:
+                best = found
+            elif len(best.mixture.means) > 1:
+                break  # still fewer would be still worse
+        if len(best.mixture.means) == first:
+            for size in more:
+                if (found := of(size)).score <= best.score:
+                    break  # still more would be still worse
+                best = found
+    return best
+
+
+def _score(found: Found) -> float:
+    return found.score
 
 
 def another(
