@@ -1,4 +1,4 @@
-"""A masked autoregressive flow on a Gaussian mixture: one pass to score, `dim` passes to draw.
+"""A masked autoregressive flow on a Gaussian mixture: one pass to score, `dim` steps to draw.
 
 Each coordinate goes through an affine map and a rational-quadratic spline, whose parameters a
 network makes of the coordinates before it (Papamakarios et al. 2017, arXiv 1705.07057; Germain et
@@ -22,6 +22,9 @@ from tiltflow.backbones.density import Density
 from tiltflow.backbones.splines import OUTPUTS, backward, forward
 
 INPUT_BOUND = 3.0
+
+Hidden = tuple[Float[Array, "units rows"], ...]
+"""The hidden layers of rows of which some coordinates are known."""
 
 
 class MaskedNetwork(eqx.Module):
@@ -70,21 +73,46 @@ class MaskedNetwork(eqx.Module):
         mask = np.repeat(np.arange(dim)[:, None] > degrees[None, :], self.outputs, axis=0)
         return ((last.weight * mask) @ hidden + _bias(last)).reshape(dim, self.outputs)
 
-    def at(self, y: Float[Array, " inputs"], place: Int[Array, ""]) -> Float[Array, " outputs"]:
-        """The parameters of one coordinate alone, at a fraction of the price of all."""
-        hidden, degrees = self._hidden(y, None)
-        last, dim = self.layers[-1], len(y) // self.inputs
-        weight = last.weight.reshape(dim, self.outputs, -1)[place]
+    def nothing_known(self, rows: int) -> Hidden:
+        """The hidden layers of so many rows before `at` is asked for the first coordinate."""
+        return tuple(jnp.zeros((layer.out_features, rows)) for layer in self.layers[:-1])
+
+    def at(
+        self, y: Float[Array, "inputs rows"], hidden: Hidden, place: Int[Array, ""]
+    ) -> tuple[Float[Array, "outputs rows"], Hidden]:
+        """The parameters of one coordinate of many rows, and what the next one is asked for with.
+
+        Coordinates are asked for in order. Only those hidden units are computed that look at the
+        newest one of those that are known: all coordinates together take about one pass.
+
+        Args:
+            y: the inputs, of which those from `place` on do not count.
+            hidden: the hidden layers as the coordinate before has left them.
+            place: of the coordinate.
+        """
+        dim = len(y) // self.inputs
+        newest = jnp.maximum(place - 1, 0)
+        below, degrees = _bounded(y), np.repeat(np.arange(dim), self.inputs)
+        known = []
+        for layer, units in zip(self.layers[:-1], hidden, strict=True):
+            own = _degrees(len(units), dim)
+            which = jnp.asarray(_units_by_degree(len(units), dim))[newest]
+            weight = layer.weight[which] * (jnp.asarray(own)[which][:, None] >= degrees)
+            fresh = jax.nn.silu(weight @ below + _bias(layer)[which][:, None])
+            below, degrees = units.at[which].set(fresh), own
+            known.append(below)
+        last = self.layers[-1]
+        weight = last.weight.reshape(dim, self.outputs, -1)[place] * (place > degrees)
         bias = _bias(last).reshape(dim, self.outputs)[place]
-        return (weight * (place > degrees)) @ hidden + bias
+        return weight @ below + bias[:, None], tuple(known)
 
     def _hidden(self, y: Array, key: PRNGKeyArray | None) -> tuple[Array, np.ndarray]:
         """The last hidden layer, and up to which coordinate each of its units looks."""
         dim = len(y) // self.inputs
-        hidden = INPUT_BOUND * jnp.tanh(y / INPUT_BOUND)
+        hidden = _bounded(y)
         degrees = np.repeat(np.arange(dim), self.inputs)
         for number, layer in enumerate(self.layers[:-1]):
-            units = np.arange(layer.out_features) % max(1, dim - 1)
+            units = _degrees(len(layer.weight), dim)
             mask = units[:, None] >= degrees[None, :]
             hidden = jax.nn.silu((layer.weight * mask) @ hidden + _bias(layer))
             if key is not None and self.dropout:
@@ -147,19 +175,43 @@ class AutoregressiveFlow(OrderedFlow):
 
     def draws(self, key: PRNGKeyArray, number: int) -> Float[Array, "number dim"]:
         """So many independent draws, coordinate by coordinate."""
-        z = self.base.draws(key, number)[:, self.order]
+        z = self.base.draws(key, number).T[self.order]
 
-        def one_more(y: Array, place: Array) -> tuple[Array, None]:
-            parameters = jax.vmap(lambda y: self.network.at(y, place))(y)
-            return y.at[:, place].set(jax.vmap(forward)(z[:, place], parameters)), None
+        def one_more(
+            known: tuple[Array, Hidden], place: Array
+        ) -> tuple[tuple[Array, Hidden], None]:
+            y, hidden = known
+            raw, hidden = self.network.at(y, hidden, place)
+            return (y.at[place].set(jax.vmap(forward, (0, 1))(z[place], raw)), hidden), None
 
-        ordered, _ = jax.lax.scan(one_more, jnp.zeros_like(z), jnp.arange(z.shape[1]))
-        return ordered[:, jnp.argsort(self.order)]
+        begun = jnp.zeros_like(z), self.network.nothing_known(number)
+        (ordered, _), _ = jax.lax.scan(one_more, begun, jnp.arange(len(z)))
+        return ordered[jnp.argsort(self.order)].T
 
     def _log_prob(self, y: Array, key: PRNGKeyArray | None) -> Array:
         ordered = y[self.order]
         z, log_slopes = jax.vmap(backward)(ordered, self.network(ordered, key))
         return self.base.log_prob(z[jnp.argsort(self.order)]) + jnp.sum(log_slopes)
+
+
+def _bounded(y: Array) -> Array:
+    return INPUT_BOUND * jnp.tanh(y / INPUT_BOUND)
+
+
+def _degrees(units: int, dim: int) -> Int[np.ndarray, " units"]:
+    """The last coordinate that each hidden unit looks at."""
+    return np.arange(units) % max(1, dim - 1)
+
+
+def _units_by_degree(units: int, dim: int) -> Int[np.ndarray, "degrees most"]:
+    """The hidden units of each degree; where there are fewer, some of them twice.
+
+    For a degree without units the first unit stands: computed again it is what it was.
+    """
+    degrees = _degrees(units, dim)
+    each = [np.flatnonzero(degrees == degree) for degree in range(max(1, dim - 1))]
+    most = max(len(some) for some in each)
+    return np.stack([np.resize(some if len(some) else [0], most) for some in each])
 
 
 def _bias(layer: eqx.nn.Linear) -> Array:

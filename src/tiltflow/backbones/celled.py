@@ -14,10 +14,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tiltflow.backbones.autoregressive import MaskedNetwork, OrderedFlow
+from tiltflow.backbones.autoregressive import Hidden, MaskedNetwork, OrderedFlow
 from tiltflow.backbones.cells import Cells
 from tiltflow.backbones.density import Density
 from tiltflow.backbones.splines import OUTPUTS, backward, forward
+
+Known = tuple[Float[Array, "dim rows"], Hidden]
+"""Rows, in order, of which some coordinates are known, and the hidden layers of these."""
 
 
 class CelledFlow(OrderedFlow):
@@ -65,43 +68,48 @@ class CelledFlow(OrderedFlow):
         """So many independent draws, coordinate by coordinate."""
         base_key, noise_key, many_key, few_key = jr.split(key, 4)
         free, first_few = self._ends_of_parts()
-        y = jnp.zeros((number, len(self.order)))
+        known = jnp.zeros((len(self.order), number)), self.network.nothing_known(number)
         if free:
-            z = self.base.draws(base_key, number)
+            z = self.base.draws(base_key, number).T
 
-            def continuous(y: Array, place: Array) -> tuple[Array, None]:
-                raw = self._at(y, place)[:, :OUTPUTS]
-                return y.at[:, place].set(jax.vmap(forward)(z[:, place], raw)), None
+            def continuous(known: Known, place: Array) -> tuple[Known, None]:
+                raw, hidden = self._at(known, place)
+                value = jax.vmap(forward, (0, 1))(z[place], raw[:OUTPUTS])
+                return (known[0].at[place].set(value), hidden), None
 
-            y, _ = jax.lax.scan(continuous, y, jnp.arange(free))
+            known, _ = jax.lax.scan(continuous, known, jnp.arange(free))
 
-        def of_many(y: Array, given: tuple[Array, ...]) -> tuple[Array, None]:
+        def of_many(known: Known, given: tuple[Array, ...]) -> tuple[Known, None]:
             place, noise_key, key = given
-            raw = self._at(y, free + place)[:, :OUTPUTS]
-            at = jax.vmap(forward)(jr.normal(noise_key, (number,)), raw)
+            raw, hidden = self._at(known, free + place)
+            at = jax.vmap(forward, (0, 1))(jr.normal(noise_key, (number,)), raw[:OUTPUTS])
             level = jnp.sum(at[:, None] >= self.many.ends[place], axis=1)
-            return y.at[:, free + place].set(self.many.within(key, level, place)), None
+            value = self.many.within(key, level, place)
+            return (known[0].at[free + place].set(value), hidden), None
 
-        def of_few(y: Array, given: tuple[Array, ...]) -> tuple[Array, None]:
+        def of_few(known: Known, given: tuple[Array, ...]) -> tuple[Known, None]:
             place, key = given
-            shift = self._at(y, first_few + place)[:, : self.few.middle.shape[1]]
-            return y.at[:, first_few + place].set(self.few.draw(key, shift, place)), None
+            raw, hidden = self._at(known, first_few + place)
+            value = self.few.draw(key, raw[: self.few.middle.shape[1]].T, place)
+            return (known[0].at[first_few + place].set(value), hidden), None
 
         if number_of := first_few - free:
             keys = jr.split(noise_key, number_of), jr.split(many_key, number_of)
-            y, _ = jax.lax.scan(of_many, y, (jnp.arange(number_of), *keys))
+            known, _ = jax.lax.scan(of_many, known, (jnp.arange(number_of), *keys))
         if number_of := len(self.order) - first_few:
-            y, _ = jax.lax.scan(of_few, y, (jnp.arange(number_of), jr.split(few_key, number_of)))
-        return y[:, jnp.argsort(self.order)]
+            keys = jr.split(few_key, number_of)
+            known, _ = jax.lax.scan(of_few, known, (jnp.arange(number_of), keys))
+        return known[0][jnp.argsort(self.order)].T
 
     def _ends_of_parts(self) -> tuple[int, int]:
         """How many columns are continuous, and how many are not of few cells."""
         first_few = len(self.order) - len(self.few.ends)
         return first_few - len(self.many.ends), first_few
 
-    def _at(self, y: Array, place: Array) -> Array:
-        """The parameters of one coordinate of rows `[rows, dim]`, in order."""
-        return jax.vmap(lambda y: self.network.at(self._told(y), place))(y)
+    def _at(self, known: Known, place: Array) -> tuple[Array, Hidden]:
+        """The parameters of one coordinate of rows, and the hidden layers after it."""
+        y, hidden = known
+        return self.network.at(jax.vmap(self._told, 1, 1)(y), hidden, place)
 
     def _told(self, ordered: Array) -> Array:
         """What the network is told of a row: a number of each column, and which of few cells."""
