@@ -45,7 +45,7 @@ class TiltedDensity(DensityMixin, BaseEstimator):
         noise: of N(0, noise^2), in standard deviations of a column, that is added to each row
             afresh whenever it is drawn: the density is that of rows plus noise, and -log of it a
             score of outliers that no thin direction is paid for.
-        backbone: as `ModelSettings.backbone`; an ensemble by default, of up to 64 columns.
+        backbone: as `ModelSettings.backbone`; an ensemble by default, of up to 256 columns.
         learner: how the tilt is learned, as `TiltSettings.learner`; linear by default for an
             ensemble.
         budget: seconds that `fit` is to take, of an ensemble (`learning.fit_members`).

@@ -53,16 +53,23 @@ def test_a_budget_is_used_where_more_steps_pay_and_never_exceeded():
 
 
 def test_flows_are_as_many_as_the_settings_or_the_budget_say():
-    assert number_of_flows(MemberSettings(flows=3), 1_000) == 3
-    few, many = (number_of_flows(MemberSettings(budget=60.0), rows) for rows in (1_000, 30_000))
+    assert number_of_flows(MemberSettings(flows=3), 1_000, 5) == 3
+    few, many = (number_of_flows(MemberSettings(budget=60.0), rows, 5) for rows in (1_000, 30_000))
     assert 1 == many < few <= MOST
-    assert number_of_flows(MemberSettings(budget=30.0), 10_000) == 2
-    assert number_of_flows(MemberSettings(budget=36_000.0), 1_000) == MOST
+    assert number_of_flows(MemberSettings(budget=30.0), 10_000, 5) == 2
+    assert number_of_flows(MemberSettings(budget=36_000.0), 1_000, 5) == MOST
+    of_few, of_many = (number_of_flows(MemberSettings(budget=300.0), 9_000, n) for n in (5, 182))
+    assert 2 <= of_many < of_few
 
 
 def test_a_judgement_of_more_held_out_rows_takes_longer():
     settings = suited_to(None, 1_000, (5,))
     assert evaluations(settings, 2_000) - evaluations(settings, 1_000) == 20_000
+
+
+def test_chains_that_pick_among_many_draws_take_longer():
+    few, many = (suited_to(None, 1_000, (columns,)) for columns in (5, 40))
+    assert evaluations(many, 100) > 3 * evaluations(few, 100)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 5.0, math.inf, math.nan])

@@ -75,7 +75,14 @@ class MixtureDensity(Density):
         inverse = jax.scipy.linalg.solve_triangular(
             full, jnp.broadcast_to(jnp.eye(full.shape[-1]), full.shape), lower=True
         )
-        return self.means[k] + jnp.einsum("nij,nj->ni", inverse[k], noise)
+
+        def of_component(made: Array, given: tuple[Array, ...]) -> tuple[Array, None]:
+            number, mean, inverse = given
+            return jnp.where((k == number)[:, None], mean + noise @ inverse.T, made), None
+
+        # Component by component: a matrix for each draw would take a hundred times the memory.
+        each = jnp.arange(len(self.means)), self.means, inverse
+        return jax.lax.scan(of_component, noise, each)[0]
 
     def _full(self) -> tuple[Float[Array, "K dim"], Float[Array, "K dim dim"]]:
         """The logarithms of the diagonals, and the matrices with the diagonals themselves."""

@@ -76,7 +76,7 @@ def fit(
         Literal["coupling", "ensemble", "gaussian", "glow", "vae"] | None,
         Parameter(
             help="What is tilted: coupling, a flow; ensemble, which is the default for tables of "
-            "up to 64 columns, with Gaussian mixtures and autoregressive flows beside it; "
+            "up to 256 columns, with Gaussian mixtures and autoregressive flows beside it; "
             "gaussian, a normal density; glow, for images; or vae, a variational autoencoder, in "
             "its latent."
         ),

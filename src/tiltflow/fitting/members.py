@@ -18,7 +18,7 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import AutoregressiveFlow, CelledFlow, Ensemble, MixtureDensity
 from tiltflow.backbones.cells import FoundCells
-from tiltflow.fitting.settings import FEW_ROWS, VERY_MANY_ROWS, Settings
+from tiltflow.fitting.settings import FEW_ROWS, VERY_MANY_COLUMNS, VERY_MANY_ROWS, Settings
 from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows
 from tiltflow.learning.early_stopping import CHUNK
@@ -45,8 +45,12 @@ PAYS = 0.02  # nats that more steps have to bring
 FIRST_SHARE = 0.5  # of the time left, for each of the first two flows, and where more steps pay
 HOPE = 1.5  # times as many steps as the last ones would fit: what does not is taken off the plan
 SCORED = 20  # draws of a held-out row that a judgement scores
+DRAWN = 2  # scores that an exact draw and its own score take
+TRIES = {"nce+linear": 32}  # draws of a transition of chains, which may be doubled, by learner
+OF_CONTRAST = 0.3  # of a step of a flow's learning, a step of the contrast's
 PASSES = 3  # through a network, in a step of learning
 SECONDS_A_FLOW = {VERY_MANY_ROWS: 60.0, FEW_ROWS: 25.0, 0: 15.0}  # of a budget, by rows
+SECONDS_OF_MANY_COLUMNS = 150.0
 MOST = 8  # flows in a budget
 
 
@@ -103,11 +107,13 @@ def pays(went: Sequence[Went]) -> bool:
     return len(went) > 1 and went[1].nll < went[0].nll - PAYS
 
 
-def number_of_flows(settings: MemberSettings, rows: int) -> int:
+def number_of_flows(settings: MemberSettings, rows: int, columns: int) -> int:
     """As the settings have it, or as many as suit the budget."""
     if not settings.budget:
         return settings.flows
     least, each = next((least, x) for least, x in SECONDS_A_FLOW.items() if rows >= least)
+    if columns >= VERY_MANY_COLUMNS:
+        each = SECONDS_OF_MANY_COLUMNS
     fewest = 1 if least == VERY_MANY_ROWS else 2
     return min(max(round(settings.budget / each), fewest), MOST)
 
@@ -176,6 +182,8 @@ class _Making(NamedTuple):
         step = went[0].seconds if went and went[0].seconds > 0 else 0.0
         each = (self.flows + 1) * step / (PASSES * many.batch)
         after = AFTER + evaluations(self.settings, len(self.val)) * each
+        if self.settings.tilt.learner == "nce+linear":
+            after += self.settings.tilt.nce_steps * OF_CONTRAST * step
         return many.budget - after - self.keeper.clock()
 
     def _keys(self, number: int) -> PRNGKeyArray:
@@ -226,7 +234,7 @@ def with_members(
         of_base, of_copula = (jr.fold_in(mixtures_key, many.mixtures + n) for n in range(2))
         copulas = [fit_copula(train, cells, labels, key=of_copula)]
         in_cells = fit_base(train, val, cells, key=of_base), cells
-    number = number_of_flows(many, len(train))
+    number = number_of_flows(many, len(train), base.means.shape[1])
     if len(to_come) == 1 and in_cells is None:
         number = min(number, 1)
     making = _Making(stages, train, val, settings, to_come, number, in_cells, key, listen, keeper)
@@ -257,6 +265,7 @@ def with_members(
 
 def evaluations(settings: Settings, held_out: int) -> int:
     """About how many points a tilt and a judgement evaluate the ensemble at."""
-    sampling = settings.sampling
-    chains = sampling.chains * (sampling.warmup + sampling.draws)
-    return settings.tilt.bank + sampling.exact_draws + chains + SCORED * held_out
+    sampling, tries = settings.sampling, TRIES.get(settings.tilt.learner, 1)
+    chains = sampling.chains * (sampling.warmup + sampling.draws) * tries
+    drawn = settings.tilt.bank + sampling.exact_draws + chains
+    return DRAWN * drawn + SCORED * held_out
