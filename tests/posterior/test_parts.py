@@ -18,7 +18,8 @@ from tiltflow.fitting.posterior.evidence import bridged, effective_share, halves
 from tiltflow.fitting.posterior.far_out import farthest_high
 from tiltflow.fitting.posterior.flux import Flux, Middle, flux_of
 from tiltflow.fitting.posterior.improvement import next_steps
-from tiltflow.fitting.posterior.modes import Regions
+from tiltflow.fitting.posterior.judgement import _rise
+from tiltflow.fitting.posterior.modes import Regions, by_weight
 from tiltflow.fitting.posterior.parameters import Parameters
 from tiltflow.fitting.posterior.probe import probed
 from tiltflow.fitting.posterior.proposal import _learnable, _mixture_of, parted
@@ -110,8 +111,9 @@ def test_a_mode_that_one_population_lacks():
     labels = np.zeros((4, 10), int)
     sizes = np.array([1_000, 1_000])
     both = Regions(
-        labels, np.array([0.7, 0.3]), np.zeros(2), np.array([[700, 300], [900, 100]]), sizes
-    )
+        labels, np.array([0.7, 0.3]), np.zeros(2), np.array([[700, 300], [900, 100]]), sizes,
+        np.array([0.7, 0.3]), np.zeros(2),
+    )  # fmt: skip
     assert both.lacking == 0
     assert both._replace(particles=np.array([[700, 300], [1_000, 0]])).lacking == 1
     assert list(both._replace(particles=np.array([[700, 300], [1_000, 0]])).found_by) == [2, 1]
@@ -121,7 +123,8 @@ def regions_of_labels(labels):
     inside = [(labels == k).astype(float) for k in range(12)]
     shares = np.array([np.mean(one) for one in inside])
     errors = np.array([of_chains(one).variance ** 0.5 for one in inside])
-    return Regions(labels, shares, errors, np.zeros((2, 12), int), np.array([1_000, 1_000]))
+    sizes = np.array([1_000, 1_000])
+    return Regions(labels, shares, errors, np.zeros((2, 12), int), sizes, shares, errors)
 
 
 def test_the_error_of_shares_is_the_total_variation_there_is():
@@ -135,6 +138,24 @@ def test_the_error_of_shares_is_the_total_variation_there_is():
     # Power: chains that stay at each draw for four transitions know less than so many draws.
     slow = regions_of_labels(np.repeat(rng.integers(0, 12, (64, 50)), 4, axis=1))
     assert slow.expected_error > 1.6 * slow.error_of(64 * 200)
+
+
+def test_shares_by_weight_are_as_far_off_as_they_say():
+    rng, off = np.random.default_rng(0), []
+    for _ in range(60):
+        labels = rng.integers(0, 2, 4_000)  # half of q in each part, of p 0.2 and 0.8
+        f = np.log([0.4, 1.6])[labels] + rng.normal(scale=0.5, size=4_000)
+        shares, errors = by_weight(f, labels, 3)
+        off.append((shares[0] - 0.2) / errors[0])
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares[2] == errors[2] == 0.0
+    assert errors[0] == pytest.approx(errors[1])
+    assert abs(np.mean(off)) < 4 / 60**0.5
+    assert np.mean(np.square(off)) == pytest.approx(1.0, abs=4 * (2 / 60) ** 0.5)
+    # Power: shares of the draws as they are are those of q.
+    assert abs(np.mean(labels == 0) - 0.2) > 20 * errors[0]
+    # Weights without a variance have no error.
+    assert np.isnan(by_weight(2.0 * rng.standard_exponential(4_000), labels, 2)[1]).all()
 
 
 def test_a_density_that_is_as_high_far_out_is_seen():
@@ -176,7 +197,7 @@ GOOD = Facts(
     agreed=1.01,
     within=0.02, halves=1.0, sides=1.5, flux=Flux(0.5, 0.03), moving=0.9,
     pareto_k=0.3, effective=0.8, apart=0.1, far_out=1.1, shares=0.005, shared=0.015,
-    lacking=0, outward=1.02, growth=1.0,
+    lacking=0, outward=1.02, growth=1.0, rise=0.0,
     edge=0.0, edge_of="", nan=0.0, nan_of="", divergent=0.0, rounding=1e-6, gradient=0.0,
     unfinished="",
 )  # fmt: skip
@@ -233,6 +254,17 @@ def test_a_spread_that_grows_with_the_start_is_improper_unless_chains_say_otherw
     assert judged(grown, "").status == "ok"
     apart = judged(replace(grown, rhat=1.03), "")
     assert [c.name for c in apart.broken if c.severity == "failed"] == ["improper"]
+
+
+def test_log_z_that_rises_from_look_to_look_is_improper_and_that_is_said_first():
+    rise = _rise([4.0, 10.3, 9.9, 12.7, 13.9, 15.1])
+    assert rise == pytest.approx(5.2)
+    assert _rise([1.0, 9.0, 8.0, 9.0]) == 0.0  # power: once is chance
+    risen = judged(replace(GOOD, rhat=1.3, ess_tail=90.0, moving=0.0, nan=0.1, rise=rise), "")
+    assert risen.words.startswith("failed: improper")
+    assert "proper prior" in risen.words
+    assert "; and 1 more." in risen.words  # four of five are told
+    assert "improper" not in judged(replace(GOOD, rhat=1.3, rise=1.0), "").words
 
 
 def test_few_trajectories_may_break_off_and_not_a_tenth():

@@ -3,9 +3,9 @@
 Without a gradient, elliptical slice moves stand for HMC (`free_moves.py`), and there is no flux.
 
 In the coordinates z = g^-1(y) the density is pi(z) = p(g(z)) |det J_g(z)|, the neural transport of
-Hoffman et al. 2019 (arXiv 1903.03704). A transition is a trajectory there, and then a choice among
-the present point and some fresh draws of the proposal, by weights p / q (i-SIR: Andrieu, Lee and
-Vihola 2018, section 2). Both leave p invariant. The draws are scored beforehand, many at a time.
+Hoffman et al. 2019 (arXiv 1903.03704). A transition is a trajectory there, and then a jump to one
+of some fresh draws of the proposal, by weights p / q (`jumps.py`). Both leave p invariant. The
+draws are scored beforehand, many at a time.
 
 After each trajectory the gradient of log pi is at hand, and with it means that should be 0
 (`flux.py`).
@@ -25,13 +25,17 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones import CouplingFlow
 from tiltflow.fitting.posterior import free_moves, trajectory
 from tiltflow.fitting.posterior.compiled import compiled
+from tiltflow.fitting.posterior.evidence import effective_share
 from tiltflow.fitting.posterior.flux import Middle
+from tiltflow.fitting.posterior.jumps import landing
 from tiltflow.fitting.posterior.proposal import SIZES, Proposal, pushed
 from tiltflow.fitting.posterior.tailed import TailedDensity
 from tiltflow.fitting.posterior.target import Target
 from tiltflow.fitting.posterior.tempering import scattered
 
 ACCEPTED = 0.8
+POOLED = 2**17  # draws that competed in jumps and are kept, about
+GOOD_ENOUGH, SELDOM = 0.3, 2  # effective share of a proposal at which jumps do most, and moves then
 
 
 class Rows(NamedTuple):
@@ -85,6 +89,8 @@ class Block(NamedTuple):
         flux: means over draws of what `flux.py` has to be 0, `[chains, dim]`.
         chances: of each trajectory, from the draw before, to be accepted, `[chains, draws]`.
         told: acceptance, share of divergent trajectories, share of jumps made, `[3]`.
+        pool_z, pool_y, pool_f: exact draws of the proposal that competed in jumps, `[n, dim]` twice
+            and `[n]`; none once there are `POOLED` of them.
     """
 
     z: np.ndarray
@@ -94,6 +100,9 @@ class Block(NamedTuple):
     flux: np.ndarray
     chances: np.ndarray
     told: np.ndarray
+    pool_z: np.ndarray
+    pool_y: np.ndarray
+    pool_f: np.ndarray
 
 
 @dataclass
@@ -107,6 +116,7 @@ class Chains:
         jumps_to: draws that compete in a jump.
         block: transitions of one call.
         step: of their trajectories.
+        every: transitions of which one has a move, the others but a jump, without a gradient.
         kept: what they have drawn.
     """
 
@@ -116,6 +126,7 @@ class Chains:
     jumps_to: int
     block: int
     step: float = 0.3
+    every: int = 1
     kept: list[Block] = field(default_factory=list)
 
     @cached_property
@@ -129,7 +140,8 @@ class Chains:
     @property
     def cost(self) -> int:
         """Evaluations of a block."""
-        return len(self.z) * self.block * (self.leapfrogs + 1 + self.jumps_to)
+        moves = -(-self.block // self.every)
+        return len(self.z) * (moves * (self.leapfrogs + 1) + self.block * self.jumps_to)
 
     def advance(
         self, target: Target, rng: np.random.Generator, key: PRNGKeyArray, *, warming: bool
@@ -138,9 +150,13 @@ class Chains:
         chains, dim = self.z.shape
         shape = self.block, chains, self.jumps_to
         pool = self.proposal.scored(target, rng, int(np.prod(shape)))
+        some = len(pool.f) if self.pooled < POOLED else 0
+        competed = tuple(x[:some].astype(np.float32) for x in (pool.z, pool.y, pool.f))
         if not target.differentiable:
+            if warming:  # not by draws that are kept: the kernel must not depend on them
+                self.every = SELDOM if effective_share(pool.f) > GOOD_ENOUGH else 1
             self._advance_freely(
-                target, key, pool.z.reshape(*shape, dim), pool.f.reshape(shape), warming
+                target, key, pool.z.reshape(*shape, dim), pool.f.reshape(shape), competed, warming
             )
             return
         base, middle, within = self._programs
@@ -168,7 +184,7 @@ class Chains:
         z, y, f, value = drawn
         self.z, self.step = z[-1], float(told[0])
         if not warming:
-            self._keep(z, y, f, value, flux, chances, told[1:])
+            self._keep(z, y, f, value, flux, chances, told[1:], competed)
 
     def _advance_freely(
         self,
@@ -176,6 +192,7 @@ class Chains:
         key: PRNGKeyArray,
         pool_z: np.ndarray,
         pool_f: np.ndarray,
+        competed: tuple[np.ndarray, ...],
         warming: bool,
     ) -> None:
         with target.scope:
@@ -190,14 +207,15 @@ class Chains:
                     jnp.asarray(pool_z, jnp.float32),
                     jnp.asarray(pool_f, jnp.float32),
                     self.leapfrogs,
+                    jnp.asarray(self.every, jnp.int32),
                 )
             )
         self.z = z[-1]
         if not warming:
-            told = np.array([told[0], 0.0, told[1]])
+            told = np.array([np.nanmean(moved), 0.0, float(told)])
             rows = z.reshape(-1, z.shape[-1])
             log_q = self.proposal.base.log_prob(rows).reshape(log_det.shape) - log_det
-            self._keep(z, y, f, f + log_q, np.zeros_like(self.z), moved, told)
+            self._keep(z, y, f, f + log_q, np.zeros_like(self.z), moved, told, competed)
 
     def _keep(
         self,
@@ -208,15 +226,27 @@ class Chains:
         flux: np.ndarray,
         chances: np.ndarray,
         told: np.ndarray,
+        competed: tuple[np.ndarray, ...],
     ) -> None:
-        """A block, whose arrays have time first."""
+        """A block, whose arrays have time first, and the draws that competed in it."""
         z, y, f, value = (np.swapaxes(x, 0, 1) for x in (z, y, f, value))
-        self.kept.append(Block(z, y, f, value, flux, chances.T, told))
+        self.kept.append(Block(z, y, f, value, flux, chances.T, told, *competed))
 
     @property
     def draws(self) -> int:
         """Of each chain."""
         return self.block * len(self.kept)
+
+    @property
+    def pooled(self) -> int:
+        """Exact draws of the proposal that are kept."""
+        return sum(len(block.pool_f) for block in self.kept)
+
+    def pool(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Their z, y `[n, dim]` and f `[n]`."""
+        each = [(block.pool_z, block.pool_y, block.pool_f) for block in self.kept]
+        z, y, f = (np.concatenate(parts).astype(np.float64) for parts in zip(*each, strict=True))
+        return z, y, f
 
     @property
     def divergent(self) -> float:
@@ -299,7 +329,7 @@ def _advanced(
         among = Rows(
             *(jnp.concatenate([a[:, None], b], axis=1) for a, b in zip(here, fresh, strict=True))
         )
-        winner = jnp.argmax(among.f + chance.gumbel, axis=1)
+        winner = landing(here.f, fresh.f, chance.gumbel)
         chosen = Rows(*(rows[jnp.arange(len(z)), winner] for rows in among))
         told = accepted, jnp.mean(moved.is_divergent), jnp.mean(winner > 0)
         told = jnp.stack([jnp.float32(x) for x in told])

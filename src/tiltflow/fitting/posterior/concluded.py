@@ -18,7 +18,7 @@ def concluded(state: State, found: Judgement) -> Posterior:
     _, y, _, value = chains.drawn()
     draws = {n: v.reshape(*value.shape, *v.shape[1:]) for n, v in found.values.items()}
     density = value - found.log_weights.reshape(value.shape) + state.reference
-    each = zip(regions.shares, regions.errors, regions.found_by, strict=True)
+    each = zip(regions.known, regions.known_errors, regions.found_by, strict=True)
     modes = tuple(
         Mode(
             share=float(share),
@@ -28,7 +28,7 @@ def concluded(state: State, found: Judgement) -> Posterior:
             found_by=int(found_by),
         )
         for k, (share, error, found_by) in enumerate(each)
-        if share > 0
+        if share > 0 and (regions.labels == k).any()
     )
     worst = {
         "rhat": facts.rhat,

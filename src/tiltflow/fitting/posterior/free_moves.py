@@ -3,7 +3,8 @@
 Let r be a mixture of t components near the density pi. A row belongs to a component with the
 probability that r says, and, in a t component, to a normal one of random width. Given these, pi is
 that normal density times exp(log pi - log r), which an elliptical slice move leaves invariant
-(`mcmc/elliptical.py`). Where r is good, angles are seldom refused and rows all but renewed.
+(`mcmc/elliptical.py`). Where r is good, angles are seldom refused and rows all but renewed; but so
+they are by jumps alone, for one evaluation or two each, and chains then move but now and then.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import CouplingFlow
 from tiltflow.fitting.posterior.compiled import compiled
+from tiltflow.fitting.posterior.jumps import landing
 from tiltflow.fitting.posterior.proposal import pushed
 from tiltflow.fitting.posterior.starts import PRIORS, SIZES
 from tiltflow.fitting.posterior.tailed import Tailed, TailedDensity
@@ -107,10 +109,12 @@ def advanced(
     pool_z: Float[Array, "block chains jumps_to dim"],
     pool_f: Float[Array, "block chains jumps_to"],
     tries: int,
+    every: Array,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """A block of moves and jumps: z, y, f and log|det J| after each, `[block, chains, ...]`.
+    """A block of jumps: z, y, f and log|det J| after each, `[block, chains, ...]`.
 
-    Then whether chains moved, `[block, chains]`; and the share of moves and of jumps made.
+    Before the first of so many as `every` says there is a move. Then whether chains moved, NaN
+    where they were not to, `[block, chains]`; and the share of jumps made.
     """
 
     def log_ratio(z: Array) -> Array:
@@ -122,23 +126,29 @@ def advanced(
 
     def transition(carry: tuple, given: tuple) -> tuple:
         z, f = carry
-        key, fresh_z, fresh_f = given
+        key, number, fresh_z, fresh_f = given
         move_key, choice_key = jr.split(key)
-        new = move(move_key, z, f, log_ratio, base, tries)
-        log_weights = jnp.concatenate([new.value[:, None], fresh_f], axis=1)
-        winner = jr.categorical(choice_key, log_weights, axis=1)[:, None]
-        among = jnp.concatenate([new.position[:, None], fresh_z], axis=1)
+
+        def moved(z: Array, f: Array) -> tuple[Array, Array, Array]:
+            new = move(move_key, z, f, log_ratio, base, tries)
+            return new.position, new.value, new.is_accepted.astype(jnp.float32)
+
+        def left(z: Array, f: Array) -> tuple[Array, Array, Array]:
+            return z, f, jnp.full(f.shape, jnp.nan, jnp.float32)
+
+        z, f, told = jax.lax.cond(number % every == 0, moved, left, z, f)
+        log_weights = jnp.concatenate([f[:, None], fresh_f], axis=1)
+        gumbel = jr.gumbel(choice_key, log_weights.shape, f.dtype)
+        winner = landing(f, fresh_f, gumbel)[:, None]
+        among = jnp.concatenate([z[:, None], fresh_z], axis=1)
         z = jnp.take_along_axis(among, winner[..., None], axis=1)[:, 0]
         f = jnp.take_along_axis(log_weights, winner, axis=1)[:, 0]
         y, log_det = jax.vmap(lambda z: pushed(flow, z))(z)
-        moved = new.is_accepted.astype(jnp.float32)
-        return (z, f), (z, y, f, log_det, moved, jnp.stack([jnp.mean(moved), jnp.mean(winner > 0)]))
+        return (z, f), (z, y, f, log_det, told, jnp.mean(winner > 0))
 
-    keys = jr.split(key, len(pool_z))
-    _, (z, y, f, log_det, moved, told) = jax.lax.scan(
-        transition, (z, log_ratio(z)), (keys, pool_z, pool_f)
-    )
-    return z, y, f, log_det, moved, jnp.mean(told, axis=0)
+    given = jr.split(key, len(pool_z)), jnp.arange(len(pool_z)), pool_z, pool_f
+    _, (z, y, f, log_det, told, jumped) = jax.lax.scan(transition, (z, log_ratio(z)), given)
+    return z, y, f, log_det, told, jnp.mean(jumped)
 
 
 def _number(values: Array) -> Array:

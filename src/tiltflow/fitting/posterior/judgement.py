@@ -24,6 +24,7 @@ from tiltflow.normalizer.pareto import pareto_k
 
 FINE_SHARES = 0.015  # total variation of the shares of modes that is always good enough
 PROVEN, PROVEN_K = 0.5, 0.5  # effective share and k-hat: exact draws know log Z from below
+RISES = 3  # of log Z in turn, from which on it may have no end
 TOLD = 300  # ascents, from which on it is said how rare a mode may be that they miss
 SIDES_ROWS = 65_536  # exact draws whose shares are looked at
 
@@ -71,7 +72,10 @@ def judge(state: State) -> Judgement:
         np.random.default_rng((state.asked.seed, state.drawn)), state.sizes.seeds,
         (flat_z, flat_y, _latent(chains, z, f).ravel()),
     )  # fmt: skip
-    regions = regions_of(state.target, landscape, chains, state.populations)
+    regions = regions_of(
+        state.target, landscape, chains, state.populations,
+        tuple(np.concatenate([scored[place] for scored in exact]) for place in (0, 1, 3)),
+    )  # fmt: skip
     marks = regions.indicators()
     seen = np.concatenate([y.astype(np.float64), value[..., None], f[..., None], marks], axis=2)
     names = [*state.target.parameters.labels, "the log-density", "the weight of draws"]
@@ -112,9 +116,10 @@ def judge(state: State) -> Judgement:
         lacking=regions.lacking,
         outward=_outward(y),
         growth=_growth(state.populations),
+        rise=_rise([*(told["mean"] for told in state.trail), log_z.mean]),
         edge=edge,
         edge_of=edge_of,
-        nan=max(state.nan, float(np.mean([scored.nan for scored in exact]))),
+        nan=max(_nan_of_start(state), float(np.mean([scored.nan for scored in exact]))),
         nan_of=state.nan_of,
         divergent=chains.divergent,
         rounding=state.rough.rounding,
@@ -174,6 +179,19 @@ def _growth(populations: list[Population]) -> float:
         for p in populations[:2]
     )
     return float(np.max(high / np.maximum(low, 1e-12)))
+
+
+def _rise(means: list[float]) -> float:
+    """How much the last of log Z's means is above where they began to rise; 0 after few rises."""
+    rises = 0
+    while rises + 1 < len(means) and means[-rises - 1] > means[-rises - 2]:
+        rises += 1
+    return means[-1] - means[-rises - 1] if rises >= RISES else 0.0
+
+
+def _nan_of_start(state: State) -> float:
+    """The share of draws given to start from that are no number; of wild starts it says nothing."""
+    return 0.0 if state.free is None else state.nan
 
 
 def _at_edge(state: State, values: dict[str, np.ndarray]) -> tuple[float, str]:

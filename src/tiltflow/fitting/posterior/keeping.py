@@ -28,7 +28,7 @@ from tiltflow.runs.lock import Lock
 from tiltflow.runs.posterior_folder import CHECKPOINT as FOLDER
 from tiltflow.runs.posterior_folder import DENSITY, DRAWS, NUMBERS, PAGE, STATE
 
-FORMAT = 1
+FORMAT = 2
 EVERY = 10.0  # seconds, within a stage
 
 

@@ -13,11 +13,13 @@ from tiltflow.fitting.posterior.proposal import Proposal
 from tiltflow.fitting.posterior.target import Target
 from tiltflow.fitting.posterior.tempering import Population
 from tiltflow.normalizer.mean_error import of_chains
+from tiltflow.normalizer.pareto import pareto_k
 
 SMALLEST = 0.002  # share of the mass, below which a part is not told apart
 ABSOLUTE = math.sqrt(2 / math.pi)  # the mean of |x|, x standard normal
 EXPECTED = 10.0  # particles that should be in a mode, before their absence counts
 MANY = 50.0  # and where it is one population alone that says they should
+HEAVIEST = 0.7  # Pareto's k of weights that are listened to
 OF_EACH = 256  # particles of a population that are looked at
 
 
@@ -29,6 +31,8 @@ class Regions(NamedTuple):
         shares, errors: of each part, `[parts]`.
         particles: how many of each population are in each part, `[populations, parts]`.
         sizes: of the populations.
+        known, known_errors: shares and errors by whichever knows them better, chains or exact draws
+            of the proposal by their weights, `[parts]`.
     """
 
     labels: np.ndarray
@@ -36,6 +40,8 @@ class Regions(NamedTuple):
     errors: np.ndarray
     particles: np.ndarray
     sizes: np.ndarray
+    known: np.ndarray
+    known_errors: np.ndarray
 
     @property
     def found_by(self) -> np.ndarray:
@@ -63,6 +69,22 @@ class Regions(NamedTuple):
         """Whether each draw is in each part that is not tiny, `[chains, draws, parts]`."""
         shown = np.flatnonzero((self.shares > SMALLEST) & (self.shares < 1 - SMALLEST))
         return (self.labels[..., None] == shown).astype(np.float64)
+
+
+def by_weight(f: np.ndarray, labels: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of so many parts, and their errors, from exact draws weighted by exp f; `[number]`.
+
+    These are independent, and more of them are at hand than draws of chains. Errors are NaN where
+    weights have no variance to be trusted.
+    """
+    weight = np.exp(f - f.max())
+    weight /= weight.sum()
+    shares = np.bincount(labels, weight, number)
+    # sum over draws of w^2 (inside - share)^2, inside being 0 or 1
+    squares, whole = np.bincount(labels, weight**2, number), float(np.sum(weight**2))
+    errors = np.sqrt(np.maximum(squares * (1 - 2 * shares) + shares**2 * whole, 0.0))
+    heavy = pareto_k(f[np.isfinite(f)]) > HEAVIEST
+    return shares, np.full(number, np.nan) if heavy else errors
 
 
 def lost_by_all_but_one(labels: np.ndarray, sizes: list[int]) -> bool:
@@ -108,9 +130,18 @@ def surveyed_by(
 
 
 def regions_of(
-    target: Target, landscape: Landscape, chains: Chains, populations: list[Population]
+    target: Target,
+    landscape: Landscape,
+    chains: Chains,
+    populations: list[Population],
+    exact: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> Regions:
-    """The parts of a landscape, as draws and particles are in them."""
+    """The parts of a landscape, as draws and particles are in them.
+
+    Args:
+        target, landscape, chains, populations: of the run.
+        exact: draws of the proposal, z, y `[n, dim]` and f `[n]`; those of `chains.pool` aside.
+    """
     z, y, _, _ = chains.drawn()
     flat_z, flat_y = (x.reshape(-1, z.shape[-1]).astype(np.float64) for x in (z, y))
     labels = landscape.labels(flat_z, flat_y)
@@ -124,10 +155,18 @@ def regions_of(
         landscape.labels(chains.proposal.noise(target, p.y), p.y.astype(np.float64))
         for p in populations
     ]
+    shares = np.array([np.mean(one) for one in inside])
+    errors = np.array([of_chains(one).variance ** 0.5 for one in inside])
+    all_z, all_y, f_q = (np.concatenate(x) for x in zip(exact, chains.pool(), strict=True))
+    known, known_errors = by_weight(f_q, rank[landscape.labels(all_z, all_y)], number)
+    if not np.sum(known_errors**2) < np.sum(errors**2):
+        known, known_errors = shares, errors
     return Regions(
         labels=labels,
-        shares=np.array([np.mean(one) for one in inside]),
-        errors=np.array([of_chains(one).variance ** 0.5 for one in inside]),
+        shares=shares,
+        errors=errors,
+        known=known,
+        known_errors=known_errors,
         particles=np.stack([np.bincount(rank[rows], minlength=number) for rows in particles]),
         sizes=np.array([len(rows) for rows in particles]),
     )

@@ -63,8 +63,8 @@ def changing(state: State) -> tuple[dict[str, Any], Arrays]:
     if chains is not None:
         plain["chains"] = {
             "leapfrogs": chains.leapfrogs, "jumps_to": chains.jumps_to, "block": chains.block,
-            "step": chains.step, "kept": len(chains.kept), "exact": len(state.exact),
-            "nan": [scored.nan for scored in state.exact],
+            "step": chains.step, "every": chains.every, "kept": len(chains.kept),
+            "exact": len(state.exact), "nan": [scored.nan for scored in state.exact],
         }  # fmt: skip
         arrays["chains.z"] = chains.z
     return plain, arrays

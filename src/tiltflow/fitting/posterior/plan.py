@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,6 +15,8 @@ FEWEST = 20_000  # evaluations of a limit that is kept: all stages at their smal
 MOST_DRAWS = 2**20  # of all chains
 SMALLEST = 5_000  # that stages are planned for, where seconds are the limit
 UNITS = 60_000, 250_000, 1_500_000  # evaluations, below which everything is smaller
+
+EACH_FREELY = 300  # evaluations for a particle of the first populations, without a gradient
 
 Step = list[Any]
 """A stage to be done: its name and its arguments, plain values."""
@@ -98,12 +100,21 @@ class Sizes:
         return 60 * self.seeds
 
     @classmethod
-    def fitting(cls, dim: int, evaluations: float) -> Sizes:
-        """Such that a first result takes about half of so many evaluations."""
+    def fitting(cls, dim: int, evaluations: float, *, sloped: bool = True) -> Sizes:
+        """Such that a first result takes about half of so many evaluations.
+
+        `sloped` says whether there is a gradient; without one, moves take fewer evaluations.
+        """
+        if not sloped:
+            found = cls.fitting(dim, evaluations)
+            particles = int(np.clip(evaluations / EACH_FREELY, 32, 1_000))
+            return replace(
+                found, particles=particles, beyond=5, exact=2 * found.exact, jumps_to=2, warming=2
+            )
         width = 32 if dim <= 12 else 64
         small, middle, large = UNITS
         if evaluations > large:
-            return cls(1_000, 1_024, 100, 64, 32, 2, 8, 8, 8_192, 48, 1_000, 4, width)
+            return cls(1_000, 1_024, 60, 64, 32, 2, 8, 8, 8_192, 48, 1_000, 4, width)
         each = 2_400 if evaluations > small else 1_200  # both temperings have to arrive
         particles = int(np.clip(evaluations / each, 32, 1_000))
         if evaluations > middle:

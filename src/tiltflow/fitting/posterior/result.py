@@ -24,7 +24,8 @@ class Mode(NamedTuple):
     """A part of the density that no draws connect with the others.
 
     Attributes:
-        share: of the mass.
+        share: of the mass; by exact draws of the proposal and their weights where these know it
+            better than the draws.
         error: standard error of the share.
         log_z: of this part alone, in nats.
         mean: of its draws, by name.
@@ -47,7 +48,7 @@ class Posterior:
         log_z: log of the integral, with an interval and bounds from both sides (`LogZ`).
         draws: by name, `[chains, draws, *shape]`, natural coordinates, equal weights.
         log_density: the user's, with its constant, at each draw, `[chains, draws]`.
-        modes: the largest first.
+        modes: those with the most draws first.
         labels: the mode of each draw, `[chains, draws]`, in that order.
         worst: the largest R-hat, the smallest effective sizes and which they are of.
         trail: what each verdict of the run was, the last one last.

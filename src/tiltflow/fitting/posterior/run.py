@@ -102,7 +102,7 @@ def posterior(
         budget.counter = lambda: foreign.count
         if seconds is not None:
             most = min(most, max(0.5 * seconds / foreign.seconds, SMALLEST))
-            sizes = Sizes.fitting(known.size, most)
+        sizes = Sizes.fitting(known.size, most, sloped=target.differentiable)
     rng = np.random.default_rng(seed)
     free = None
     if start is not None:

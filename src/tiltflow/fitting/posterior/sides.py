@@ -62,13 +62,14 @@ def tail_acceptance(rows: np.ndarray, chances: np.ndarray) -> float:
     Args:
         rows: draws, `[chains, draws, dim]`.
         chances: of the trajectory that ended at each draw, `[chains, draws]`; it began at the one
-            before.
+            before; NaN where there was none.
     """
     before, then = rows[:, :-1].reshape(-1, rows.shape[2]), chances[:, 1:].ravel()
     least = 1.0
     for column in before.T:
         low, high = np.quantile(column, (FAR, 1 - FAR))
         for inside in (column < low, column > high):
-            if inside.any():
-                least = min(least, float(then[inside].mean()) / max(float(then.mean()), 1e-12))
+            if np.isfinite(then[inside]).any():
+                ratio = float(np.nanmean(then[inside])) / max(float(np.nanmean(then)), 1e-12)
+                least = min(least, ratio)
     return least

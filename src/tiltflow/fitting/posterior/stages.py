@@ -17,11 +17,12 @@ from tiltflow.errors import InputError
 from tiltflow.fitting.posterior import probe, starts
 from tiltflow.fitting.posterior.chains import Chains
 from tiltflow.fitting.posterior.evidence import effective_share
+from tiltflow.fitting.posterior.landscape import Landscape
 from tiltflow.fitting.posterior.modes import balanced, lost_by_all_but_one, surveyed_by
 from tiltflow.fitting.posterior.plan import Sizes
-from tiltflow.fitting.posterior.proposal import Proposal, fitted
+from tiltflow.fitting.posterior.proposal import Proposal, Scored, fitted
 from tiltflow.fitting.posterior.state import State
-from tiltflow.fitting.posterior.target import PART, values_at
+from tiltflow.fitting.posterior.target import PART, Target, values_at
 from tiltflow.fitting.posterior.tempering import (
     RARER,
     Metric,
@@ -30,11 +31,13 @@ from tiltflow.fitting.posterior.tempering import (
     next_rung,
     resampled,
 )
+from tiltflow.fitting.posterior.verdict import HEAVIEST
 from tiltflow.normalizer.pareto import pareto_k
 
-LEAST_BLOCKS = 3
+LEAST_BLOCKS, LEAST_DRAWS = 3, 160  # of each chain; without gradients, draws
 HEAVY = 0.3  # Pareto's k of a coordinate's tail, from which on it is bent
-FIT_ROWS, MOST_STEPS = 6_000, 3_000
+FIT_ROWS, MOST_STEPS, FEW_ROWS = 6_000, 3_000, 600
+AGAIN, POOREST, FINE = 2, 0.01, 0.6  # fits of a flow to its own draws, and shares between which
 GOOD = 0.7  # effective share of the mixture alone, from which on no flow is needed
 RESERVE = {0: 0.6, 1: 0.4}  # shares of the budget that the first temperings leave
 AT_ONCE = 16_384  # exact draws
@@ -62,7 +65,9 @@ def look(state: State) -> None:
             state.target = state.target.compiled_well()
         most = math.inf if budget.evaluations is None else budget.evaluations
         if fits < most:
-            state.sizes = Sizes.fitting(state.target.parameters.size, max(fits, 5_000.0))
+            state.sizes = Sizes.fitting(
+                state.target.parameters.size, max(fits, 5_000.0), sloped=state.target.differentiable
+            )
     elif budget.evaluations is None:
         state.target = state.target.compiled_well()
     if state.free is None:
@@ -211,32 +216,49 @@ def _raced(state: State) -> tuple[np.ndarray, np.ndarray, int]:
 def fit(state: State) -> None:
     """A proposal for all particles: a mixture, and a flow where that is not enough.
 
-    Where a population lacks what another has, one more is made before that. Half of the chains
-    start from particles at the target, half from those colder and hotter.
+    Where a population lacks what another has, one more is made before that. A flow is fitted again
+    to its own weighted draws as long as these gain by that, which is cheaper than chains under a
+    poor one. Half of the chains start from particles at the target, half from those colder and
+    hotter.
     """
     pooled, rng, sizes = _particles(state), state.rng(), state.sizes
     seed, until = state.asked.seed, state.budget.until(0.5)
     proposal = fitted(pooled, seed=seed, steps=0, blocks=sizes.blocks, width=sizes.width)
-    share = effective_share(proposal.scored(state.target, rng, sizes.exact // 2).f)
-    labels = _parts(state, proposal, pooled)
+    first = [proposal.scored(state.target, rng, sizes.exact // 2)]
+    share = effective_share(first[0].f)
+    poor = share < GOOD or pareto_k(first[0].f[np.isfinite(first[0].f)]) > HEAVIEST
+    landscape, before = _landscape(state, proposal), proposal
+    labels = _parts_of(landscape, state.target, before, pooled)
     if len(state.populations) == 2 and state.budget.keeps(0.4):
         sizes_of = [len(population.y) for population in state.populations]
         if lost_by_all_but_one(labels, sizes_of):
             state.helped.append("another population of twice the size")
             state.todo[:0] = [["temper", "wide", "diagonal", 2], ["fit"]]
             return
-    if share < GOOD and pooled.shape[1] > 1:
-        rows = pooled[balanced(labels, rng, FIT_ROWS)]
-        proposal = fitted(
-            rows, seed=seed, steps=sizes.steps, blocks=sizes.blocks, width=sizes.width, until=until
-        )
-    state.budget.spend("fit", sizes.exact // 2, f"effective share of the mixture alone {share:.2f}")
+    if (poor or len(pooled) < FEW_ROWS) and math.isfinite(share):
+        for time_of in range(1 + (AGAIN if poor else 0)):
+            more = _weighted(first, _effective(first), rng)
+            of_more = _parts_of(landscape, state.target, before, more)
+            rows = np.concatenate([pooled, more])
+            rows = rows[balanced(np.append(labels, of_more), rng, FIT_ROWS)]
+            proposal = fitted(
+                rows, seed=seed + time_of, steps=sizes.steps if poor else 0, blocks=sizes.blocks,
+                width=sizes.width, before=proposal if time_of else None, until=until,
+            )  # fmt: skip
+            if time_of == AGAIN or not (poor and state.budget.keeps(0.5, sizes.exact)):
+                break
+            last, first = share, [proposal.scored(state.target, rng, sizes.exact)]
+            share = effective_share(first[0].f)
+            state.budget.spend("fit", sizes.exact, f"effective share of a flow {share:.2f}")
+            if not POOREST < share < FINE or share < 1.2 * last:
+                break
+    state.budget.spend("fit", sizes.exact // 2, f"effective share {share:.2f}")
     number = sizes.chains // 2 if state.cold or state.hot else 0
-    first = pooled[balanced(labels, rng, sizes.chains - number)]
+    y = pooled[balanced(labels, rng, sizes.chains - number)]
     if number:
         others = np.concatenate([*state.cold, *state.hot])
-        first = np.concatenate([first, others[rng.choice(len(others), number)]])
-    _begin(state, proposal, first)
+        y = np.concatenate([y, others[rng.choice(len(others), number)]])
+    _begin(state, proposal, y)
 
 
 def refit(state: State, pooling: bool, why: str) -> None:
@@ -246,10 +268,12 @@ def refit(state: State, pooling: bool, why: str) -> None:
     _, y, _, _ = state.chains.drawn()
     flat = y.reshape(-1, y.shape[-1])
     flat = flat[rng.choice(len(flat), min(len(flat), FIT_ROWS), replace=False)]
-    flat = np.concatenate([flat, _weighted(state, min(len(flat), _effective(state)), rng)])
+    more = min(len(flat), _effective(state.exact))
+    flat = np.concatenate([flat, _weighted(state.exact, more, rng)])
     if pooling:
         flat = np.concatenate([flat, _particles(state)])
-        flat = flat[balanced(_parts(state, before, flat), rng, FIT_ROWS)]
+        labels = _parts_of(_landscape(state, before), state.target, before, flat)
+        flat = flat[balanced(labels, rng, FIT_ROWS)]
     state.refits += 1
     begun, budget = time.monotonic(), state.budget
     remaining = budget.left()[0]
@@ -265,7 +289,7 @@ def refit(state: State, pooling: bool, why: str) -> None:
     budget.spend("fit", 0, f"again, on {len(flat):,} draws", units=1.0)
     state.helped.append(f"refit {state.refits} of the proposal ({why})")
     half, last = state.sizes.chains // 2, y[:, -1]
-    others = _weighted(state, len(last) - half, rng)
+    others = _weighted(state.exact, len(last) - half, rng)
     _begin(state, proposal, np.concatenate([last[rng.permutation(len(last))[:half]], others]))
 
 
@@ -287,7 +311,8 @@ def sample(state: State, times: int, least: int = 0) -> None:
     chains = state.chains
     assert chains is not None
     wanted = math.ceil(times * state.asked.draws / (len(chains.z) * chains.block))
-    wanted = max(LEAST_BLOCKS, wanted, least)
+    free = 0 if state.target.differentiable else LEAST_DRAWS // chains.block
+    wanted = max(LEAST_BLOCKS, wanted, least, free)
     if len(chains.kept) >= wanted or (chains.kept and not another_fits(state)):
         return
     _advance(state, warming=False)
@@ -310,7 +335,8 @@ def match(state: State) -> None:
     """Exact draws of the proposal, twice as many as those of chains, a part of them at a time."""
     assert state.chains is not None
     budget = state.budget
-    wanted = max(state.sizes.exact, 2 * state.drawn) - state.matched
+    each = 2.0 if state.target.differentiable else 0.5  # draws of chains are dear, or not
+    wanted = int(max(state.sizes.exact, each * state.drawn)) - state.matched
     some = state.matched > 0
     left = budget.left()[1] - state.sizes.survey
     wanted = min(wanted, AT_ONCE, left if some else max(left, 256))
@@ -340,13 +366,20 @@ def _advance(state: State, *, warming: bool) -> None:
     state.budget.spend("chains", state.chains.cost, units=1.0)
 
 
-def _parts(state: State, proposal: Proposal, y: np.ndarray) -> np.ndarray:
-    """The part of each row y, as a survey of the particles tells them apart."""
+def _landscape(state: State, proposal: Proposal) -> Landscape:
+    """The parts that a survey of the particles tells apart."""
     landscape = surveyed_by(
         state.target, proposal, state.populations, state.rng(), state.sizes.seeds
     )
     state.budget.spend("modes", landscape.cost)
-    return landscape.labels(proposal.noise(state.target, y), y.astype(np.float64))
+    return landscape
+
+
+def _parts_of(
+    landscape: Landscape, target: Target, proposal: Proposal, y: np.ndarray
+) -> np.ndarray:
+    """The part of each row y, as it was surveyed under the proposal."""
+    return landscape.labels(proposal.noise(target, y), y.astype(np.float64))
 
 
 def _begin(state: State, proposal: Proposal, y: np.ndarray) -> None:
@@ -361,22 +394,22 @@ def _begin(state: State, proposal: Proposal, y: np.ndarray) -> None:
         step=0.3 if before is None else max(before.step, 0.1),
     )
     state.exact = []
-    state.todo.insert(0, ["warm", sizes.warming * state.effort])
+    state.todo.insert(0, ["warm", sizes.warming * min(state.effort, 2)])
 
 
-def _effective(state: State) -> int:
+def _effective(exact: list[Scored]) -> int:
     """How many independent draws the weighted ones are worth: no more are to be learned from."""
-    f = np.concatenate([scored.f for scored in state.exact])
+    f = np.concatenate([scored.f for scored in exact])
     return int(effective_share(f) * len(f))
 
 
-def _weighted(state: State, number: int, rng: np.random.Generator) -> np.ndarray:
+def _weighted(exact: list[Scored], number: int, rng: np.random.Generator) -> np.ndarray:
     """Draws of the proposal resampled by p / q, which may be where no chain has come.
 
     Weights are cut at sqrt(n) times their mean (Ionides 2008, "Truncated importance sampling").
     """
-    y = np.concatenate([scored.y for scored in state.exact])
-    f = np.concatenate([scored.f for scored in state.exact])
+    y = np.concatenate([scored.y for scored in exact])
+    f = np.concatenate([scored.f for scored in exact])
     most = np.logaddexp.reduce(f) - 0.5 * math.log(len(f))
     return y[rng.permutation(resampled(rng, np.minimum(f, most)))[:number]]
 

@@ -229,16 +229,16 @@ def next_rise(tilt: np.ndarray, most: float) -> float:
     Particles of weight 0 do not count.
     """
     tilt = tilt[np.isfinite(tilt)]
+    tilt = tilt - np.max(tilt, initial=-np.inf)
 
     def share(rise: float) -> float:
-        log_w = rise * tilt
-        squared, summed = np.asarray(logsumexp(2 * log_w)), np.asarray(logsumexp(log_w))
-        return float(np.exp(2 * summed - squared)) / len(tilt)
+        weights = np.exp(rise * tilt)  # of at most 1
+        return float(weights.sum() ** 2 / (weights @ weights)) / len(tilt)
 
     if share(most) >= SHARE:
         return most
     low, high = 0.0, most
-    for _ in range(60):
+    for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if share(middle) >= SHARE else (low, middle)
     return max(low, 1e-9)

@@ -23,8 +23,10 @@ FARTHEST_HALVES, FARTHEST_SIDES, FARTHEST_FLUX = 4.0, 4.0, 4.0  # standard error
 LEAST_FLUX = 0.08
 SLOWEST = 0.3  # of the usual acceptance
 WIDENED = 1.7  # the spread of one population over that of the other
+MOST_RISEN = 3.0  # nats
 FARTHEST_OUT = 5.0  # times as far as the farthest draw
 HEAVIEST, TOO_HEAVY = 0.7, 1.0  # Pareto k-hat of p over q
+FIRST, TOLD = {"improper"}, 4  # of the words, and how many of the reasons they hold
 MORE = {"R-hat", "bulk ESS", "tail ESS", "interval of log Z", "effective draws of log Z", "bounds"}
 MORE |= {"flux, at most", "error of shares"}
 
@@ -54,8 +56,9 @@ class Facts:
         lacking: modes that fewer than two populations have found.
         outward: how much farther out the second half of the draws is than the first, as a ratio.
         growth: of the spread from the narrow population to the wide one, the largest ratio.
+        rise: nats by which log Z rose over the last looks, if it did three times or more; or 0.
         edge, edge_of: the share of draws within 1% of a bound, and of which parameter.
-        nan, nan_of: the share of all points looked at where the density is not a number.
+        nan, nan_of: the share of draws, given or of the proposal, at which the density is none.
         divergent: the share of trajectories that broke off.
         rounding: nats, of a value of the density.
         gradient: its relative error.
@@ -83,6 +86,7 @@ class Facts:
     lacking: int
     outward: float
     growth: float
+    rise: float
     edge: float
     edge_of: str
     nan: float
@@ -129,9 +133,12 @@ class Verdict:
                 "ok: chains have converged, and both sides of log Z agree with them, as far as was "
                 f"searched: {self.searched}"
             )
-        told = "; ".join(f"{c.name} {c.value:.3g} (limit {c.limit:g})" for c in self.broken)
-        first = self.broken[0]
-        return f"{self.status}: {told}. {first.means} {first.try_}"
+        # What tells most comes first: of a density that is improper chains disagree as well.
+        broken = sorted(self.broken, key=lambda c: (c.name not in FIRST, c.severity != "failed"))
+        told = "; ".join(f"{c.name} {c.value:.3g} (limit {c.limit:g})" for c in broken[:TOLD])
+        if len(broken) > TOLD:
+            told += f"; and {len(broken) - TOLD} more"
+        return f"{self.status}: {told}. {broken[0].means} {broken[0].try_}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -166,6 +173,8 @@ def _checks(facts: Facts) -> list[Check]:
     half = (log_z.high - log_z.low) / 2
     # Particles of populations are far from equilibrium where tails are heavy: chains decide.
     growth = facts.growth if facts.rhat > MIXED or facts.pareto_k > HEAVIEST else 1.0
+    growing = facts.rhat > APART and facts.rise > MOST_RISEN
+    growth = max(growth, math.exp(min(facts.rise, 50.0))) if growing else growth
     wide = log_z.upper - log_z.lower
     apart = "" if log_z.holds else f": {log_z.words.rstrip('.')}"
     rhat: Severity = "failed" if not facts.rhat <= APART else "caution"
@@ -257,7 +266,8 @@ def _checks(facts: Facts) -> list[Check]:
         ),
         _check(
             "improper", growth, WIDENED, "failed",
-            "The spread grows with that of the start: the density may have no finite integral.",
+            "The spread grows with that of the start, or log Z from one look to the next: the "
+            "density may have no finite integral.",
             "Give every parameter a proper prior.",
         ),
         _check(
