@@ -280,7 +280,7 @@ def refit(state: State, pooling: bool, why: str) -> None:
     proposal = fitted(
         flat,
         seed=state.asked.seed + state.refits,
-        steps=min(MOST_STEPS, state.sizes.steps * 2**state.refits),
+        steps=min(MOST_STEPS, state.sizes.steps * 2 ** (state.refits - 1)),
         blocks=state.sizes.blocks,
         width=state.sizes.width,
         before=before,
