@@ -134,7 +134,7 @@ def regions_of(
     landscape: Landscape,
     chains: Chains,
     populations: list[Population],
-    exact: tuple[np.ndarray, np.ndarray, np.ndarray],
+    exact: tuple[np.ndarray, ...],
 ) -> Regions:
     """The parts of a landscape, as draws and particles are in them.
 
