@@ -152,6 +152,9 @@ def test_shares_by_weight_are_as_far_off_as_they_say():
     assert errors[0] == pytest.approx(errors[1])
     assert abs(np.mean(off)) < 4 / 60**0.5
     assert np.mean(np.square(off)) == pytest.approx(1.0, abs=4 * (2 / 60) ** 0.5)
+    # Without noise the variance is 0.5 (0.4 0.8)^2 + 0.5 (1.6 0.2)^2 over the number of draws.
+    plain = by_weight(np.log([0.4, 1.6])[labels], labels, 2)[1]
+    assert plain == pytest.approx(math.sqrt(0.1024 / 4_000), rel=0.05)
     # Power: shares of the draws as they are are those of q.
     assert abs(np.mean(labels == 0) - 0.2) > 20 * errors[0]
     # Weights without a variance have no error.
