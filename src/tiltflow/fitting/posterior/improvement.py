@@ -9,7 +9,6 @@ from tiltflow.fitting.posterior.plan import MOST_DRAWS, Step
 from tiltflow.fitting.posterior.stages import another_fits
 from tiltflow.fitting.posterior.state import State
 from tiltflow.fitting.posterior.verdict import (
-    APART,
     FARTHEST_FLUX,
     FARTHEST_SIDES,
     HEAVIEST,
@@ -51,13 +50,9 @@ def next_steps(state: State, found: Judgement) -> list[Step]:
 
 
 def _disagree(facts: Facts) -> bool:
-    """Whether chains have not been where they should have been.
-
-    Under a good proposal chains need but be longer: R-hat of many short ones is above 1 by chance.
-    """
+    """Whether chains have not been where they should have been."""
     cut = facts.flux is not None and facts.flux.errors > FARTHEST_FLUX
-    apart = facts.rhat > (MIXED if facts.effective < POOR else APART)
-    return cut or apart or facts.sides > FARTHEST_SIDES
+    return cut or facts.rhat > MIXED or facts.sides > FARTHEST_SIDES
 
 
 def _fits(state: State, reserve: float) -> bool:

@@ -114,7 +114,7 @@ class Sizes:
         width = 32 if dim <= 12 else 64
         small, middle, large = UNITS
         if evaluations > large:
-            return cls(1_000, 1_024, 40, 64, 32, 2, 8, 8, 8_192, 48, 1_000, 4, width)
+            return cls(1_000, 1_024, 100, 64, 32, 2, 8, 8, 8_192, 48, 1_000, 4, width)
         each = 2_400 if evaluations > small else 1_200  # both temperings have to arrive
         particles = int(np.clip(evaluations / each, 32, 1_000))
         if evaluations > middle:

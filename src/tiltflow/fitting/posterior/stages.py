@@ -280,7 +280,7 @@ def refit(state: State, pooling: bool, why: str) -> None:
     proposal = fitted(
         flat,
         seed=state.asked.seed + state.refits,
-        steps=min(MOST_STEPS, state.sizes.steps * 2 ** (state.refits - 1)),
+        steps=min(MOST_STEPS, state.sizes.steps * 2**state.refits),
         blocks=state.sizes.blocks,
         width=state.sizes.width,
         before=before,
@@ -394,7 +394,7 @@ def _begin(state: State, proposal: Proposal, y: np.ndarray) -> None:
         step=0.3 if before is None else max(before.step, 0.1),
     )
     state.exact = []
-    state.todo.insert(0, ["warm", sizes.warming * min(state.effort, 2)])
+    state.todo.insert(0, ["warm", sizes.warming * state.effort])
 
 
 def _effective(exact: list[Scored]) -> int:
