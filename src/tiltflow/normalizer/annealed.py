@@ -2,8 +2,8 @@
 
 Particles climb from the backbone, others descend from draws of the tilted model
 (`smc.travel`). What they say of Z bounds it from both sides whether or not their moves mix
-(`bounds`). All particles of all rungs together give the estimate and its interval (`mbar`),
-which do rest on the moves: so the interval holds only if it lies where the two sides do.
+(`bounds`). All particles of all rungs together give the estimate and its interval (`passages`),
+and that interval holds only if it lies where the two sides do.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from tiltflow.mcmc.hmc import LogDensity
 from tiltflow.normalizer import smc
 from tiltflow.normalizer.bounds import Side, from_above, from_below
 from tiltflow.normalizer.estimate import DISTRUST, LogZ
-from tiltflow.normalizer.mbar import mbar
+from tiltflow.normalizer.passages import pooled
 from tiltflow.normalizer.values import Values
 from tiltflow.parallel.processes import anywhere
 
 MOST_APART = 3.5  # joint standard errors between two sides that tell the same story
 MOST_SCATTER = 1.0  # nats, of the groups of a side: beyond it their mean rests on a few
-MOST_SHARES = 50_000_000  # draws times rungs in the pooled estimate
 
 OnRound = Callable[[int, int, float, float], None]
 
@@ -217,15 +216,14 @@ class _Heard:
             f" {below.mean:.3f} ± {below.standard_error:.3f}, from above {above.mean:.3f} ±"
             f" {above.standard_error:.3f}."
         )
-        rungs = [np.concatenate(values, axis=1) for values in self.f]
-        finite = all(np.isfinite(rung).all() for rung in rungs)
+        f = np.stack([np.stack(values) for values in self.f])
+        finite = np.isfinite(f).all()
         if not (finite and np.isfinite([below.mean, above.mean]).all()):
             return _refused(f"f is not finite everywhere on the ladder. {words}")
-        thin = 1 + sum(rung.size for rung in rungs) * len(rungs) // MOST_SHARES
         guess = self.betas * (below.mean + above.mean) / 2
-        found = mbar(self.betas, [rung[:, ::thin] for rung in rungs], guess)
+        found = pooled(self.betas, f[:, 0::2], f[:, 1::2], guess)
         mean, error = float(found.log_z[-1]), float(found.standard_error[-1])
-        half = float(stdtrit(rungs[0].shape[0] - 1, 0.975)) * error
+        half = float(stdtrit(f.shape[2] - 1, 0.975)) * error
         reason = _contradiction(below, above, mean, error)
         if not reason and not found.converged:
             reason = "the equations of the pooled estimate were not solved"

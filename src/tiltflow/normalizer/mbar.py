@@ -10,7 +10,8 @@ states", J. Chem. Phys. 129, equation 11. With two densities it is Bennett's bri
 gradient of a concave function, and Newton's method finds its top.
 
 The error is that of independent groups of draws (a sandwich), so that draws may depend on one
-another within a group in whatever way: along a chain, or through resampling.
+another within a group in whatever way: along a chain, or through resampling. Draws may have
+weights w_n, with which (a) is sum_n w_n p_nk = N_k.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from tiltflow.normalizer.values import Values
 
@@ -34,35 +36,49 @@ class Rungs(NamedTuple):
     converged: bool
 
 
-def mbar(betas: Values, f: list[Values], start: Values) -> Rungs:
+def mbar(
+    betas: Values,
+    f: list[Values],
+    start: Values,
+    *,
+    rung_of: Int[np.ndarray, " samples"] | None = None,
+    weights: list[Values] | None = None,
+) -> Rungs:
     """log Z at each rung, and its error.
 
     Args:
         betas: [rungs], ascending, the first of them 0.
-        f: for each rung, f at its draws, [groups, draws]; draws in groups of the same index may
+        f: of each sample, f at its draws, [groups, draws]; draws in groups of the same index may
             depend on one another, whatever their rung, and on no others.
         start: [rungs], a first guess of log Z.
+        rung_of: the rung of each sample; None: there is one for each rung, in their order.
+        weights: of the draws of each sample, 1 on average, as they may be of ones that are draws
+            of their rung only when weighed; None: all are 1.
     """
-    groups = f[0].shape[0]
-    counts = np.array([values.size for values in f], np.float64)
+    groups, rungs = f[0].shape[0], len(betas)
+    rung_of = np.arange(rungs) if rung_of is None else rung_of
+    weights = [np.ones_like(values) for values in f] if weights is None else weights
+    counts = np.bincount(rung_of, [values.size for values in f], rungs)
     centre = float(np.median(np.concatenate([values.ravel() for values in f])))
-    by_group = [np.concatenate([rung[g] for rung in f]) - centre for g in range(groups)]
-    own = np.array([values.shape[1] for values in f], np.float64)  # of each group
+    centred = [values - centre for values in f]
     log_z = np.asarray(start, np.float64) - betas * centre
-    shares, curvature = _shares(betas, log_z, counts, by_group)
+    shares, curvature = _shares(betas, log_z, counts, centred, weights)
     converged = False
     for _ in range(MOST_ITERATIONS):
-        excess = shares.sum(axis=0) - counts
+        excess = shares.sum(axis=(0, 1)) - counts
         step = np.linalg.lstsq(curvature[1:, 1:], excess[1:], rcond=None)[0]
         largest = float(np.abs(step).max())
         if not np.isfinite(largest):
             break
         log_z[1:] += step * min(1.0, 2.0 / max(largest, 1e-300))
-        shares, curvature = _shares(betas, log_z, counts, by_group)
+        shares, curvature = _shares(betas, log_z, counts, centred, weights)
         converged = largest < CLOSE
         if converged:
             break
-    scores = (shares - own)[:, 1:]
+    # Of a sample whose groups weigh differently the mean is a ratio, whose error is this.
+    mass = np.stack([w.sum(axis=1) for w in weights], axis=1)
+    mean = shares.sum(axis=0) / mass.sum(axis=0)[:, None]
+    scores = np.sum(shares - mass[..., None] * mean, axis=1)[:, 1:]
     spread = np.linalg.lstsq(curvature[1:, 1:], scores.T, rcond=None)[0]  # [rungs - 1, groups]
     variance = np.sum((spread - spread.mean(axis=1, keepdims=True)) ** 2, axis=1)
     error = np.sqrt(variance * groups / max(groups - 1, 1))
@@ -70,17 +86,24 @@ def mbar(betas: Values, f: list[Values], start: Values) -> Rungs:
 
 
 def _shares(
-    betas: Values, log_z: Values, counts: Values, by_group: list[Values]
+    betas: Values, log_z: Values, counts: Values, f: list[Values], weights: list[Values]
 ) -> tuple[Values, Values]:
-    """sum_n p_nk of each group, [groups, rungs], and diag(sum_n p_nk) - sum_n p_nk p_nl."""
-    shares = np.zeros((len(by_group), len(betas)))
+    """sum_n w_n p_nk of each group and sample, [groups, samples, rungs], and their slopes.
+
+    These are diag(sum_n w_n p_nk) - sum_n w_n p_nk p_nl.
+    """
+    groups = len(f[0])
+    shares = np.zeros((groups, len(f), len(betas)))
     products = np.zeros((len(betas), len(betas)))
     offset = np.log(counts) - log_z
-    for g, values in enumerate(by_group):
-        for first in range(0, len(values), PART):
-            exponent = np.multiply.outer(values[first : first + PART], betas) + offset
-            p = np.exp(exponent - exponent.max(axis=1, keepdims=True))
-            p /= p.sum(axis=1, keepdims=True)
-            shares[g] += p.sum(axis=0)
-            products += p.T @ p
-    return shares, np.diag(shares.sum(axis=0)) - products
+    for sample, (values, w) in enumerate(zip(f, weights, strict=True)):
+        size = max(1, PART // groups)
+        for first in range(0, values.shape[1], size):
+            part = slice(first, first + size)
+            exponent = np.multiply.outer(values[:, part], betas) + offset
+            p = np.exp(exponent - exponent.max(axis=-1, keepdims=True))
+            p /= p.sum(axis=-1, keepdims=True)
+            weighed = w[:, part, None] * p
+            shares[:, sample] += weighed.sum(axis=1)
+            products += weighed.reshape(-1, len(betas)).T @ p.reshape(-1, len(betas))
+    return shares, np.diag(shares.sum(axis=(0, 1))) - products
