@@ -76,3 +76,17 @@ def test_the_moving_average_forgets_with_its_memory():
     for _ in range(10):
         average = optimiser.moving_average(average, {"w": jnp.ones(2), "frozen": None}, 0.9)
     np.testing.assert_allclose(average["w"], 1 - 0.9**10, rtol=1e-5)
+
+
+def test_leaves_keep_their_types_under_64_bits():
+    """Some are of 32 there; a compiled loop takes no state whose types change."""
+    with jax.enable_x64(True):
+        mixed = {"weight": jnp.ones((3, 2), jnp.float32), "bias": jnp.ones(2)}
+        state = optimiser.ADAM.init(mixed)
+        after, _ = optimiser.update(mixed, mixed, state, jnp.asarray(0.03), jnp.asarray(0.5))
+        average = optimiser.moving_average(mixed, after, jnp.asarray(0.9))
+    for tree in (after, average):
+        assert {name: leaf.dtype.itemsize for name, leaf in tree.items()} == {
+            "weight": 4,
+            "bias": 8,
+        }

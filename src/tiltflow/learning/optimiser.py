@@ -1,7 +1,7 @@
 """AdamW with what a compiled step may not bake in, rate and decay, as traced numbers.
 
 All functions take trees of parameters as `equinox.partition` makes them: None where a leaf is
-not trained.
+not trained. A leaf keeps its type: under 64 bits some are of 32, and rates are not.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def update(
     def step(path: tuple, value: Array, direction: Array) -> Array:
         name = jax.tree_util.keystr(path, simple=True, separator=".").rpartition(".")[2]
         shrink = decay * value if name == "weight" else 0.0
-        return value - rate * (direction + shrink)
+        return (value - rate * (direction + shrink)).astype(value.dtype)
 
     return jax.tree_util.tree_map_with_path(step, parameters, direction), state
 
@@ -49,4 +49,8 @@ def moving_average(
     average: Parameters, parameters: Parameters, memory: float | Array
 ) -> Parameters:
     """The exponential moving average: memory * average + (1 - memory) * parameters."""
-    return jax.tree.map(lambda old, new: memory * old + (1 - memory) * new, average, parameters)
+
+    def one(old: Array, new: Array) -> Array:
+        return (memory * old + (1 - memory) * new).astype(old.dtype)
+
+    return jax.tree.map(one, average, parameters)
