@@ -1,5 +1,7 @@
 """Particles that lag do not lean: their groups count by what they say of the ratio so far."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from closed_forms import tilt
@@ -26,7 +28,7 @@ def passage(rng, betas):
 
     u = draws(betas[0])
     found = [TILT.f(u)]
-    for before, beta in zip(betas[:-1], betas[1:], strict=True):
+    for before, beta in pairwise(betas):
         weights = np.exp((beta - before) * (found[-1] - found[-1].max(axis=1, keepdims=True)))
         below = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
         points = (np.arange(PARTICLES) + rng.random((GROUPS, 1))) / PARTICLES
