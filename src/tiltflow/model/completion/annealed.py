@@ -9,12 +9,17 @@ classification using Gaussian process priors", eq. 15), under the same component
 leaves r as it is; so it is accepted on (p / r)^b alone.
 
 Particles are in *islands*, which resample among themselves. Each tells its evidence, whose shares
-are the weights of islands; how far they disagree says what all their draws are worth.
+are the weights of islands; how far they disagree says what all their draws are worth. A row whose
+draws are worth too little is annealed again, with larger islands: of fewer rows at a time, so that
+the density is asked for as many particles as before. It is found for one half of them while the
+other half is moved.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -26,9 +31,10 @@ from tiltflow.model.completion.rough import Mixture
 from tiltflow.model.completion.rows import Seen, log_density
 from tiltflow.model.tilted import TiltedModel
 
-ROWS = 16  # side by side, at most
-TIMES = 4  # that a row is annealed, at most, until all its particles are worth enough
-ISLANDS, PARTICLES = 8, 32  # in each; those of a row, each time
+ROWS = 8  # side by side, the first time; half as many each time after
+TIMES = 4  # that a row is annealed, at most, until its particles are worth enough
+ISLANDS = 8  # of a row
+HALF = 1_024  # particles of rows side by side, of which there are two halves
 MOVES = 5  # at each b
 EVERY = 3  # moves, one of which is to another component
 KEPT = 0.9  # effective share of particles, from one b to the next
@@ -50,24 +56,20 @@ def until_enough(
         Of each row its number, draws `[draws, dim]` in columns, and how many even ones all its
         particles are worth; NaN where the model has no density.
     """
-    former: dict[int, Islands] = {}
     left: Int[np.ndarray, " left"] = np.arange(len(missing))
     for time in range(1, TIMES + 1):
-        again = []
-        for some in np.split(left, range(ROWS, len(left), ROWS)) if len(left) else ():
+        again, rows = [], max(1, ROWS >> (time - 1))
+        for some in np.split(left, range(rows, len(left), rows)) if len(left) else ():
             clouds = annealed(model, rough, seen.of(some), missing[some], rng)
             for at, cloud in zip(some.tolist(), clouds, strict=True):
                 if cloud is None:
                     yield at, np.full((draws, missing.shape[1]), np.nan), np.nan
                     continue
                 found = cloud.islands
-                if at in former:
-                    found = former[at].and_others(found)
                 worth = found.ess(len(cloud.row.low))
                 if worth >= max(FEWEST_ESS, draws) or time == TIMES:
                     yield at, cloud.whole(found.drawn(draws, rng)), worth
                 else:
-                    former[at] = found
                     again.append(at)
         left = np.asarray(again, int)
 
@@ -80,9 +82,12 @@ def annealed(
     rng: np.random.Generator,
 ) -> list[_Cloud | None]:
     """The particles of some rows; None where the model has no density."""
+    each = max(1, 2 * HALF // (ISLANDS * len(missing)))
     clouds = [
-        _Cloud(next(boxed(rough, seen.of(np.asarray([row])), pattern, rng)), base, rng)
-        for row, (pattern, base) in enumerate(zip(missing, seen.low, strict=True))
+        _Cloud(next(boxed(rough, seen.of(np.asarray([row])), pattern, own)), base, each, own)
+        for row, (pattern, base, own) in enumerate(
+            zip(missing, seen.low, rng.spawn(len(missing)), strict=True)
+        )
     ]
 
     def log_p(of: list[_Cloud], each: list[np.ndarray]) -> list[np.ndarray]:
@@ -95,21 +100,31 @@ def annealed(
     going = [cloud for cloud, is_sound in zip(clouds, sound, strict=True) if is_sound]
     for cloud in going:
         cloud.lower()
-    while going:
-        to = [cloud.proposed() for cloud in going]
-        for cloud, values, found in zip(going, to, log_p(going, to), strict=True):
-            cloud.move(values, found)
-        going = [cloud for cloud in going if not cloud.is_done]
+    asked = deque()
+    with ThreadPoolExecutor(1) as beside:  # one program at a time
+
+        def ask(half: list[_Cloud]) -> None:
+            if half := [cloud for cloud in half if not cloud.is_done]:
+                to = [cloud.proposed() for cloud in half]
+                asked.append((half, to, beside.submit(log_p, half, to)))
+
+        for half in (going[::2], going[1::2]):
+            ask(half)
+        while asked:
+            half, to, answer = asked.popleft()
+            for cloud, values, found in zip(half, to, answer.result(), strict=True):
+                cloud.move(values, found)
+            ask(half)
     return [cloud if is_sound else None for cloud, is_sound in zip(clouds, sound, strict=True)]
 
 
 class _Cloud:
     """The particles of a row, in their islands."""
 
-    def __init__(self, row: Boxed, base: np.ndarray, rng: np.random.Generator) -> None:
-        """Particles of the mixture; `base` is the row, in columns."""
-        self.row, self.base, self._rng = row, base, rng
-        number = ISLANDS * PARTICLES
+    def __init__(self, row: Boxed, base: np.ndarray, each: int, rng: np.random.Generator) -> None:
+        """Particles of the mixture, so many on an island; `base` is the row, in columns."""
+        self.row, self.base, self._each_island, self._rng = row, base, each, rng
+        number = ISLANDS * each
         self.values = row.at(row.picked(number, rng), rng.standard_normal((number, len(row.order))))
         self._excess, self._each = np.full(number, np.nan), row.each(self.values)
         self._log_evidence = np.zeros(ISLANDS)
@@ -128,7 +143,7 @@ class _Cloud:
     @property
     def islands(self) -> Islands:
         """What has become of them."""
-        values = self.values.reshape(ISLANDS, PARTICLES, -1)
+        values = self.values.reshape(ISLANDS, self._each_island, -1)
         return Islands(values, self._excess.reshape(ISLANDS, -1), self._log_evidence)
 
     def whole(self, values: np.ndarray) -> np.ndarray:
@@ -146,12 +161,13 @@ class _Cloud:
         step = _step(self._excess, 1.0 - self._b)
         self._b = 1.0 if step >= 1.0 - self._b else self._b + step
         self._due = MOVES
-        log_w = (step * self._excess).reshape(ISLANDS, PARTICLES)
+        log_w = (step * self._excess).reshape(ISLANDS, -1)
         shares, top = np.exp(log_w - np.max(log_w)), np.max(log_w)
         means = shares.mean(axis=1)
         self._log_evidence += np.log(np.maximum(means, 1e-300)) + top
         shares[means == 0] = 1.0  # of an island that counts no more
-        at = [island * PARTICLES + _systematic(one, self._rng) for island, one in enumerate(shares)]
+        most = self._each_island
+        at = [island * most + _systematic(one, self._rng) for island, one in enumerate(shares)]
         at = np.concatenate(at)
         self.values, self._excess = self.values[at], self._excess[at]
         self._each = self._each[:, at]

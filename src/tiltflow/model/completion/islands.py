@@ -11,7 +11,7 @@ from tiltflow.model.completion.boxed import one_of
 
 
 class Islands(NamedTuple):
-    """What has become of a row's particles, of one time or several.
+    """What has become of a row's particles.
 
     Attributes:
         values: `[islands, particles, n]`, of columns in boxes, and of those that are missing.
@@ -22,10 +22,6 @@ class Islands(NamedTuple):
     values: Float[np.ndarray, "islands particles n"]
     excess: Float[np.ndarray, "islands particles"]
     log_evidence: Float[np.ndarray, " islands"]
-
-    def and_others(self, others: Islands) -> Islands:
-        """Both together."""
-        return Islands(*(np.concatenate(pair) for pair in zip(self, others, strict=True)))
 
     @property
     def shares(self) -> Float[np.ndarray, " islands"]:

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from tiltflow.backbones import Ensemble
 from tiltflow.backbones.units.atom_cells import AtomCells
 from tiltflow.backbones.units.bijections import LEAST, Units, within_cell
 from tiltflow.model.completion.conditional import columns_of, coordinates_of
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import scored
 
 PART = 1_024  # rows in hand together
 FEWEST = 16
@@ -73,7 +75,14 @@ def decoded(units: Units, w: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray,
 
 
 def log_density(model: TiltedModel, w: Float[np.ndarray, "rows dim"]) -> np.ndarray:
-    """f + log q of columns, nats, up to a constant of the model; `[rows]`."""
+    """f + log q of columns, nats, up to a constant of the model; `[rows]`.
+
+    Under an ensemble its tilt and its density ask the members once (`told.py`).
+    """
+    if isinstance(model.backbone, Ensemble):
+        c = _in_parts(lambda w: (_coordinates(model.backbone.units, w),), w)[0]
+        of = scored(model, c)
+        return of.f + of.log_q
     return _in_parts(lambda w: (_log_density(model, w),), w)[0].astype(np.float64)
 
 
@@ -108,6 +117,11 @@ def _encoded(
 @eqx.filter_jit
 def _decoded(units: Units, w: Array) -> Array:
     return jax.vmap(lambda w: units.decode(coordinates_of(units, w)))(w)
+
+
+@eqx.filter_jit
+def _coordinates(units: Units, w: Array) -> Array:
+    return coordinates_of(units, w)
 
 
 @eqx.filter_jit
