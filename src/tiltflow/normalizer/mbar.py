@@ -58,7 +58,8 @@ def mbar(
     groups, rungs = f[0].shape[0], len(betas)
     rung_of = np.arange(rungs) if rung_of is None else rung_of
     weights = [np.ones_like(values) for values in f] if weights is None else weights
-    counts = np.bincount(rung_of, [values.size for values in f], rungs)
+    counts = np.zeros(rungs)
+    np.add.at(counts, rung_of, [values.size for values in f])
     centre = float(np.median(np.concatenate([values.ravel() for values in f])))
     centred = [values - centre for values in f]
     log_z = np.asarray(start, np.float64) - betas * centre
