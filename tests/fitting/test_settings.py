@@ -26,6 +26,21 @@ def test_every_backbone_has_settings_that_suit_it():
     assert colours.width > grey.width
 
 
+def test_tables_of_up_to_256_columns_have_an_ensemble():
+    for columns, backbone in (
+        (2, "ensemble"),
+        (65, "ensemble"),
+        (256, "ensemble"),
+        (257, "coupling"),
+    ):
+        settings = suited_to(None, 1_000, (columns,))
+        settings.check(seed=0)
+        assert settings.model.backbone == backbone
+    many, very_many = (suited_to(None, 1_000, (columns,)) for columns in (64, 65))
+    assert many.tilt.learner == very_many.tilt.learner == "nce+linear"
+    assert very_many.members.flows < many.members.flows
+
+
 def test_a_vae_of_many_images_begins_its_tilt_with_a_mixture():
     few, many = suited_vae(1_000, (8, 8)), suited_vae(54_000, (28, 28))
     for settings in (few, many, suited_vae(54_000, (10,))):

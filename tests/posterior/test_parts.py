@@ -270,6 +270,12 @@ def test_log_z_that_rises_from_look_to_look_is_improper_and_that_is_said_first()
     assert "improper" not in judged(replace(GOOD, rhat=1.3, rise=1.0), "").words
 
 
+def test_a_density_may_be_as_high_a_little_beyond_its_draws_and_not_twice_as_far():
+    """Chains of bends have it up to 1.6 times as far; centred schools, which lack mass, at 2.2."""
+    assert judged(replace(GOOD, far_out=1.7), "").status == "ok"
+    assert judged(replace(GOOD, far_out=2.1), "").status == "caution"
+
+
 def test_few_trajectories_may_break_off_and_not_a_tenth():
     """The limit is a tenth, which Rosenbrock's density needs; its twin is just beyond it."""
     assert judged(replace(GOOD, divergent=0.09), "").status == "ok"
