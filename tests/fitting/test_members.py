@@ -7,13 +7,16 @@ import pytest
 
 from tiltflow.errors import InputError
 from tiltflow.fitting.members import (
+    AFTER,
     LONGER,
     LONGEST,
     MOST,
+    OF_CONTRAST,
     Went,
     evaluations,
     number_of_flows,
     pays,
+    seconds_after,
     steps_of,
 )
 from tiltflow.fitting.settings import suited_to
@@ -70,6 +73,10 @@ def test_a_judgement_of_more_held_out_rows_takes_longer():
 def test_chains_that_pick_among_many_draws_take_longer():
     few, many = (suited_to(None, 1_000, (columns,)) for columns in (5, 40))
     assert evaluations(many, 100) > 3 * evaluations(few, 100)
+    alike = replace(many, tilt=replace(many.tilt, nce_steps=1))
+    more = seconds_after(many, 100, 3, 0.01) - seconds_after(alike, 100, 3, 0.01)
+    assert more == pytest.approx(OF_CONTRAST * 0.01 * (many.tilt.nce_steps - 1))
+    assert seconds_after(few, 100, 3, 0.0) == AFTER
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 5.0, math.inf, math.nan])

@@ -46,7 +46,7 @@ FIRST_SHARE = 0.5  # of the time left, for each of the first two flows, and wher
 HOPE = 1.5  # times as many steps as the last ones would fit: what does not is taken off the plan
 SCORED = 20  # draws of a held-out row that a judgement scores
 DRAWN = 2  # scores that an exact draw and its own score take
-TRIES = {"nce+linear": 16}  # draws of a transition of chains, at most, by learner
+TRIES = 16  # draws of a transition of chains under a contrast, at most
 OF_CONTRAST = 0.3  # of a step of a flow's learning, a step of the contrast's
 PASSES = 3  # through a network, in a step of learning
 SECONDS_A_FLOW = {VERY_MANY_ROWS: 60.0, FEW_ROWS: 25.0, 0: 15.0}  # of a budget, by rows
@@ -180,10 +180,7 @@ class _Making(NamedTuple):
         """Seconds of the budget that are left for flows."""
         many = self.settings.members
         step = went[0].seconds if went and went[0].seconds > 0 else 0.0
-        each = (self.flows + 1) * step / (PASSES * many.batch)
-        after = AFTER + evaluations(self.settings, len(self.val)) * each
-        if self.settings.tilt.learner == "nce+linear":
-            after += self.settings.tilt.nce_steps * OF_CONTRAST * step
+        after = seconds_after(self.settings, len(self.val), self.flows, step)
         return many.budget - after - self.keeper.clock()
 
     def _keys(self, number: int) -> PRNGKeyArray:
@@ -263,9 +260,20 @@ def with_members(
     return backbone, spec, nll
 
 
+def seconds_after(settings: Settings, held_out: int, flows: int, step: float) -> float:
+    """About what a tilt and a judgement take after so many flows; a step of theirs takes `step`."""
+    each = (flows + 1) * step / (PASSES * settings.members.batch)
+    contrast = settings.tilt.nce_steps * OF_CONTRAST * step if _contrasts(settings) else 0.0
+    return AFTER + contrast + evaluations(settings, held_out) * each
+
+
 def evaluations(settings: Settings, held_out: int) -> int:
     """About how many points a tilt and a judgement evaluate the ensemble at."""
-    sampling, tries = settings.sampling, TRIES.get(settings.tilt.learner, 1)
+    sampling, tries = settings.sampling, TRIES if _contrasts(settings) else 1
     chains = sampling.chains * (sampling.warmup + sampling.draws) * tries
     drawn = settings.tilt.bank + sampling.exact_draws + chains
     return DRAWN * drawn + SCORED * held_out
+
+
+def _contrasts(settings: Settings) -> bool:
+    return settings.tilt.learner == "nce+linear"
