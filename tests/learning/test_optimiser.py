@@ -83,8 +83,9 @@ def test_leaves_keep_their_types_under_64_bits():
     with jax.enable_x64(True):
         mixed = {"weight": jnp.ones((3, 2), jnp.float32), "bias": jnp.ones(2)}
         state = optimiser.ADAM.init(mixed)
-        after, _ = optimiser.update(mixed, mixed, state, jnp.asarray(0.03), jnp.asarray(0.5))
-        average = optimiser.moving_average(mixed, after, jnp.asarray(0.9))
+        rate, decay, memory = jnp.array([0.03, 0.5, 0.9])  # of 64 bits, as no constant would be
+        after, _ = optimiser.update(mixed, mixed, state, rate, decay)
+        average = optimiser.moving_average(mixed, after, memory)
     for tree in (after, average):
         assert {name: leaf.dtype.itemsize for name, leaf in tree.items()} == {
             "weight": 4,
