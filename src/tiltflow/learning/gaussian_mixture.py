@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from tiltflow.backbones.units.normal import LOG_2PI, Normal, best_normal
 
-PRIORS = ((0.1, 0.1), (0.3, 0.3), (1.0, 1.0))  # nu over the number of coordinates, and tau
+PRIORS = ((0.1, 0.1), (0.3, 0.3), (1.0, 1.0), (1.0, 2.0))  # nu over the coordinates, and tau
 SIZES = (16, 4, 2, 32, 64)  # components; the first is tried first
 ROWS_A_COMPONENT = 12  # at least
 MEAN_PRIOR = 0.5  # rows at 0, in each mean
@@ -27,7 +27,8 @@ ROUNDS, LOOK = 40, 4  # of expectation maximisation; rounds between two looks at
 GROWTH = 0.03  # nats between two looks, below which it ends
 TOGETHER = 2  # fitted at a time, each on one core
 MOST_ROWS = 8_000  # that a mixture is fitted to
-WORK = 3e10  # multiplications of a round, at most: fewer components where there are more
+WORK = 1e10  # multiplications of a round, at most: fewer components where there are more
+SOME = 1e-6  # of a row, that a component takes notice of
 
 
 class GaussianMixture(NamedTuple):
@@ -91,7 +92,8 @@ def best_mixture(
     Args:
         c: rows that it is fitted to, of any scale.
         held_out: others.
-        priors: nu over the number of coordinates, and tau; compared at the first size.
+        priors: nu over the number of coordinates, and tau, the weakest first; compared at the
+            first size, from the middle on in the direction in which they get better.
         sizes: numbers of components, as far as rows and time allow; the first is tried first, then
             fewer, then more.
         seed: of where it starts.
@@ -123,8 +125,7 @@ def _of_sizes(
 ) -> Found:
     """The best of this size, of fewer components and of more, or `best`, which has one.
 
-    Two are fitted at a time: those of either number next to the first before it is known whether
-    they are asked for.
+    Two are fitted at a time, some before it is known whether they are asked for.
     """
     seeds = {size: int(rng.integers(2**31)) for size in (first, *others)}
 
@@ -132,24 +133,29 @@ def _of_sizes(
         own = np.random.default_rng(seeds[size])
         return Found(*fit_map(white, held, size, prior, own), prior)
 
+    fewer = sorted((n for n in others if 1 < n < first), reverse=True)
+    more = sorted(n for n in others if n > first)
     with ThreadPoolExecutor(TOGETHER) as pool:
-        found = max(pool.map(lambda prior: tried(first, prior), priors), key=_score)
-        prior, best = found.prior, max(best, found, key=_score)
-        fewer = sorted((n for n in others if 1 < n < first), reverse=True)
-        more = sorted(n for n in others if n > first)
-        asked = {size: pool.submit(tried, size, prior) for size in (*fewer[:1], *more[:1])}
-
-        def of(size: int) -> Found:
-            return asked[size].result() if size in asked else tried(size, prior)
-
+        middle = len(priors) // 2
+        near = list(pool.map(lambda prior: tried(first, prior), priors[max(middle - 1, 0) :][:2]))
+        found = max(near, key=_score)
+        is_strong = len(near) > 1 and found is near[1]
+        beyond = priors[middle + 1 :] if is_strong else priors[: max(middle - 1, 0)][::-1]
+        next_one = {n: pool.submit(tried, n, found.prior) for n in fewer[:1]}
+        for prior in beyond:
+            if (other := tried(first, prior)).score <= found.score:
+                break  # one further on would be still worse
+            found = other
+        best, prior = max(best, found, key=_score), found.prior
         for size in fewer:
-            if (found := of(size)).score > best.score:
+            found = next_one[size].result() if size in next_one else tried(size, prior)
+            if found.score > best.score:
                 best = found
             elif len(best.mixture.means) > 1:
                 break  # still fewer would be still worse
         if len(best.mixture.means) == first:
-            for size in more:
-                if (found := of(size)).score <= best.score:
+            for found in pool.map(lambda size: tried(size, prior), more):
+                if found.score <= best.score:
                     break  # still more would be still worse
                 best = found
     return best
@@ -233,7 +239,9 @@ def _maximised(
     means = sums / (counts + MEAN_PRIOR)[:, None]
     factors = np.empty((len(counts), dim, dim))
     for k, count in enumerate(counts):
-        scatter = ((shares[:, k, None] * white).T @ white).astype(float)
+        own = np.flatnonzero(shares[:, k] > SOME)
+        rows = white[own]
+        scatter = ((shares[own, k, None] * rows).T @ rows).astype(float)
         scatter += count * np.outer(means[k], means[k])
         scatter -= np.outer(sums[k], means[k]) + np.outer(means[k], sums[k])
         scatter[np.diag_indices(dim)] += nu * tau
