@@ -6,19 +6,17 @@ from dataclasses import replace
 import pytest
 
 from tiltflow.errors import InputError
-from tiltflow.fitting.members import (
+from tiltflow.fitting.budget import (
+    A_SCORE,
     AFTER,
-    LONGER,
-    LONGEST,
     MOST,
+    MOST_OF_CONTRAST,
     OF_CONTRAST,
-    Went,
-    evaluations,
+    PASSES,
+    Budget,
     number_of_flows,
-    pays,
-    seconds_after,
-    steps_of,
 )
+from tiltflow.fitting.members import LONGER, LONGEST, Went, pays, step_of, steps_of
 from tiltflow.fitting.settings import suited_to
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.fit_members import MemberSettings
@@ -55,28 +53,59 @@ def test_a_budget_is_used_where_more_steps_pay_and_never_exceeded():
         assert steps < affordable + CHUNK
 
 
+def test_a_step_takes_as_long_as_the_fastest_known():
+    assert step_of([]) == 0
+    assert step_of([Went(5.0, 250, math.nan)]) == 0
+    assert step_of([Went(5.0, 250, 0.01), FIRST]) == FIRST.seconds
+
+
+def in_budget(seconds, rows, columns):
+    settings = suited_to(None, rows, (columns,))
+    return replace(settings, members=replace(settings.members, budget=seconds))
+
+
 def test_flows_are_as_many_as_the_settings_or_the_budget_say():
-    assert number_of_flows(MemberSettings(flows=3), 1_000, 5) == 3
-    few, many = (number_of_flows(MemberSettings(budget=60.0), rows, 5) for rows in (1_000, 30_000))
+    assert number_of_flows(in_budget(0.0, 1_000, 5), 1_000, 5) == 3
+    few, many = (number_of_flows(in_budget(60.0, n, 5), n, 5) for n in (1_000, 30_000))
     assert 1 == many < few <= MOST
-    assert number_of_flows(MemberSettings(budget=30.0), 10_000, 5) == 2
-    assert number_of_flows(MemberSettings(budget=36_000.0), 1_000, 5) == MOST
-    of_few, of_many = (number_of_flows(MemberSettings(budget=300.0), 9_000, n) for n in (5, 182))
+    assert number_of_flows(in_budget(30.0, 10_000, 5), 10_000, 5) == 2
+    assert number_of_flows(in_budget(36_000.0, 1_000, 5), 1_000, 5) == MOST
+    of_few, of_many = (number_of_flows(in_budget(300.0, 9_000, n), 9_000, n) for n in (5, 182))
     assert 2 <= of_many < of_few
+    # A contrast has to have its time, too.
+    assert number_of_flows(in_budget(60.0, 1_000, 40), 1_000, 40) < few
 
 
-def test_a_judgement_of_more_held_out_rows_takes_longer():
-    settings = suited_to(None, 1_000, (5,))
-    assert evaluations(settings, 2_000) - evaluations(settings, 1_000) == 20_000
+def plan(settings, held_out=100, flows=3):
+    return Budget(settings, held_out, flows, lambda: 20.0)
 
 
-def test_chains_that_pick_among_many_draws_take_longer():
-    few, many = (suited_to(None, 1_000, (columns,)) for columns in (5, 40))
-    assert evaluations(many, 100) > 3 * evaluations(few, 100)
-    alike = replace(many, tilt=replace(many.tilt, nce_steps=1))
-    more = seconds_after(many, 100, 3, 0.01) - seconds_after(alike, 100, 3, 0.01)
-    assert more == pytest.approx(OF_CONTRAST * 0.01 * (many.tilt.nce_steps - 1))
-    assert seconds_after(few, 100, 3, 0.0) == AFTER
+def test_what_follows_the_flows_is_left_for_it():
+    settings = in_budget(300.0, 1_000, 5)
+    assert plan(settings).for_flows(0.0) == 300 - 20 - AFTER == plan(settings).for_contrast(0.0)
+    lefts = [plan(settings, held_out=n).for_flows(0.01) for n in (1_000, 2_000)]
+    a_pass = 0.01 / (PASSES * settings.members.batch)
+    assert lefts[0] - lefts[1] == pytest.approx(20_000 * 3 * A_SCORE * a_pass)
+    assert plan(settings, flows=6).for_flows(0.01) < plan(settings).for_flows(0.01)
+
+
+def test_chains_that_pick_among_many_draws_and_a_contrast_take_longer():
+    few, many = (plan(in_budget(300.0, 1_000, columns)) for columns in (5, 40))
+    assert many.for_contrast(0.003) < few.for_contrast(0.003) - 5
+    assert few.for_flows(0.003) == few.for_contrast(0.003)
+    steps = many.settings.tilt.nce_steps
+    no_contrast = replace(many.settings.tilt, nce_steps=1)
+    short = many._replace(settings=replace(many.settings, tilt=no_contrast))
+    more = short.for_flows(0.003) - many.for_flows(0.003)
+    assert more == pytest.approx(OF_CONTRAST * 0.003 * (steps - 1))
+    # What flows have spent since is not taken off the contrast's part.
+    later = many._replace(clock=lambda: 50.0)
+    assert later.for_flows(0.003, spent=30.0) == pytest.approx(many.for_flows(0.003))
+    # Where there is little time, flows keep most of it.
+    tight = many._replace(clock=lambda: 260.0)
+    left = tight.for_flows(0.0003)
+    assert 0 < left < tight.for_contrast(0.0003)
+    assert left > (1 - MOST_OF_CONTRAST) * tight.for_contrast(0.0003) - 5
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 5.0, math.inf, math.nan])

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import pytest
 
 from tiltflow.errors import InputError
@@ -89,15 +90,20 @@ def test_a_start_that_is_no_number_is_left():
 @pytest.mark.parametrize(("left", "looked"), [(1e9, 6), (0.0, 1)], ids=["plenty", "none"])
 def test_steps_that_there_is_no_time_for_are_taken_off_the_plan(left, looked):
     scores = [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
-    _, score, events = run(scores, patience=9, left=lambda: left)
+    _, score, events = run(scores, patience=9, left=lambda seconds: left)
     assert looks(events) == looked
     assert score == scores[looked - 1]
 
 
 def test_the_plan_is_as_long_as_the_time_left_divided_by_that_of_a_chunk(monkeypatch):
-    ticks, left = iter(range(100)), iter([9.0, 2.0, 3.0, 1.0, 0.0])
+    ticks, left, told = iter(range(100)), iter([9.0, 2.0, 3.0, 1.0, 0.0]), []
     monkeypatch.setattr("tiltflow.learning.early_stopping.time.monotonic", lambda: next(ticks))
-    _, _, events = run([9.0 - i for i in range(8)], patience=9, left=lambda: next(left))
+    _, _, events = run(
+        [9.0 - i for i in range(8)],
+        patience=9,
+        left=lambda seconds: told.append(seconds) or next(left),
+    )
     # A chunk takes a second by this clock; the first one's is not counted, as it may be compiled.
     plans = [fields["steps"] // CHUNK for event, fields in events if event == "progress"]
+    assert told == pytest.approx([np.nan, *[1 / CHUNK] * 4], nan_ok=True)
     assert plans == [8, 4, 6, 5, 5]  # what was taken off comes back where there is time after all

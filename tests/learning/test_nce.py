@@ -13,7 +13,7 @@ from tiltflow.backbones import Pushforward
 from tiltflow.backbones.units.scale import identity
 from tiltflow.errors import Interrupted
 from tiltflow.learning import Rows, TiltSettings, fit_tilt
-from tiltflow.learning.nce import fit_nce
+from tiltflow.learning.nce import CHUNK, fit_nce
 from tiltflow.learning.particles import effective_share
 from tiltflow.learning.start import begin
 from tiltflow.runs import EventLog
@@ -79,6 +79,16 @@ def test_the_tilt_is_the_log_ratio_of_the_densities(contrasted):
     assert 0.8 < told.accuracy < 0.95
     assert not told.is_degenerate
     assert not events.named("health")
+
+
+def test_a_contrast_ends_when_its_time_is_over():
+    events = Events()
+    tilt = MLPTilt(2, width=16, depth=1, key=jr.key(0))
+    fit_nce(
+        NORMAL, tilt, data(4_000, 0), data(2_000, 1), QUICK, key=jr.key(1), listen=events,
+        left=lambda: 0.0,
+    )  # fmt: skip
+    assert [fields["step"] for fields in events.named("contrast")] == [CHUNK]
 
 
 def test_draws_of_the_contrasted_model_are_climbed_to(contrasted):

@@ -83,7 +83,7 @@ class CelledFlow(OrderedFlow):
             place, noise_key, key = given
             raw, hidden = self._at(known, free + place)
             at = jax.vmap(forward, (0, 1))(jr.normal(noise_key, (number,)), raw[:OUTPUTS])
-            level = jnp.sum(at[:, None] >= self.many.ends[place], axis=1)
+            level = jnp.searchsorted(self.many.ends[place], at, side="right", method="scan")
             value = self.many.within(key, level, place)
             return (known[0].at[free + place].set(value), hidden), None
 

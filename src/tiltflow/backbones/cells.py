@@ -20,6 +20,7 @@ from scipy.stats import norm as exact_norm
 from tiltflow.backbones.base import LOG_2PI
 from tiltflow.backbones.units.bijections import Gaussianise, Histogram, Units
 from tiltflow.backbones.units.heavy import HeavyTailed
+from tiltflow.backbones.units.places import at_most
 
 FEW, MOST = 16, 512  # cells of a column, whose shares are numbers of their own, or masses
 SIZES = (8, 17, 33, 65, 129, 257, MOST + 1)  # ends that there is room for: few programs
@@ -74,7 +75,7 @@ class Cells(eqx.Module):
 
     def level(self, y: Float[Array, " columns"]) -> Int[Array, " columns"]:
         """At which level each coordinate lies."""
-        return jnp.sum(y[:, None] >= self.ends, axis=1)
+        return at_most(self.ends, y)
 
     def told(self, level: Int[Array, " columns"]) -> Float[Array, " columns"]:
         """A coordinate for each level, the same wherever in it a value lies."""

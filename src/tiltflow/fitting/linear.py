@@ -1,5 +1,6 @@
 """The tilt of an ensemble that needs no chain: its members weighed anew, and a contrast beside."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,7 @@ def learn_linear(
     *,
     key: PRNGKeyArray,
     listen: Listen,
+    left: Callable[[], float] | None = None,
 ) -> tuple[Any, Judgement, ModelSpec]:
     """The linear tilt, or `zero` where it is not worth having; and what the model is made of.
 
@@ -61,6 +63,7 @@ def learn_linear(
         settings: of both.
         key: random key.
         listen: is told of both.
+        left: seconds of a budget that are left for the contrast.
 
     Raises:
         Interrupted: the keeper was asked to stop.
@@ -70,8 +73,9 @@ def learn_linear(
         def contrast(begun: Tilt = network) -> tuple[Tilt, float]:
             keeper = stages.keeper
             found, told = fit_nce(
-                ensemble, begun, train, val, settings, key=key, listen=listen, keeper=keeper
-            )
+                ensemble, begun, train, val, settings, key=key, listen=listen, keeper=keeper,
+                left=left,
+            )  # fmt: skip
             return found, told.loss
 
         network, _ = stages.run("contrast", network, contrast)

@@ -1,9 +1,7 @@
 """The members of an ensemble, whose flows are learned for as long as held-out rows are worth it.
 
-A budget is for the whole fit. What comes after the members, a tilt, chains and a judgement, takes
-what it takes, so the flows are what is planned. Their number is set at the start, as the programs
-of all that follows depend on it; their lengths follow from how long a step takes, and whether more
-of them pay.
+Their number is set at the start, as the programs of all that follows depend on it; their lengths
+follow from whether more steps pay, and in a budget from how long a step takes (`budget.py`).
 """
 
 import math
@@ -18,14 +16,14 @@ from jaxtyping import PRNGKeyArray
 
 from tiltflow.backbones import AutoregressiveFlow, CelledFlow, Ensemble, MixtureDensity
 from tiltflow.backbones.cells import FoundCells
-from tiltflow.fitting.settings import FEW_ROWS, VERY_MANY_COLUMNS, VERY_MANY_ROWS, Settings
+from tiltflow.fitting.budget import Budget, number_of_flows
+from tiltflow.fitting.settings import Settings
 from tiltflow.fitting.stages import Listen, Stages
 from tiltflow.learning import Rows
 from tiltflow.learning.early_stopping import CHUNK
 from tiltflow.learning.fit_backbone import fit_density
 from tiltflow.learning.fit_copula import fit_copula
 from tiltflow.learning.fit_members import (
-    MemberSettings,
     begin_celled,
     begin_flow,
     cells_of_rows,
@@ -38,20 +36,11 @@ from tiltflow.learning.fit_members import (
 from tiltflow.learning.keeping import Keeper
 from tiltflow.model.specs import ModelSpec
 
-AFTER = 11.0  # seconds that a judgement, a report and the process itself take, at least
 LONGER = 3  # times as many steps, of the second flow
 LONGEST = 10  # times as many, of the only one in a budget
 PAYS = 0.02  # nats that more steps have to bring
 FIRST_SHARE = 0.5  # of the time left, for each of the first two flows, and where more steps pay
 HOPE = 1.5  # times as many steps as the last ones would fit: what does not is taken off the plan
-SCORED = 20  # draws of a held-out row that a judgement scores
-DRAWN = 2  # scores that an exact draw and its own score take
-TRIES = 16  # draws of a transition of chains under a contrast, at most
-OF_CONTRAST = 0.3  # of a step of a flow's learning, a step of the contrast's
-PASSES = 3  # through a network, in a step of learning
-SECONDS_A_FLOW = {VERY_MANY_ROWS: 60.0, FEW_ROWS: 25.0, 0: 15.0}  # of a budget, by rows
-SECONDS_OF_MANY_COLUMNS = 150.0
-MOST = 8  # flows in a budget
 
 
 class Went(NamedTuple):
@@ -107,15 +96,9 @@ def pays(went: Sequence[Went]) -> bool:
     return len(went) > 1 and went[1].nll < went[0].nll - PAYS
 
 
-def number_of_flows(settings: MemberSettings, rows: int, columns: int) -> int:
-    """As the settings have it, or as many as suit the budget."""
-    if not settings.budget:
-        return settings.flows
-    least, each = next((least, x) for least, x in SECONDS_A_FLOW.items() if rows >= least)
-    if columns >= VERY_MANY_COLUMNS:
-        each = SECONDS_OF_MANY_COLUMNS
-    fewest = 1 if least == VERY_MANY_ROWS else 2
-    return min(max(round(settings.budget / each), fewest), MOST)
+def step_of(went: Sequence[Went]) -> float:
+    """Seconds of a step, as far as they are known; 0: not."""
+    return min((one.seconds for one in went if one.seconds > 0), default=0.0)
 
 
 class _Making(NamedTuple):
@@ -150,12 +133,15 @@ class _Making(NamedTuple):
         def learn() -> tuple[Any, list[float]]:
             left = self.flows - number
             share = FIRST_SHARE if left > 1 and (number <= 1 or pays(went)) else 1 / left
-            until = keeper.clock() + share * self._left(went)
-            known = [one.seconds for one in went if one.seconds > 0]
-            step = min(known) if known else 0.0
+            began, step = keeper.clock(), step_of(went)
+
+            def time_left(now: float) -> float:
+                spent = keeper.clock() - began
+                return share * self.budget.for_flows(now if now > 0 else step, spent) - spent
+
             affordable = math.inf
             if many.budget and step:
-                affordable = HOPE * (until - keeper.clock()) / step
+                affordable = HOPE * time_left(step) / step
             steps = steps_of(
                 went, many.steps, affordable, is_last=left == 1, in_budget=bool(many.budget)
             )
@@ -168,7 +154,7 @@ class _Making(NamedTuple):
                 listen=self.listen,
                 keeper=keeper,
                 stage=stage,
-                left=(lambda: until - keeper.clock()) if many.budget else None,
+                left=time_left if many.budget else None,
             )
             return found.best, [found.nll, found.step, found.seconds]
 
@@ -176,15 +162,29 @@ class _Making(NamedTuple):
         nll, step, seconds = told
         return flow, Went(nll, int(step), seconds)
 
-    def _left(self, went: Sequence[Went]) -> float:
-        """Seconds of the budget that are left for flows."""
-        many = self.settings.members
-        step = went[0].seconds if went and went[0].seconds > 0 else 0.0
-        after = seconds_after(self.settings, len(self.val), self.flows, step)
-        return many.budget - after - self.keeper.clock()
+    @property
+    def budget(self) -> Budget:
+        """Of the whole fit."""
+        return Budget(self.settings, len(self.val), self.flows, self.keeper.clock)
 
     def _keys(self, number: int) -> PRNGKeyArray:
         return jr.split(jr.fold_in(self.key, number))
+
+
+class Members(NamedTuple):
+    """What `with_members` returns.
+
+    Attributes:
+        backbone: the ensemble.
+        spec: what it and its tilt are made of.
+        nll: of held-out rows, nats.
+        left: seconds of the budget that are left for a contrast; None: there is no budget.
+    """
+
+    backbone: Ensemble
+    spec: ModelSpec
+    nll: float
+    left: Callable[[], float] | None
 
 
 def with_members(
@@ -200,8 +200,8 @@ def with_members(
     foresee: Callable[[Ensemble], None],
     listen: Listen,
     keeper: Keeper,
-) -> tuple[Ensemble, ModelSpec, float]:
-    """The flow as the latent space of an ensemble; what that is made of, and its score.
+) -> Members:
+    """The flow as the latent space of an ensemble.
 
     Args:
         stages: each flow is one.
@@ -231,7 +231,7 @@ def with_members(
         of_base, of_copula = (jr.fold_in(mixtures_key, many.mixtures + n) for n in range(2))
         copulas = [fit_copula(train, cells, labels, key=of_copula)]
         in_cells = fit_base(train, val, cells, key=of_base), cells
-    number = number_of_flows(many, len(train), base.means.shape[1])
+    number = number_of_flows(settings, len(train), base.means.shape[1])
     if len(to_come) == 1 and in_cells is None:
         number = min(number, 1)
     making = _Making(stages, train, val, settings, to_come, number, in_cells, key, listen, keeper)
@@ -257,23 +257,5 @@ def with_members(
         member_depth=many.depth,
         member_dropout=many.dropout,
     )
-    return backbone, spec, nll
-
-
-def seconds_after(settings: Settings, held_out: int, flows: int, step: float) -> float:
-    """About what a tilt and a judgement take after so many flows; a step of theirs takes `step`."""
-    each = (flows + 1) * step / (PASSES * settings.members.batch)
-    contrast = settings.tilt.nce_steps * OF_CONTRAST * step if _contrasts(settings) else 0.0
-    return AFTER + contrast + evaluations(settings, held_out) * each
-
-
-def evaluations(settings: Settings, held_out: int) -> int:
-    """About how many points a tilt and a judgement evaluate the ensemble at."""
-    sampling, tries = settings.sampling, TRIES if _contrasts(settings) else 1
-    chains = sampling.chains * (sampling.warmup + sampling.draws) * tries
-    drawn = settings.tilt.bank + sampling.exact_draws + chains
-    return DRAWN * drawn + SCORED * held_out
-
-
-def _contrasts(settings: Settings) -> bool:
-    return settings.tilt.learner == "nce+linear"
+    left = (lambda: making.budget.for_contrast(step_of(went))) if many.budget else None
+    return Members(backbone, spec, nll, left)

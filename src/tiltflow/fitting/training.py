@@ -110,6 +110,7 @@ def train(
     of_tilt = settings.tilt
     if of_tilt.learner in LINEAR and (own.makes_tilt or own.stage is not None):
         of_tilt = replace(of_tilt, learner="population")  # what is the user's own has no members
+    left = None  # seconds of a budget
     contrasted = None  # the network of a contrast beside a linear tilt, before it is learned
     if isinstance(spec, ModelSpec) and of_tilt.learner == "nce+linear":
         contrasted, _ = begin_tilt(spec, None, of_tilt.particles, key=keys["tilt"])
@@ -120,7 +121,7 @@ def train(
             if of_tilt.learner in LINEAR:
                 later(foresee_linear(alike, contrasted, train, val, of_tilt, key=keys["learn"]))
 
-        backbone, spec, nll_val = with_members(
+        backbone, spec, nll_val, left = with_members(
             stages,
             backbone,
             spec,
@@ -154,7 +155,7 @@ def train(
         assert isinstance(spec, ModelSpec)
         tilt, judgement, spec = learn_linear(
             stages, backbone, contrasted, zero, spec, train, val, of_tilt,
-            key=keys["learn"], listen=listen,
+            key=keys["learn"], listen=listen, left=left,
         )  # fmt: skip
     else:
         (tilt, judgement), _ = stages.run(

@@ -86,7 +86,7 @@ def descend(
     listen: Listener,
     keeper: Keeper | None,
     stage: str = STAGE,
-    left: Callable[[], float] | None = None,
+    left: Callable[[float], float] | None = None,
 ) -> Found:
     """The average of the weights with the best score.
 
@@ -103,8 +103,9 @@ def descend(
         listen: told after every chunk.
         keeper: offered the state after every chunk, as the stage.
         stage: its name, also to the listener.
-        left: seconds that are left for it. Steps that do not fit in are taken off the plan, along
-            which the rate falls, for as long as they seem not to.
+        left: seconds that are left for it, if a step takes so many; NaN: not known. Steps that do
+            not fit in are taken off the plan, along which the rate falls, for as long as they seem
+            not to.
 
     Raises:
         InputError: the score was never finite.
@@ -132,7 +133,7 @@ def descend(
         if step > done + CHUNK:  # the first may have been compiled
             seconds = (time.monotonic() - began) / CHUNK
         if left is not None:
-            steps = _that_fit(step, planned, seconds, left())
+            steps = that_fit(step, planned, seconds, left(seconds))
         listen(stage, "progress", step=step, steps=steps, **told)
         if step > patient_until and step - best_step >= CHUNK * patience:
             break
@@ -147,7 +148,7 @@ def descend(
     return Found(best, best_nll, best_step, steps, seconds)
 
 
-def _that_fit(step: int, steps: int, seconds: float, left: float) -> int:
+def that_fit(step: int, steps: int, seconds: float, left: float) -> int:
     """How many steps in all there is time for after `step`, of `seconds` each; NaN: not known."""
     if left <= 0:
         return step

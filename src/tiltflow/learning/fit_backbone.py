@@ -104,7 +104,7 @@ def fit_density(
     listen: Listener = silent,
     keeper: Keeper | None = None,
     stage: str,
-    left: Callable[[], float] | None = None,
+    left: Callable[[float], float] | None = None,
 ) -> Found:
     """`fit_backbone` of a density of the rows' own coordinates; `stage` names it.
 
@@ -124,7 +124,7 @@ def _fitted(
     listen: Listener,
     keeper: Keeper | None,
     stage: str,
-    left: Callable[[], float] | None = None,
+    left: Callable[[float], float] | None = None,
 ) -> Found:
     validation_key, key = jr.split(key)
     held_out = _held_out(val, settings, validation_key)

@@ -10,6 +10,8 @@ are nearer, and the rest of f is the logit.
 """
 
 import math
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,7 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tiltflow.backbones import Backbone, Ensemble
 from tiltflow.errors import InputError
 from tiltflow.learning import optimiser
-from tiltflow.learning.early_stopping import Listener, silent
+from tiltflow.learning.early_stopping import Listener, silent, that_fit
 from tiltflow.learning.filled import Filled
 from tiltflow.learning.keeping import Keeper, KeepsNothing
 from tiltflow.learning.objective import cross_entropy
@@ -75,12 +77,14 @@ def fit_nce(
     key: PRNGKeyArray,
     listen: Listener = silent,
     keeper: Keeper | None = None,
+    left: Callable[[], float] | None = None,
 ) -> tuple[Tilt, Contrast]:
     """Learn `tilt` by contrast with the backbone, or with the mixture that it begins with.
 
     The settings' `nce_steps`, `batch_data` (as many draws beside them), `rate`, `final_rate`,
     `decay`, `memory` and `class_weight` are used. What is kept is the average of the weights with
     the best held-out loss. `keeper` is offered the state after every chunk, as the stage `"nce"`.
+    `left` are the seconds that it may take from now on (`early_stopping.that_fit`).
 
     Raises:
         InputError: the loss was never finite.
@@ -97,22 +101,30 @@ def fit_nce(
     trained, frozen = freeze(tilt)
     parameters = (trained, jnp.zeros(()))
     state = _State(parameters, parameters, optimiser.ADAM.init(parameters), jnp.zeros((), int))
-    steps = settings.nce_steps
+    steps, seconds = settings.nce_steps, math.nan
     traced = {
         name: jnp.asarray(getattr(settings, name))
-        for name in ("nce_steps", "rate", "final_rate", "decay", "memory", "class_weight")
+        for name in ("rate", "final_rate", "decay", "memory", "class_weight")
     }
     best, best_told, best_step, done = parameters, Contrast(math.inf, 0.5, False), 0, 0
     if found := keeper.last(STAGE, (state, best, key)):
         (state, best, key), plain = found
         best_told, best_step, done = Contrast(*plain["told"]), plain["best_step"], plain["step"]
-    for step in range(done + CHUNK, steps + CHUNK, CHUNK):
+    step = done
+    while step < steps:
+        began = time.monotonic()
         key, chunk_key = jr.split(key)
+        traced["nce_steps"] = jnp.asarray(steps)
         state = _chunk(state, frozen, noise, train, chunk_key, settings.batch_data, traced)
+        step += CHUNK
         loss, accuracy = (float(v) for v in _told(state.average, frozen, noise, *looked_at))
         if loss < best_told.loss:
             best, best_step = state.average, step
             best_told = Contrast(loss, accuracy, accuracy >= DEGENERATE)
+        if step > done + CHUNK:  # the first may have been compiled
+            seconds = (time.monotonic() - began) / CHUNK
+        if left is not None:
+            steps = that_fit(step, settings.nce_steps, seconds, left())
         listen("tilt", "contrast", step=step, steps=steps, loss=loss, accuracy=accuracy)
         if step - best_step >= CHUNK * PATIENCE:
             break

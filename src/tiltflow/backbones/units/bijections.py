@@ -18,6 +18,8 @@ from jax.scipy.special import ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+from tiltflow.backbones.units.places import at_most, less
+
 LEAST = 1e-4  # of the noise in a cell of width 1, from either end
 TAIL = 1e-4  # the mass that Gaussianise leaves outside the range of the data, on each side
 
@@ -144,7 +146,7 @@ class Gaussianise(Units):
 
     def decode(self, y: Float[Array, " dim"]) -> Float[Array, "..."]:
         """Coordinates to data."""
-        inside, level = _bin_of(y, self.below, self.above, self.mass)
+        inside, level = _bin_of(y, self.below, self.above)
         below, above, mass = self._bins(level)
         x = self.low + level + part_at(inside, below, above, mass)
         x = x + (y - inside) * jnp.exp(norm.logpdf(inside)) / mass
@@ -175,7 +177,7 @@ class Histogram(Units):
         """Data to coordinates, and log|det dy/dx|."""
         x = x.ravel()
         inside = jnp.clip(x, self.edges[:, 0], self.edges[:, -1])
-        level = jnp.sum(inside[:, None] >= self.edges[:, 1:-1], axis=1)
+        level = at_most(self.edges[:, 1:-1], inside)
         below, above, mass, low, width = bins_at(self, level)
         y = normal_at(jnp.clip((inside - low) / width, 0.0, 1.0), below, above, mass)
         log_slope = jnp.log(mass) - jnp.log(width) - norm.logpdf(y)
@@ -183,7 +185,7 @@ class Histogram(Units):
 
     def decode(self, y: Float[Array, " dim"]) -> Float[Array, "..."]:
         """Coordinates to data."""
-        inside, level = _bin_of(y, self.below, self.above, self.mass)
+        inside, level = _bin_of(y, self.below, self.above)
         below, above, mass, low, width = bins_at(self, level)
         x = low + width * part_at(inside, below, above, mass)
         x = x + (y - inside) * jnp.exp(norm.logpdf(inside)) * width / mass
@@ -211,18 +213,22 @@ def bins_at(units: Any, level: Array) -> tuple[Array, Array, Array, Array, Array
 def normal_at(part: Array, below: Array, above: Array, mass: Array) -> Array:
     """Phi^-1(F) at the share `part` of the way through a bin, from the smaller tail."""
     lower, upper = below + part * mass, above + (1 - part) * mass
-    return jnp.where(lower < upper, ndtri(lower), -ndtri(upper))
+    is_lower = lower < upper
+    y = ndtri(jnp.where(is_lower, lower, upper))
+    return jnp.where(is_lower, y, -y)
 
 
-def _bin_of(y: Array, below: Array, above: Array, mass: Array) -> tuple[Array, Array]:
+def _bin_of(y: Array, below: Array, above: Array) -> tuple[Array, Array]:
     """y (`[dim]`) held inside the range of the tables (`[dim, bins]`), and its bin's index."""
     edge = -ndtri(TAIL)
     inside = jnp.clip(y, -edge, edge)
-    lower, upper = norm.cdf(inside), norm.cdf(-inside)
-    beyond = jnp.where(
-        (lower < upper)[:, None], lower[:, None] >= below, upper[:, None] < above + mass
-    )
-    return inside, jnp.clip(jnp.sum(beyond, axis=1) - 1, 0, mass.shape[-1] - 1)
+    return inside, bin_of(inside, below, above)
+
+
+def bin_of(y: Array, below: Array, above: Array) -> Array:
+    """The index of each y's bin (`[dim]`), by the smaller of the masses below and above it."""
+    lower, upper = norm.cdf(y), norm.cdf(-y)
+    return jnp.where(lower < upper, at_most(below[:, 1:], lower), less(-above[:, :-1], -upper))
 
 
 def part_at(y: Array, below: Array, above: Array, mass: Array) -> Array:

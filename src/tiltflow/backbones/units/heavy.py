@@ -7,7 +7,8 @@ from jax.scipy.special import log_ndtr, ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from tiltflow.backbones.units.bijections import Units, bins_at, normal_at, part_at
+from tiltflow.backbones.units.bijections import Units, bin_of, bins_at, normal_at, part_at
+from tiltflow.backbones.units.places import at_most
 
 SMALL = -60.0  # logs of masses below which float32's own masses are too small to look at
 LARGEST = 80.0  # of shape times the log of a share: beyond it float32 has no such values
@@ -48,7 +49,7 @@ class HeavyTailed(Units):
         """Data to coordinates, and log|det dy/dx|."""
         x = x.ravel()
         inside = jnp.clip(x, self.edges[:, 0], self.edges[:, -1])
-        level = jnp.sum(inside[:, None] >= self.edges[:, 1:-1], axis=1)
+        level = at_most(self.edges[:, 1:-1], inside)
         below, above, mass, low, width = bins_at(self, level)
         y = normal_at(jnp.clip((inside - low) / width, 0.0, 1.0), below, above, mass)
         log_slope = jnp.log(mass) - jnp.log(width) - norm.logpdf(y)
@@ -69,13 +70,7 @@ class HeavyTailed(Units):
         """Coordinates to data."""
         first, last = ndtri(self.below[:, 0]), -ndtri(self.above[:, -1])
         inside = jnp.clip(y, first, last)
-        lower, upper = norm.cdf(inside), norm.cdf(-inside)
-        beyond = jnp.where(
-            (lower < upper)[:, None],
-            lower[:, None] >= self.below,
-            upper[:, None] < self.above + self.mass,
-        )
-        level = jnp.clip(jnp.sum(beyond, axis=1) - 1, 0, self.levels - 1)
+        level = bin_of(inside, self.below, self.above)
         below, above, mass, low, width = bins_at(self, level)
         x = low + width * part_at(inside, below, above, mass)
         linear = x + (y - inside) * jnp.exp(norm.logpdf(inside)) * width / mass
@@ -93,16 +88,22 @@ class HeavyTailed(Units):
 def normal_of_log(log_p: Float[Array, "..."]) -> Float[Array, "..."]:
     """The y with log Phi(y) = `log_p`, for masses of any size below one half.
 
-    By Newton's rule from the first terms of Phi's asymptotic series, where float32 has no such
-    mass.
+    By Newton's rule on Phi's asymptotic series, where float32 has no such mass.
     """
     near = ndtri(jnp.exp(jnp.maximum(log_p, SMALL)))
-    t = jnp.sqrt(-2 * jnp.minimum(log_p, SMALL))
+    far = jnp.minimum(log_p, SMALL)
+    t = jnp.sqrt(-2 * far)
     y = -jnp.sqrt(t**2 - 2 * (jnp.log(t) + HALF_LOG_2PI))
     for _ in range(3):
-        found = log_ndtr(y)
-        y = y - (found - jnp.minimum(log_p, SMALL)) * jnp.exp(found - norm.logpdf(y))
+        mills = _mills(y)
+        y = y - (jnp.log(mills) - 0.5 * y**2 - HALF_LOG_2PI - far) * mills
     return jnp.where(log_p > SMALL, near, y)
+
+
+def _mills(y: Array) -> Array:
+    """Phi(y) over its density, for y below -10 (Abramowitz and Stegun 1964, 26.2.12)."""
+    z = 1 / y**2
+    return -(1 - z * (1 - z * (3 - z * (15 - z * 105)))) / y
 
 
 @normal_of_log.defjvp
