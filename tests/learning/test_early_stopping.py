@@ -1,5 +1,7 @@
 """When descent stops and what it keeps, with scores that are made up: nothing is learned."""
 
+import math
+
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -14,7 +16,7 @@ class Events(list):
         self.append((event, fields))
 
 
-def run(scores, *, start=9.0, patience=2, patient_until=0.0, left=None):
+def run(scores, *, start=9.0, patience=2, patient_until=0.0, left=None, rises=math.inf):
     """Descend from `start` along `scores`, one a chunk: what was kept, its score, and the events.
 
     Weights are minus the number of the chunk, their average is that number.
@@ -38,6 +40,7 @@ def run(scores, *, start=9.0, patience=2, patient_until=0.0, left=None):
         listen=events,
         keeper=None,
         left=left,
+        rises=rises,
     )
     return float(found.best), found.nll, events
 
@@ -85,6 +88,14 @@ def test_a_score_that_is_never_a_number_is_an_input_error(start):
 
 def test_a_start_that_is_no_number_is_left():
     assert run([3.0, 2.0], start=float("nan"))[:2] == (2.0, 2.0)
+
+
+def test_it_stops_at_scores_that_only_rise_and_not_at_some_that_fall_between():
+    only, between = [5.0, 6.0, 7.0, 8.0, 9.0, 0.0], [5.0, 6.0, 7.0, 8.0, 7.9, 8.0, 8.1, 0.0]
+    _, score, events = run(only, patience=9, rises=4)
+    assert (score, looks(events)) == (5.0, 5)
+    assert run(only, patience=9, rises=5)[1] == 0.0
+    assert run(between, patience=9, rises=4)[1] == 0.0
 
 
 @pytest.mark.parametrize(("left", "looked"), [(1e9, 6), (0.0, 1)], ids=["plenty", "none"])

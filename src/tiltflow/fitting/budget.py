@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tiltflow.fitting.settings import FEW_ROWS, VERY_MANY_COLUMNS, VERY_MANY_ROWS, Settings
 
 AFTER = 11.0  # seconds that a judgement, a report and the process itself take, at least
+COMPILED = 7.0  # seconds more, of the programs of a contrast
 SCORED = 20  # draws of a held-out row that a judgement scores
 TRIES = 10  # draws of a transition of chains under a contrast: 5 of the digits, 16 at most
 PASSES = 3  # through a network, in a step of learning
@@ -57,7 +58,7 @@ class Budget(NamedTuple):
         chains = sampling.chains * (sampling.warmup + sampling.draws) * tries
         drawn = self.settings.tilt.bank + sampling.exact_draws + chains
         scores = SCORED * self.held_out * A_SCORE * self.flows * self._pass(step)
-        judged = AFTER + self._draws(drawn, step) + scores
+        judged = AFTER + COMPILED * contrasts(self.settings) + self._draws(drawn, step) + scores
         return self.settings.members.budget - self.clock() - judged
 
     def _draws(self, number: int, step: float) -> float:

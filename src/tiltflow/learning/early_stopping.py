@@ -87,6 +87,7 @@ def descend(
     keeper: Keeper | None,
     stage: str = STAGE,
     left: Callable[[float], float] | None = None,
+    rises: float = math.inf,
 ) -> Found:
     """The average of the weights with the best score.
 
@@ -106,6 +107,8 @@ def descend(
         left: seconds that are left for it, if a step takes so many; NaN: not known. Steps that do
             not fit in are taken off the plan, along which the rate falls, for as long as they seem
             not to.
+        rises: chunks in a row, each with a worse score than the one before, at which it stops: by
+            then rows are learned by heart. Some scores rise for three and fall far below after.
 
     Raises:
         InputError: the score was never finite.
@@ -113,10 +116,11 @@ def descend(
     """
     keeper = keeper or KeepsNothing()
     state = begin(parameters)
-    best, best_step, done, nll = parameters, 0, 0, math.nan
+    best, best_step, done, nll, risen = parameters, 0, 0, math.nan, 0
     if found := keeper.last(stage, (state, best, key)):
         (state, best, key), plain = found
         best_nll, best_step, done = plain["best_nll"], plain["best_step"], plain["step"]
+        nll, risen = plain.get("nll", math.nan), plain.get("risen", 0)
     else:
         best_nll = float(score(parameters))
         listen(stage, "began", nll_val=best_nll)
@@ -125,7 +129,8 @@ def descend(
         began = time.monotonic()
         key, chunk_key = jr.split(key)
         state, nll_train = chunk(state, chunk_key, jnp.asarray(steps))
-        nll = float(score(state.average))
+        before, nll = nll, float(score(state.average))
+        risen = risen + 1 if nll > before else 0
         step += CHUNK
         if nll < best_nll or not math.isfinite(best_nll):
             best, best_nll, best_step = state.average, nll, step
@@ -135,9 +140,11 @@ def descend(
         if left is not None:
             steps = that_fit(step, planned, seconds, left(seconds))
         listen(stage, "progress", step=step, steps=steps, **told)
-        if step > patient_until and step - best_step >= CHUNK * patience:
+        is_in_vain = step - best_step >= CHUNK * patience or risen >= rises
+        if step > patient_until and is_in_vain:
             break
         kept = {"best_nll": best_nll, "best_step": best_step, "step": step}
+        kept |= {"nll": nll, "risen": risen}
         keeper.offer(stage, step, (state, best, key), kept)
     if not math.isfinite(best_nll) or (best_step == 0 and not math.isfinite(nll)):
         raise InputError(

@@ -42,6 +42,7 @@ class BackboneSettings:
         decay: decoupled weight decay, as a multiple of the rate.
         memory: of the moving average of the weights, which is what is judged and kept.
         patience: chunks of 250 steps without a better validation score before it stops.
+        rises: chunks in a row, each with a worse score than the one before, at which it stops.
         flips: whether every other image of a step is mirrored, left to right.
         val_rows: validation rows that are scored after each chunk, at most.
         val_draws: dequantisations of each.
@@ -53,6 +54,7 @@ class BackboneSettings:
     decay: float = 1.0
     memory: float = 0.998
     patience: int = 4
+    rises: int = 1_000_000
     flips: bool = False
     val_rows: int = 1_000_000
     val_draws: int = 10
@@ -138,6 +140,7 @@ def _fitted(
         lambda average: _nll(eqx.combine(average, frozen), held_out),
         steps=settings.steps,
         patience=settings.patience,
+        rises=settings.rises,
         patient_until=0,
         what="backbone's likelihood",
         rate=settings.rate,

@@ -39,6 +39,7 @@ from tiltflow.parallel.devices import over_devices_once
 
 ROWS, COPIES = 8_000, 4  # that mixtures are fitted to, and draws of the noise of each, at most
 EM_ROUNDS = 200
+RISES = 4  # looks in a row, each worse than the one before, that end the learning of a flow
 VAL_DRAWS = 4  # of the noise of each held-out row, that a flow is looked at with
 LEAST_BUDGET = 30.0  # seconds
 LEAST_WEIGHT = 1e-30  # so that its logarithm is finite
@@ -97,6 +98,7 @@ class MemberSettings:
             rate=self.rate,
             decay=self.decay,
             patience=self.patience,
+            rises=RISES,
             val_draws=VAL_DRAWS,
         )
 
