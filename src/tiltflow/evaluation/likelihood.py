@@ -26,6 +26,7 @@ from tiltflow.model.tilted import TiltedModel
 from tiltflow.model.told import scored
 from tiltflow.normalizer import Interval, LogZ, gain, interval_of_mean, interval_of_nll
 from tiltflow.parallel.devices import over_devices
+from tiltflow.parallel.keys import keys_of
 
 DRAWS = 20  # dequantisations of each row
 BOUNDS = ("variational", "importance")
@@ -103,12 +104,13 @@ def score(model: TiltedModel, rows: Rows, key: PRNGKeyArray, draws: int = DRAWS)
     One draw of the rows is in memory at a time; of all of them there are only the scores.
     """
     rows = rows.through(model.backbone)
-    keys = rows.keys(key, draws)
     if isinstance(model.backbone, Ensemble):
+        keys = keys_of(key, draws if rows.vary else 1)
         said = [_scored_on_host(model, rows, key) for key in keys]
         found = [np.stack(some) for some in zip(*said, strict=True)]
     else:
-        found = [np.asarray(x, np.float64)[:, : len(rows)] for x in _score(model, rows, keys)]
+        scored = _score(model, rows, rows.keys(key, draws))
+        found = [np.asarray(x, np.float64)[:, : len(rows)] for x in scored]
     f, log_q, log_weight = (x.T for x in found)
     return Scores(f=f, log_q=log_q + log_weight)
 

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from tiltflow.backbones import CouplingFlow, Ensemble, Flow, Generator
+from tiltflow.backbones import Backbone, CouplingFlow, Ensemble, Flow, Generator
 from tiltflow.backbones.base import standard_normal_log_prob
 from tiltflow.backbones.glow import Glow
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.model.exact import exact_points
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import f_of
 from tiltflow.parallel.devices import over_devices_once
 
 DRAWS, FEW_DRAWS = 4_096, 512  # of the backbone, and of one of very many numbers
@@ -54,7 +55,12 @@ def drawn(model: TiltedModel, key: PRNGKeyArray) -> Drawn:
     """Exact draws of the model's backbone."""
     number = DRAWS if model.backbone.dim <= LARGEST else FEW_DRAWS
     points = exact_points(model.backbone, key, number)
-    return Drawn(*(np.asarray(values) for values in _there_and_back(model, points)))
+    u, y, y_again, u_again, squares, c, outer = (
+        np.asarray(values) for values in _there_and_back(model.backbone, points)
+    )
+    f, far = (f_of(model.tilt, at).astype(np.float32) for at in (y, c))
+    far = np.where(np.isfinite(c.reshape(len(c), -1)).all(axis=1), far - 0.5 * outer, -np.inf)
+    return Drawn(u, y, y_again, u_again, f, far - np.median(f - 0.5 * squares))
 
 
 def soundness(model: TiltedModel, draws: Drawn) -> list[Check]:
@@ -178,21 +184,20 @@ def _typical(off: np.ndarray) -> float:
 
 
 @over_devices_once
-def _there_and_back(model: TiltedModel, u: Array) -> tuple[Array, ...]:
-    """What `Drawn` has of latent points."""
-    backbone = model.backbone
+def _there_and_back(backbone: Backbone, u: Array) -> tuple[Array, ...]:
+    """What `Drawn` has of latent points but f: these, coordinates, both again, and |u|^2.
+
+    Of the outer half of them, led further out, the coordinates and |u|^2.
+    """
     y = jax.vmap(backbone.coordinates)(u)
     y_again, u_again = y, u
     if isinstance(backbone, Flow):
         y_again = jax.vmap(lambda y: backbone.units.encode(backbone.units.decode(y)))(y)
     if isinstance(backbone, Flow | Generator):
         u_again = jax.vmap(backbone.inverse)(y)[0]
-    f = jax.vmap(model.tilt)(y) + jnp.zeros(len(u))
 
     # Of an ensemble this is the transport's, whose tails its members share.
     squares = jnp.sum(u.reshape(len(u), -1) ** 2, axis=1)
     outer = OUT * u[jnp.argsort(squares)[len(u) // 2 :]]
     c = jax.vmap(backbone.coordinates)(outer)
-    far = jax.vmap(model.tilt)(c) - 0.5 * jnp.sum(outer.reshape(len(outer), -1) ** 2, axis=1)
-    far = jnp.where(jnp.isfinite(c.reshape(len(c), -1)).all(axis=1), far, -jnp.inf)
-    return u, y, y_again, u_again, f, far - jnp.median(f - 0.5 * squares)
+    return u, y, y_again, u_again, squares, c, jnp.sum(outer.reshape(len(outer), -1) ** 2, axis=1)

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from tiltflow.backbones import Backbone, Ensemble
 from tiltflow.data.repeats import found_again
 from tiltflow.diagnostics.verdict import Check
 from tiltflow.evaluation.far_coordinates import within_scale
 from tiltflow.evaluation.likelihood import Scores
 from tiltflow.learning import Rows
 from tiltflow.model.tilted import TiltedModel
+from tiltflow.model.told import scored
 from tiltflow.normalizer.pareto import pareto_k, tail_of
 from tiltflow.parallel.devices import over_devices_once
 
@@ -95,7 +97,11 @@ def heaviest(rows: int) -> float:
 
 def _resolved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Check:
     """Whether scores hang on the last digit of the numbers: the density has spikes."""
-    moved = np.asarray(_moved(model, rows.first(LOOKED_AT).through(model.backbone), key))
+    few = rows.first(LOOKED_AT).through(model.backbone)
+    if isinstance(model.backbone, Ensemble):
+        moved = _moved_on_host(model, few, key)
+    else:
+        moved = np.asarray(_moved(model, few, key))
     moved = moved[: min(len(rows), LOOKED_AT)]
     mean = float(np.mean(np.where(np.isfinite(moved), np.minimum(moved, 10.0), 10.0)))
     return Check(
@@ -113,6 +119,25 @@ def _resolved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Check:
     )
 
 
+def _moved_on_host(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> np.ndarray:
+    """As `_moved`, of an ensemble, by the program that scores are made by (`model/told.py`)."""
+    (c, log_weight), (c_there, log_weight_there) = _embedded(model.backbone, rows, key)
+    here, there = (scored(model, np.asarray(at)) for at in (c, c_there))
+    log_q = there.log_q - here.log_q + np.asarray(log_weight_there - log_weight, np.float64)
+    own_step = np.spacing(np.abs(here.f).astype(np.float32))
+    return np.maximum(np.abs(there.f - here.f + log_q) - own_step, 0.0)
+
+
+@over_devices_once
+def _embedded(
+    backbone: Backbone, rows: Rows, key: PRNGKeyArray
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Coordinates and log-weights of rows, and of their next numbers in 32 bits."""
+    x, up, keys = _neighbours(rows, key)
+    embed = jax.vmap(backbone.embed)
+    return embed(x, keys), embed(up, keys)
+
+
 @over_devices_once
 def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
     """How much log p changes from a row to the next numbers in 32 bits, of each row."""
@@ -121,12 +146,6 @@ def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
         c, log_weight = model.backbone.embed(x, key)
         return model.tilt(c), model.backbone.log_prob_coordinates(c) + log_weight
 
-    x = rows.data(key)
-    up = jnp.nextafter(
-        x, jnp.where(jax.random.bernoulli(key, shape=x.shape), jnp.inf, -jnp.inf).astype(x.dtype)
-    )
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(x))
-
     def one(pair: tuple[Array, Array, PRNGKeyArray]) -> Array:
         here, there, key = pair
         (f, log_q), (f_there, log_q_there) = parts(here, key), parts(there, key)
@@ -134,7 +153,14 @@ def _moved(model: TiltedModel, rows: Rows, key: PRNGKeyArray) -> Array:
         own_step = jnp.nextafter(jnp.abs(f), jnp.inf) - jnp.abs(f)  # f's, which log Z has to bear
         return jnp.maximum(moved - own_step, 0.0)
 
-    return jax.lax.map(one, (x, up, keys), batch_size=256)
+    return jax.lax.map(one, _neighbours(rows, key), batch_size=256)
+
+
+def _neighbours(rows: Rows, key: PRNGKeyArray) -> tuple[Array, Array, PRNGKeyArray]:
+    """Rows, their next numbers in 32 bits to either side, and a key for each row."""
+    x = rows.data(key)
+    to = jnp.where(jax.random.bernoulli(key, shape=x.shape), jnp.inf, -jnp.inf).astype(x.dtype)
+    return x, jnp.nextafter(x, to), jax.random.split(jax.random.fold_in(key, 1), len(x))
 
 
 def _dependent(rows: Rows) -> list[Check]:

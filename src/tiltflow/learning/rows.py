@@ -20,6 +20,7 @@ from tiltflow.data.containers import plain
 from tiltflow.errors import InputError
 from tiltflow.learning.filled import Filled, with_room
 from tiltflow.parallel.devices import over_devices_once, spread
+from tiltflow.parallel.keys import keys_of
 
 Made = TypeVar("Made")
 
@@ -193,10 +194,12 @@ class Rows(eqx.Module):
 
         One program, whatever the number of draws.
         """
-        keys = self.keys(key, draws)
+        keys = keys_of(key, draws if self.vary else 1)
         drawn = zip(*(self.once(key) for key in keys), strict=True)
-        c, log_weight = (jnp.stack(some, axis=1) for some in drawn)
-        return Filled((c.reshape(-1, c.shape[-1]), log_weight.ravel()), self.count * len(keys))
+        # On the host, where no number of draws is another program.
+        c, log_weight = (np.stack([np.asarray(x) for x in some], axis=1) for some in drawn)
+        rows = jnp.asarray(c.reshape(-1, c.shape[-1])), jnp.asarray(log_weight.ravel())
+        return Filled(rows, self.count * len(keys))
 
     def once(self, key: PRNGKeyArray) -> tuple[Float[Array, "room dim"], Float[Array, " room"]]:
         """Coordinates and log-weight of every row, drawn once: what `each` is given."""

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tiltflow.backbones import Backbone, Density, Ensemble, Flow
 from tiltflow.parallel.devices import map_in_parts, over_devices, over_devices_once
+from tiltflow.parallel.keys import keys_of
 
 IN_CACHE, ON_DEVICE = 512, 4_096  # rows at a time, of a processor and of an accelerator
 
@@ -38,16 +39,16 @@ def exact(backbone: Backbone, key: PRNGKeyArray, number: int) -> Exact:
     share, and only as often as its weight has it.
     """
     if not isinstance(backbone, Ensemble):
-        drawn = [_drawn(backbone, key) for key in jr.split(key, _parts(number))]
+        drawn = [_drawn(backbone, key) for key in keys_of(key, _parts(number))]
         return Exact(*(whole(some, number) for some in zip(*drawn, strict=True)))
-    of_transport, *keys = jr.split(key, 2 + len(backbone.members))
+    of_transport, *keys = keys_of(key, 2 + len(backbone.members))
     rng = np.random.default_rng(np.asarray(jr.bits(keys.pop(), (4,))))
     weights = np.exp(np.asarray(backbone.log_weights, np.float64))
     own, *counts = rng.multinomial(number, weights / weights.sum())
     made = [exact(backbone.transport, of_transport, own)] if own else []
     for member, key, count in zip(backbone.members, keys, counts, strict=True):
         if count:
-            parts = [_draws(member, key) for key in jr.split(key, _parts(count))]
+            parts = [_draws(member, key) for key in keys_of(key, _parts(count))]
             c = whole(parts, count)
             made.append(Exact(_pulled(backbone.transport, c), c))
     order = rng.permutation(number)
