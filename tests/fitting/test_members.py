@@ -9,9 +9,11 @@ from tiltflow.errors import InputError
 from tiltflow.fitting.budget import (
     A_SCORE,
     AFTER,
+    COMPILING,
     MOST,
     MOST_OF_CONTRAST,
     OF_CONTRAST,
+    OF_CONTRASTS,
     PASSES,
     Budget,
     number_of_flows,
@@ -77,7 +79,7 @@ def test_flows_are_as_many_as_the_settings_or_the_budget_say():
 
 
 def plan(settings, held_out=100, flows=3):
-    return Budget(settings, held_out, flows, lambda: 20.0)
+    return Budget(settings, held_out, flows, lambda: 20.0, lambda: True)
 
 
 def test_what_follows_the_flows_is_left_for_it():
@@ -98,6 +100,12 @@ def test_chains_that_pick_among_many_draws_and_a_contrast_take_longer():
     short = many._replace(settings=replace(many.settings, tilt=no_contrast))
     more = short.for_flows(0.003) - many.for_flows(0.003)
     assert more == pytest.approx(OF_CONTRAST * 0.003 * (steps - 1))
+
+    # So do programs that are not compiled yet.
+    def anew(plan):
+        return plan.for_contrast(0.003) - plan._replace(is_compiled=bool).for_contrast(0.003)
+
+    assert (anew(few), anew(many)) == pytest.approx((COMPILING, COMPILING + OF_CONTRASTS))
     # What flows have spent since is not taken off the contrast's part.
     later = many._replace(clock=lambda: 50.0)
     assert later.for_flows(0.003, spent=30.0) == pytest.approx(many.for_flows(0.003))

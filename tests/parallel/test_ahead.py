@@ -64,9 +64,11 @@ def test_stand_ins_have_the_shapes_of_results_and_go_on_to_the_next_program():
 def test_what_fails_ahead_harms_nothing_and_calls_keep_their_order():
     order = []
     with Ahead() as ahead:
+        assert not ahead.is_done  # nothing was called
         ahead.call(lambda: order.append(1 / 0))
         ahead.call(lambda: order.append("second"))
         ahead.wait()
+        assert ahead.is_done
     assert order == ["second"]
 
 

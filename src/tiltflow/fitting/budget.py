@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from tiltflow.fitting.settings import FEW_ROWS, VERY_MANY_COLUMNS, VERY_MANY_ROWS, Settings
 
-AFTER = 11.0  # seconds that a judgement, a report and the process itself take, at least
-COMPILED = 7.0  # seconds more, of the programs of a contrast
+AFTER = 6.0  # seconds that a judgement, a report and the process itself take, at least
+COMPILING, OF_CONTRASTS = 5.0, 7.0  # seconds that programs still take; those of a contrast, more
 SCORED = 20  # draws of a held-out row that a judgement scores
 TRIES = 10  # draws of a transition of chains under a contrast: 5 of the digits, 16 at most
 PASSES = 3  # through a network, in a step of learning
@@ -33,12 +33,14 @@ class Budget(NamedTuple):
         held_out: rows.
         flows: that are learned.
         clock: seconds since the fit began.
+        is_compiled: whether the programs of what follows the flows are.
     """
 
     settings: Settings
     held_out: int
     flows: int
     clock: Callable[[], float]
+    is_compiled: Callable[[], bool]
 
     def for_flows(self, step: float, spent: float = 0.0) -> float:
         """Seconds that were left for flows some seconds ago.
@@ -58,8 +60,10 @@ class Budget(NamedTuple):
         chains = sampling.chains * (sampling.warmup + sampling.draws) * tries
         drawn = self.settings.tilt.bank + sampling.exact_draws + chains
         scores = SCORED * self.held_out * A_SCORE * self.flows * self._pass(step)
-        judged = AFTER + COMPILED * contrasts(self.settings) + self._draws(drawn, step) + scores
-        return self.settings.members.budget - self.clock() - judged
+        after = AFTER + self._draws(drawn, step) + scores
+        if not self.is_compiled():
+            after += COMPILING + OF_CONTRASTS * contrasts(self.settings)
+        return self.settings.members.budget - self.clock() - after
 
     def _draws(self, number: int, step: float) -> float:
         """About what so many exact draws and their scores take."""

@@ -114,6 +114,7 @@ class _Making(NamedTuple):
     key: PRNGKeyArray
     listen: Listen
     keeper: Keeper
+    is_compiled: Callable[[], bool]
 
     def begun(self, number: int) -> AutoregressiveFlow | CelledFlow:
         """A flow at its mixture; flows beyond them start at the same ones in another order.
@@ -165,7 +166,8 @@ class _Making(NamedTuple):
     @property
     def budget(self) -> Budget:
         """Of the whole fit."""
-        return Budget(self.settings, len(self.val), self.flows, self.keeper.clock)
+        clock, is_compiled = self.keeper.clock, self.is_compiled
+        return Budget(self.settings, len(self.val), self.flows, clock, is_compiled)
 
     def _keys(self, number: int) -> PRNGKeyArray:
         return jr.split(jr.fold_in(self.key, number))
@@ -197,7 +199,8 @@ def with_members(
     *,
     labels: Collection[int],
     key: PRNGKeyArray,
-    foresee: Callable[[Ensemble], None],
+    foresee: Callable[[Ensemble], Any],
+    is_compiled: Callable[[], bool],
     listen: Listen,
     keeper: Keeper,
 ) -> Members:
@@ -214,6 +217,7 @@ def with_members(
             of all columns are the better start.
         key: random key.
         foresee: told of an ensemble of the same shapes as soon as they are known.
+        is_compiled: whether what was foreseen is.
         listen: called as (phase, event, **fields) while it goes on.
         keeper: of states; its clock is the budget's.
 
@@ -234,7 +238,9 @@ def with_members(
     number = number_of_flows(settings, len(train), base.means.shape[1])
     if len(to_come) == 1 and in_cells is None:
         number = min(number, 1)
-    making = _Making(stages, train, val, settings, to_come, number, in_cells, key, listen, keeper)
+    making = _Making(
+        stages, train, val, settings, to_come, number, in_cells, key, listen, keeper, is_compiled
+    )
     like = [making.begun(0)] * number if number else []
     foresee(evenly(transport, (together([base] * len(to_come)), *like, *copulas)))
     flows: list[Any] = []

@@ -131,6 +131,7 @@ def train(
             labels=labels,
             key=jr.fold_in(keys["backbone"], 1),
             foresee=lambda alike: ahead.call(lambda: foreseen(alike)),
+            is_compiled=lambda: ahead.is_done,
             **how,
         )
     mixture = None

@@ -80,6 +80,11 @@ class Ahead:
         self._is_over.set()
         self.wait()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether something was called, and every call has come back."""
+        return bool(self._threads) and not any(thread.is_alive() for thread in self._threads)
+
     def wait(self) -> None:
         """Until every call has come back."""
         for thread in self._threads:
